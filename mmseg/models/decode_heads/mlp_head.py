@@ -1,0 +1,72 @@
+"""SegFormer's all-MLP decoder under its authors' names, `SegFormerHead`.
+
+Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.2. MMSegmentation's own
+`SegformerHead` has other layers, so that published DAFormer checkpoints do not fit it.
+"""
+
+from mmcv.cnn import ConvModule
+from mmseg.models.builder import HEADS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from torch import nn
+
+from mmseg.models.decode_heads.decoder_layers import ChannelLinear, stack_levels
+from mmseg.utils.user_error import UserError
+
+
+@HEADS.register_module()
+class SegFormerHead(BaseDecodeHead):
+    """Every level through a linear layer, brought to stride 4, fused and classified.
+
+    Args:
+        decoder_params: dict of
+            embed_dims: channels of the embedded levels and of their fusion;
+            conv_kernel_size: kernel size of the fusion.
+        **kwargs: of MMSegmentation's `BaseDecodeHead`; in_channels and in_index are lists.
+            `channels` belongs to `conv_seg`, which nothing uses but published checkpoints contain.
+
+    Raises:
+        UserError: decoder_params has other keys, or align_corners is set.
+    """
+
+    def __init__(self, decoder_params, **kwargs):
+        super().__init__(input_transform='multiple_select', **kwargs)
+        if self.align_corners:
+            raise UserError('SegFormerHead needs align_corners=False')
+        if set(decoder_params) != {'embed_dims', 'conv_kernel_size'}:
+            raise UserError(
+                'decoder_params of SegFormerHead has the keys embed_dims and conv_kernel_size, '
+                f'not {", ".join(decoder_params)}'
+            )
+        embed_dims = decoder_params['embed_dims']
+        kernel_size = decoder_params['conv_kernel_size']
+        self.conv_seg.requires_grad_(False)
+        self.linear_c = nn.ModuleDict(
+            {str(i): ChannelLinear(c, embed_dims) for i, c in enumerate(self.in_channels)}
+        )
+        self.linear_fuse = ConvModule(
+            embed_dims * len(self.in_channels),
+            embed_dims,
+            kernel_size,
+            padding=kernel_size // 2,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
+        )
+        self.linear_pred = nn.Conv2d(embed_dims, self.out_channels, 1)
+
+    def forward(self, inputs):
+        """Decodes features.
+
+        Args:
+            inputs: the encoder's maps; level i is (batch, in_channels[i], height_i, width_i).
+
+        Returns:
+            Logits (batch, num_classes, height_0, width_0).
+        """
+        levels = self._transform_inputs(inputs)
+        embedded = [
+            layer(level) for layer, level in zip(self.linear_c.values(), levels, strict=True)
+        ]
+        fused = self.linear_fuse(stack_levels(embedded))
+        if self.dropout is not None:
+            fused = self.dropout(fused)
+        return self.linear_pred(fused)

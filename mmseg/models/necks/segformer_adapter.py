@@ -1,0 +1,29 @@
+"""Brings deep feature maps to a larger size, for decoders that expect a CNN's output stride 8."""
+
+import torch
+from mmseg.models.builder import NECKS
+from mmseg.ops import resize
+from torch import nn
+
+
+@NECKS.register_module()
+class SegFormerAdapter(nn.Module):
+    """Replaces the last feature map with chosen ones, upsampled and concatenated.
+
+    Args:
+        out_layers: indices of the maps.
+        scales: how much larger each of them becomes.
+    """
+
+    def __init__(self, out_layers=(3,), scales=(4,)):
+        super().__init__()
+        self.out_layers = tuple(out_layers)
+        self.scales = tuple(scales)
+
+    def forward(self, features):
+        """Returns a new list of maps; the shapes of all but the last stay."""
+        upsampled = [
+            resize(features[i], scale_factor=scale, mode='bilinear', align_corners=False)
+            for i, scale in zip(self.out_layers, self.scales, strict=True)
+        ]
+        return [*features[:-1], torch.cat(upsampled, dim=1)]
