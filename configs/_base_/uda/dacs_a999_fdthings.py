@@ -1,0 +1,3 @@
+# DACS with the feature distance on thing classes and a slower teacher (paper, Section 4.1).
+_base_ = ['dacs_fdthings.py']
+uda = dict(alpha=0.999)
