@@ -1,0 +1,1 @@
+"""Command-line tools; a package so that the tests can import them."""

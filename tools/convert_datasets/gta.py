@@ -1,0 +1,66 @@
+"""GTA: palette PNGs of Cityscapes label ids -> ``…_labelTrainIds.png`` and the class index."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from cityscapesscripts.helpers.labels import labels as cityscapes_labels
+from PIL import Image
+
+from tools.convert_datasets.class_index import write_class_index
+from tools.convert_datasets.train_ids import (
+    IGNORE_INDEX,
+    LabelError,
+    convert_labels,
+    find_labels,
+    lookup_table,
+    parse_root,
+)
+
+TRAIN_ID_TABLE = lookup_table(
+    {
+        label.id: label.trainId
+        for label in cityscapes_labels
+        if label.id >= 0 and label.trainId != IGNORE_INDEX
+    }
+)
+
+
+def read_train_ids(path: Path) -> np.ndarray:
+    """Reads a label. Most are palette PNGs, some are grey: the pixel value is the label id in both.
+
+    Returns:
+        uint8 train ids (H, W).
+
+    Raises:
+        LabelError: the file is no image or holds colours.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ('P', 'L'):
+                raise LabelError(
+                    f'{path}: expected label ids in a palette or grey PNG, found {image.mode}'
+                )
+            return TRAIN_ID_TABLE[np.asarray(image)]
+    except (OSError, SyntaxError) as error:  # PIL reports some broken PNGs as a SyntaxError
+        raise LabelError(f'{path}: cannot be read ({error})') from error
+
+
+def train_ids_path(source: Path) -> Path:
+    return source.with_name(f'{source.stem}_labelTrainIds.png')
+
+
+def main(argv=None) -> None:
+    args = parse_root(__doc__, 'data/gta', argv)
+    sources = find_labels(args.root / 'labels', '*.png')
+    try:
+        counts = convert_labels(sources, read_train_ids, train_ids_path, args.nproc)
+    except LabelError as error:
+        sys.exit(str(error))
+    write_class_index(args.root, [train_ids_path(source) for source in sources], counts)
+
+
+if __name__ == '__main__':
+    main()

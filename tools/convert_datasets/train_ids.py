@@ -1,0 +1,129 @@
+"""From a data set's own labels to train-id PNGs: in parallel, atomically, resumable."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+IGNORE_INDEX = 255
+NUM_CLASSES = 19
+
+
+class LabelError(ValueError):
+    """A label that cannot be converted; the message names the file and what is wrong with it."""
+
+
+def lookup_table(train_id_of: dict[int, int]) -> np.ndarray:
+    """Returns the uint8 table of shape (256,) from label id to train id, 255 for all others."""
+    table = np.full(256, IGNORE_INDEX, np.uint8)
+    for label_id, train_id in train_id_of.items():
+        table[label_id] = train_id
+    return table
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside ``path`` and moves into place, so that ``path`` is never seen incomplete."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def count_classes(train_ids: np.ndarray) -> dict[int, int]:
+    """Counts the pixels of each class that occurs, in order of class; ignored pixels are no class.
+
+    Args:
+        train_ids: uint8 array (H, W) of train ids.
+    """
+    counts = np.bincount(train_ids.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
+    return {int(train_id): int(counts[train_id]) for train_id in np.flatnonzero(counts)}
+
+
+def _read_finished(source: Path, destination: Path) -> np.ndarray | None:
+    """Returns the train ids of an earlier run, or None where ``source`` has to be converted."""
+    if not destination.exists() or destination.stat().st_mtime < source.stat().st_mtime:
+        return None
+    train_ids = cv2.imread(str(destination), cv2.IMREAD_UNCHANGED)
+    if train_ids is None or train_ids.ndim != 2 or train_ids.dtype != np.uint8:
+        return None
+    return train_ids
+
+
+def convert_label(
+    source: Path, read_train_ids: Callable[[Path], np.ndarray], destination_of: Callable
+) -> dict[int, int]:
+    """Writes one label's train ids unless an earlier run has, and returns its class counts."""
+    destination = destination_of(source)
+    train_ids = _read_finished(source, destination)
+    if train_ids is None:
+        train_ids = read_train_ids(source)
+        write_atomically(destination, cv2.imencode('.png', train_ids)[1].tobytes())
+    return count_classes(train_ids)
+
+
+def convert_labels(
+    sources: Sequence[Path],
+    read_train_ids: Callable[[Path], np.ndarray],
+    destination_of: Callable[[Path], Path],
+    nproc: int,
+) -> list[dict[int, int]]:
+    """Converts all labels and returns their class counts, in the order of ``sources``.
+
+    Args:
+        sources: the data set's own label files.
+        read_train_ids: from a file to its uint8 train ids (H, W). A module's function, because it
+            travels to other processes.
+        destination_of: from a file to the path of its train-id PNG.
+        nproc: number of processes; nothing but the speed depends on it.
+
+    Raises:
+        LabelError: a label cannot be read. Labels that are already in place are complete.
+    """
+    convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
+    if nproc == 1:
+        return _collect(map(convert, sources), len(sources))
+    with ProcessPoolExecutor(nproc) as pool:
+        try:
+            return _collect(pool.map(convert, sources, chunksize=8), len(sources))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _collect(results: Iterable, total: int) -> list:
+    return list(tqdm(results, total=total, unit='label', disable=None))
+
+
+def find_labels(folder: Path, pattern: str) -> list[Path]:
+    """Returns the sorted label files, without the train-id PNGs that the converters write.
+
+    Exits with a message where the folder is missing or has none.
+    """
+    if not folder.is_dir():
+        sys.exit(f'{folder}: no such folder. Give the root of the data set as the first argument.')
+    found = sorted(path for path in folder.glob(pattern) if not path.stem.endswith('TrainIds'))
+    if not found:
+        sys.exit(f'{folder}: no label matches {pattern}. Is the data set unpacked completely?')
+    return found
+
+
+def parse_root(description: str, default_root: str, argv: Sequence[str] | None):
+    """Parses the arguments that all converters share: ``root`` (a Path) and ``nproc``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('root', nargs='?', type=Path, default=Path(default_root))
+    parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
+    args = parser.parse_args(argv)
+    if args.nproc < 1:
+        parser.error('--nproc must be at least 1')
+    if not args.root.is_dir():
+        sys.exit(f'{args.root}: no such folder. Give the root of the data set as first argument.')
+    return args

@@ -1,0 +1,92 @@
+"""Draws the StreetScenes data set: a game-like source and a camera-like target, in raw formats.
+
+ROOT/gta is written as GTA is, ROOT/cityscapes as Cityscapes is; the converters of
+tools/convert_datasets then make train ids and class index of them. Scenes that are there already
+are kept, so an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import multiprocessing
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+from tqdm import tqdm
+
+from tools.convert_datasets.train_ids import write_atomically
+from tools.street_scenes.formats import (
+    cityscapes_paths,
+    gta_paths,
+    write_cityscapes,
+    write_gta,
+)
+from tools.street_scenes.scene import draw_scene
+
+FIRST_VAL = 1_000_000  # number of the first scene of val, so that no size of train reaches it
+README = """StreetScenes: procedurally drawn street scenes, seed {seed}.
+
+gta/ is the labelled source, a clean game-like look, in the format of the GTA data set.
+cityscapes/ is the target, a hazy camera-like look, in the format of Cityscapes.
+Everything was drawn by tools/make_street_scenes.py; no image is from a game or a camera.
+It is a small test bed to see the code work on. It proves nothing about GTA or Cityscapes.
+"""
+
+
+def draw_job(job: tuple[str, int], root: Path, seed: int) -> None:
+    """Draws and writes one scene, ``job`` being its split and number, unless it is there."""
+    split, index = job
+    if split == 'source':
+        paths, write, domain = gta_paths(root, index), write_gta, 'source'
+    else:
+        paths, write, domain = cityscapes_paths(root, split, index), write_cityscapes, 'target'
+    if all(path.exists() for path in paths):
+        return
+    number = index + FIRST_VAL if split == 'val' else index
+    write(draw_scene(seed, domain, number), *paths)
+
+
+def claim_root(root: Path, seed: int) -> None:
+    """Writes the README that marks the folder; exits where another seed's scenes are in it."""
+    readme = root / 'README.txt'
+    content = README.format(seed=seed)
+    if readme.exists() and readme.read_text() != content:
+        sys.exit(f'{root}: holds scenes of another seed. Remove it, or give another folder.')
+    if not readme.exists() and root.is_dir() and any(root.iterdir()):
+        sys.exit(f'{root}: is not empty and not of StreetScenes. Give another folder.')
+    root.mkdir(parents=True, exist_ok=True)
+    write_atomically(readme, content.encode())
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('root', nargs='?', type=Path, default=Path('data/street_scenes'))
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--num-source', type=int, default=400, help='labelled source scenes')
+    parser.add_argument('--num-target', type=int, default=300, help='target scenes for training')
+    parser.add_argument('--num-val', type=int, default=60, help='target scenes for evaluation')
+    parser.add_argument('--nproc', type=int, default=2, help='number of processes (default: 2)')
+    args = parser.parse_args(argv)
+    if min(args.seed, args.num_source, args.num_target, args.num_val) < 0 or args.nproc < 1:
+        parser.error('numbers must not be negative, and --nproc must be at least 1')
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    claim_root(args.root, args.seed)
+    counts = {'source': args.num_source, 'train': args.num_target, 'val': args.num_val}
+    jobs = [(split, index) for split, count in counts.items() for index in range(count)]
+    draw = partial(draw_job, root=args.root, seed=args.seed)
+    # one thread each: processes share the work, and the number of threads must not matter
+    with multiprocessing.Pool(args.nproc, cv2.setNumThreads, (1,)) as pool:
+        done = pool.imap_unordered(draw, jobs, chunksize=4)
+        for _ in tqdm(done, total=len(jobs), unit='scene', disable=None):
+            pass
+    print(f'{args.root}: {len(jobs)} scenes.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,240 @@
+"""Cars, trucks, buses and trams: solids of a side's outline, drawn face by face."""
+
+import numpy as np
+
+from tools.street_scenes.camera import NEAR
+from tools.street_scenes.paint import Picture, Sprite
+
+GLASS = np.array([46, 58, 70])
+TYRE = np.array([28, 28, 30])
+
+# A body is a list of solids, each with its outline seen from the side, (along, up) in shares of the
+# vehicle's length and height, clockwise from the low rear; and how much narrower it is at the top.
+CAR = [
+    ([(0, 0.16), (0.0, 0.5), (0.03, 0.6), (0.7, 0.62), (0.97, 0.52), (1, 0.4), (1, 0.16)], 0.03),
+    ([(0.06, 0.6), (0.16, 0.97), (0.2, 1), (0.55, 1), (0.74, 0.61)], 0.2),
+]
+ESTATE = [
+    ([(0, 0.16), (0.0, 0.5), (0.01, 0.58), (0.75, 0.6), (0.97, 0.5), (1, 0.4), (1, 0.16)], 0.03),
+    ([(0.01, 0.58), (0.06, 0.98), (0.1, 1), (0.6, 1), (0.77, 0.59)], 0.16),
+]
+VAN = [
+    ([(0, 0.12), (0, 0.5), (0.85, 0.5), (0.98, 0.42), (1, 0.34), (1, 0.12)], 0.02),
+    ([(0, 0.5), (0.01, 1), (0.68, 1), (0.86, 0.5)], 0.1),
+]
+TRUCK = [
+    ([(0.74, 0.14), (0.74, 0.72), (0.93, 0.72), (0.98, 0.45), (1, 0.4), (1, 0.14)], 0.05),
+    ([(0, 0.24), (0, 1), (0.72, 1), (0.72, 0.24)], 0.0),
+]
+COACH = [([(0, 0.1), (0, 0.97), (0.02, 1), (0.98, 1), (1, 0.92), (1, 0.1)], 0.04)]
+
+# name: bodies, (length, width, height) in metres, label
+KINDS = {
+    'car': ([CAR, ESTATE], (4.3, 1.8, 1.48), 'car'),
+    'van': ([VAN], (4.9, 1.95, 2.05), 'car'),
+    'truck': ([TRUCK], (8.0, 2.5, 3.4), 'truck'),
+    'bus': ([COACH], (11.5, 2.55, 3.1), 'bus'),
+    'tram': ([COACH], (24.0, 2.5, 3.4), 'train'),
+}
+
+
+class Vehicle:
+    """Where a vehicle stands and how large it is.
+
+    ``heading`` is the angle from straight ahead in radians; pi means that it comes towards us.
+    """
+
+    def __init__(self, kind: str, s: float, z: float, heading: float, size: float = 1.0) -> None:
+        self.bodies, dimensions, self.label = KINDS[kind]
+        self.kind, self.s, self.z, self.heading = kind, s, z, heading
+        self.length, self.width, self.height = np.array(dimensions) * size
+
+    def street(self, along, across, up) -> np.ndarray:
+        """From shares of length (0..1, rear to front) and width (-1..1) and metres up, to street."""
+        forward = (np.asarray(along, np.float64) - 0.5) * self.length
+        right = np.asarray(across, np.float64) * self.width / 2
+        cos, sin = np.cos(self.heading), np.sin(self.heading)
+        points = np.broadcast_arrays(
+            self.s + forward * sin + right * cos, up, self.z + forward * cos - right * sin
+        )
+        return np.stack(points, axis=-1).astype(np.float64)
+
+    def solid(self) -> np.ndarray:
+        """Returns the corners (8, 3) of its box, which cast its shadow."""
+        along, across, up = np.meshgrid([0.02, 0.98], [-1, 1], [0, self.height * 0.9])
+        return self.street(along.ravel(), across.ravel(), up.ravel())
+
+
+def paint_vehicle(picture: Picture, rng, vehicle: Vehicle) -> None:
+    """Paints a vehicle with its wheels, windows and lamps."""
+    if vehicle.solid()[:, 2].min() < NEAR:
+        return
+    palette = picture.style.vehicles
+    colour = np.asarray(palette[rng.integers(len(palette))]) * rng.uniform(0.85, 1.15)
+    if vehicle.kind == 'tram':
+        colour = np.array([(214, 60, 44), (222, 190, 60), (70, 120, 90)][rng.integers(3)])
+    drawer = _Drawer(picture, vehicle, colour)
+    if not drawer.sprite.visible:
+        return
+    body = vehicle.bodies[rng.integers(len(vehicle.bodies))]
+    box_colour = colour if rng.random() < 0.3 else np.array([216, 214, 208])
+    drawer.underside()
+    order = body if np.cos(vehicle.heading) < 0 or len(body) == 1 else body[:]
+    if vehicle.kind == 'truck' and np.cos(vehicle.heading) < 0:
+        order = body[::-1]
+    for solid in order:
+        is_box = vehicle.kind == 'truck' and solid is body[1]
+        is_cabin = vehicle.label == 'car' and solid is body[1]
+        drawer.solid(*solid, box_colour if is_box else colour, is_cabin)
+        if vehicle.kind == 'truck' and not is_box:
+            drawer.windscreen((0.925, 0.97), (0.46, 0.68), 0.8)
+    if vehicle.kind in ('bus', 'tram'):
+        drawer.coach(rng)
+    drawer.lamps(vehicle.kind)
+    drawer.wheels()
+    picture.paste(vehicle.label, drawer.sprite, vehicle.z)
+
+
+class _Drawer:
+    """Draws the parts of one vehicle on its sprite, those alone that face the camera."""
+
+    def __init__(self, picture: Picture, vehicle: Vehicle, colour) -> None:
+        self.picture, self.vehicle, self.camera = picture, vehicle, picture.camera
+        solid = vehicle.solid()
+        solid[:, 1] *= 1.13
+        self.sprite = Sprite(picture, self.camera.project(solid), np.asarray(colour) * 0.6)
+        eye = np.array([self.camera.offset, self.camera.eye, 0.0])
+        eye[0] -= self.camera.slope * vehicle.z + 0.5 * self.camera.bend * vehicle.z**2
+        self.eye = eye
+
+    def faces_us(self, points) -> np.ndarray | None:
+        """Returns the outward normal of a face if the camera sees it; the middle is inside."""
+        normal = np.cross(points[1] - points[0], points[2] - points[0])
+        normal /= max(np.linalg.norm(normal), 1e-9)
+        middle = self.vehicle.street(0.5, 0, self.vehicle.height * 0.45)
+        centre = points.mean(0)
+        if np.dot(normal, centre - middle) < 0:
+            normal = -normal
+        return normal if np.dot(normal, self.eye - centre) > 0 else None
+
+    def face(self, points, colour, cover=True) -> bool:
+        normal = self.faces_us(points)
+        if normal is None:
+            return False
+        shade = self.picture.style.lit(colour, normal)
+        self.sprite.polygon(self.camera.project(points), shade, cover)
+        return True
+
+    def underside(self) -> None:
+        high = self.vehicle.height * 0.3
+        for end in ((0.04, 0.04), (0.96, 0.96)):
+            self.face(
+                self.vehicle.street(
+                    [*end, *end], [-0.9, 0.9, 0.9, -0.9], np.array([0.08, 0.08, high, high])
+                ),
+                TYRE,
+            )
+        for across in (-0.9, 0.9):
+            up = np.array([0.12, 0.12, high, high])
+            self.face(self.vehicle.street([0.04, 0.96, 0.96, 0.04], [across] * 4, up), TYRE)
+
+    def solid(self, outline, taper, colour, is_cabin) -> None:
+        along, share = np.array(outline, np.float64).T
+        up = share * self.vehicle.height
+        low, high = share.min(), share.max()
+        across = 1 - taper * (share - low) / (high - low)
+        for i in range(len(along)):
+            j = (i + 1) % len(along)
+            if j == 0:
+                continue  # the underside
+            points = self.vehicle.street(
+                along[[i, i, j, j]],
+                np.array([-across[i], across[i], across[j], -across[j]]),
+                up[[i, i, j, j]],
+            )
+            steep = abs(share[j] - share[i]) > 0.2
+            if self.face(points, colour) and is_cabin and steep:
+                self._pane(points)
+        for sign in (-1, 1):
+            side = self.vehicle.street(along, sign * across, up)
+            if self.face(side, colour) and is_cabin:
+                self._pane(side, split=True)
+
+    def _pane(self, points, split=False) -> None:
+        centre = points.mean(0)
+        inner = centre + (points - centre) * 0.84
+        outline = self.camera.project(inner)
+        self.sprite.polygon(outline, GLASS, cover=False)
+        glint = centre + (inner - centre) * (0.92, 0.5, 0.92) + (0, 0.06 * self.vehicle.height, 0)
+        self.sprite.polygon(self.camera.project(glint), GLASS * 1.45, cover=False)
+        if split:
+            post = np.array([outline[:, 0].mean(), outline[:, 1].min()])
+            low = np.array([outline[:, 0].mean(), outline[:, 1].max()])
+            width = 0.09 * self.camera.pixels_per_metre(self.vehicle.z)
+            self.sprite.line([post, low], self.sprite.colour[0, 0] * 0.9, width, cover=False)
+
+    def windscreen(self, along, share, across) -> None:
+        up = np.array([share[0], share[0], share[1], share[1]]) * self.vehicle.height
+        points = self.vehicle.street(
+            [along[1], along[1], along[0], along[0]], [-across, across, across, -across], up
+        ) + (0, 0, 0)
+        self.face(points, GLASS, cover=False)
+
+    def coach(self, rng) -> None:
+        """Draws the windows of a bus or tram: along its sides and at both ends."""
+        low, high = self.vehicle.height * 0.45, self.vehicle.height * 0.86
+        stripe = np.array([236, 236, 230]) if rng.random() < 0.6 else rng.uniform(40, 200, 3)
+        count = int(self.vehicle.length / 1.5)
+        for across in (-1.0, 1.0):
+            band = np.array([0.3, 0.3, 0.4, 0.4]) * self.vehicle.height
+            if not self.face(self.vehicle.street([0, 1, 1, 0], [across] * 4, band), stripe, False):
+                continue
+            for i in range(count):
+                left, right = (i + 0.1) / count, (i + 0.9) / count
+                bottom = low if i % 4 != 1 else self.vehicle.height * 0.14
+                up = np.array([bottom, bottom, high, high])
+                self.face(
+                    self.vehicle.street([left, right, right, left], [across] * 4, up),
+                    GLASS * rng.uniform(0.8, 1.4),
+                    False,
+                )
+        for end in (0.0, 1.0):
+            up = np.array([low, low, high, high])
+            points = self.vehicle.street([end] * 4, [-0.84, 0.84, 0.84, -0.84], up)
+            self.face(points, GLASS, False)
+            up = np.array([0.89, 0.89, 0.96, 0.96]) * self.vehicle.height
+            self.face(
+                self.vehicle.street([end] * 4, [-0.6, 0.6, 0.6, -0.6], up), (240, 170, 40), False
+            )
+
+    def lamps(self, kind: str) -> None:
+        low, high = (0.4, 0.5) if kind in ('car', 'van') else (0.2, 0.27)
+        for end, colour in ((0.0, (196, 22, 24)), (1.0, (246, 244, 226))):
+            up = np.array([low, low, high, high]) * self.vehicle.height
+            for sign in (-1, 1):
+                across = np.array([0.68, 0.94, 0.94, 0.68]) * sign
+                self.face(self.vehicle.street([end] * 4, across, up), colour, cover=False)
+            plate = np.array([0.27, 0.27, 0.34, 0.34]) * self.vehicle.height
+            if kind in ('car', 'van'):
+                self.face(
+                    self.vehicle.street([end] * 4, [-0.25, 0.25, 0.25, -0.25], plate),
+                    (230, 230, 224),
+                    False,
+                )
+                bumper = np.array([0.16, 0.16, 0.25, 0.25]) * self.vehicle.height
+                self.face(
+                    self.vehicle.street([end] * 4, [-0.96, 0.96, 0.96, -0.96], bumper),
+                    (46, 46, 48),
+                    False,
+                )
+
+    def wheels(self) -> None:
+        radius = 0.32 if self.vehicle.label == 'car' else 0.48
+        angles = np.linspace(0, 2 * np.pi, 17)[:-1]
+        shares = (0.18, 0.81) if self.vehicle.kind != 'tram' else (0.08, 0.2, 0.48, 0.6, 0.84, 0.94)
+        for sign in (-1, 1):
+            for share in shares:
+                for size, colour in ((1.0, TYRE), (0.6, np.array([150, 152, 154]))):
+                    along = share + np.cos(angles) * radius * size / self.vehicle.length
+                    up = radius + np.sin(angles) * radius * size
+                    self.face(self.vehicle.street(along, np.full(16, sign * 1.0), up), colour)
