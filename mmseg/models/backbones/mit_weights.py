@@ -78,9 +78,10 @@ def read_weights(path):
             return load_file(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+        reason = str(error).partition('\n')[0]
         raise UserError(
             f'{path} cannot be read as a weight file: download it again, and check that it is '
-            f'the file itself and not a web page ({str(error).splitlines()[0]})'
+            f'the file itself and not a web page ({reason})'
         ) from error
     if isinstance(state, dict):
         state = state.get('state_dict', state)

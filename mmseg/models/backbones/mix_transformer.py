@@ -9,11 +9,11 @@ import math
 
 import torch.nn.functional as F
 from mmcv.runner import BaseModule
-from mmseg.models.builder import BACKBONES
 from timm.layers import DropPath, trunc_normal_
 from torch import nn
 
 from mmseg.models.backbones.mit_weights import load_mit_weights
+from mmseg.models.builder import BACKBONES
 from mmseg.utils.user_error import UserError
 
 

@@ -5,12 +5,12 @@ Source: DAFormer, section 3.2 (context-aware feature fusion); Chen et al., DeepL
 
 import torch
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.aspp_head import ASPPModule
-from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
-from mmseg.ops import resize
 from torch import nn
 
+from mmseg.models.decode_heads.aspp_head import ASPPModule
 from mmseg.models.decode_heads.decoder_layers import RELU, build_layer, register_layer
+from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
+from mmseg.ops import resize
 
 
 @register_layer('aspp')

@@ -4,13 +4,13 @@ Source: DAFormer, section 3.2, Figure 2. The embedding and fusion layers are cho
 an `aspp` fusion this is the decoder of the paper, the others are its ablations (Table 7).
 """
 
-from mmseg.models.builder import HEADS
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import nn
 
 # Registers the context layers.
 import mmseg.models.decode_heads.aspp_layer
 import mmseg.models.decode_heads.isa_layer  # noqa: F401
+from mmseg.models.builder import HEADS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.decode_heads.decoder_layers import build_layer, stack_levels
 from mmseg.utils.user_error import UserError
 

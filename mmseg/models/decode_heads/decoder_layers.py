@@ -9,9 +9,9 @@ import inspect
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
-from mmseg.ops import resize
 from torch import nn
 
+from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
 
 LAYERS = {}

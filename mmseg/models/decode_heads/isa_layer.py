@@ -8,10 +8,10 @@ import math
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.isa_head import SelfAttentionBlock
 from torch import nn
 
 from mmseg.models.decode_heads.decoder_layers import RELU, register_layer
+from mmseg.models.decode_heads.isa_head import SelfAttentionBlock
 
 
 class RelationBlock(SelfAttentionBlock):

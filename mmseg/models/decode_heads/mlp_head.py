@@ -5,10 +5,10 @@ Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.2. MMS
 """
 
 from mmcv.cnn import ConvModule
-from mmseg.models.builder import HEADS
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import nn
 
+from mmseg.models.builder import HEADS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear, stack_levels
 from mmseg.utils.user_error import UserError
 

@@ -1,9 +1,10 @@
 """Brings deep feature maps to a larger size, for decoders that expect a CNN's output stride 8."""
 
 import torch
+from torch import nn
+
 from mmseg.models.builder import NECKS
 from mmseg.ops import resize
-from torch import nn
 
 
 @NECKS.register_module()
