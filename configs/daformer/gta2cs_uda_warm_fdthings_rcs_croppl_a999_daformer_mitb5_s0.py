@@ -1,17 +1,17 @@
-# DAFormer, GTA to Cityscapes: the final method, each choice with its reason. Sections and tables are
-# those of the paper (Hoyer, Dai, Van Gool: DAFormer, CVPR 2022, arXiv 2111.14887).
+# DAFormer, GTA to Cityscapes: the final method, each choice with its reason. Sections and tables
+# are those of the paper (Hoyer, Dai, Van Gool: DAFormer, CVPR 2022, arXiv 2111.14887).
 _base_ = [
     '../_base_/default_runtime.py',
     # Architecture (Section 3.2). The hierarchical Transformer encoder is more robust to the domain
-    # gap than CNNs (Tables 1 and 3). The decoder fuses context from all levels, as local context
-    # is shared between domains and helps where global context differs (Table 7).
+    # gap than CNNs (Tables 1 to 3). The decoder gathers context from the stacked features of all
+    # levels, not of the deepest alone (Table 7).
     '../_base_/models/daformer_sepaspp_mitb5.py',
     # Data: 512x512 crops of images of about half size, two source and two target images each step.
     '../_base_/datasets/uda_gta_to_cityscapes_512x512.py',
     # Self-training (Section 3.1): an EMA teacher labels target images; the student learns from
     # source images and from class-mixed, strongly augmented ones.
     '../_base_/uda/dacs.py',
-    # AdamW, as is usual for Transformers.
+    # AdamW, as is usual for Transformers (Section 4.1).
     '../_base_/schedules/adamw.py',
     # Learning rate warmup (Section 3.3, Table 4): a high rate at the start would distort the
     # ImageNet features before they have been of use.
@@ -42,7 +42,7 @@ data = dict(
 )
 
 uda = dict(
-    # Slower teacher: pseudo-labels become more stable over time (Section 4.1).
+    # A slower teacher: pseudo-labels that are more stable over time (Table 5).
     alpha=0.999,
     # Thing-Class ImageNet Feature Distance (Section 3.3, Table 5). ImageNet features tell things
     # apart (a bus from a train) and fine-tuning on synthetic data forgets this; so the encoder's
@@ -54,7 +54,7 @@ uda = dict(
     # A position at the feature's size belongs to a class with at least this share of its pixels.
     imnet_feature_dist_scale_min_ratio=0.75,
     # The car's hood at the bottom and what rectification leaves at the top of Cityscapes images
-    # have no class, so that pseudo-labels are noise there: these rows get no weight (Section 4.1).
+    # have no class, so that pseudo-labels are noise there: these rows get no weight (Table 5).
     pseudo_weight_ignore_top=15,
     pseudo_weight_ignore_bottom=120,
 )
