@@ -1,7 +1,7 @@
 """A pinhole camera above a street: from metres on the street to pixels, and back for the ground.
 
-Street coordinates are (s, y, z): s metres to the right of the road's middle, y up, z ahead. A street
-may turn away from the camera (``slope``) and bend; both only shift s with z.
+Street coordinates are (s, y, z): s metres to the right of the road's middle, y up, z ahead. A
+street may turn away from the camera (``slope``) and bend; both only shift s with z.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,11 @@ import numpy as np
 
 NEAR = 0.8  # metres; nothing nearer is drawn
 FAR = 160.0  # metres; the ground ends here
-HORIZON = 1e4  # metres; what z counts as where a pixel shows no ground
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Image size, focal length and horizon in pixels; eye height and offset from s = 0 in metres."""
+    """Size, focal length and horizon are in pixels; eye (its height) and offset (its s) in metres."""
 
     width: int
     height: int
@@ -46,17 +45,16 @@ class Camera:
     def pixels_per_metre(self, z: float) -> float:
         return self.focal / max(z, NEAR)
 
-    def ground(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns s and z, each (H, W), of the ground point that every pixel shows.
+    @property
+    def ground_top(self) -> int:
+        """The first row that shows ground."""
+        return int(self.horizon) + 1
 
-        z is HORIZON at and above the horizon.
-        """
-        rows = np.arange(self.height, dtype=np.float32)[:, None]
+    def ground(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns s and z, float32 (H - ground_top, W), of the ground that these pixels show."""
+        rows = np.arange(self.ground_top, self.height, dtype=np.float32)[:, None]
         columns = np.arange(self.width, dtype=np.float32)[None]
-        below = np.maximum(rows - self.horizon, 1e-3)
-        z = np.where(
-            rows > self.horizon, np.minimum(self.focal * self.eye / below, HORIZON), HORIZON
-        )
+        z = self.focal * self.eye / (rows - self.horizon)
         s = (columns - self.width / 2) * z / self.focal - self._shift(z)
         return s.astype(np.float32), np.broadcast_to(z, s.shape).astype(np.float32)
 

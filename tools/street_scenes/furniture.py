@@ -78,7 +78,7 @@ def paint_sign(picture: Picture, rng, s: float, z: float) -> None:
     _shaft(stand, height, 0.09, picture.style.lit(METAL, (0, 0, -1)))
     centre = height
     for _ in range(rng.integers(1, 3)):
-        size = rng.uniform(0.32, 0.46)
+        size = rng.uniform(0.29, 0.4)
         sprite = stand.sprite(-size, centre - size, size, centre + size, (220, 220, 220))
         if sprite.visible:
             _sign_face(stand, sprite, rng, np.array([0, centre]), size, picture.style)
@@ -103,11 +103,9 @@ def _sign_face(stand, sprite, rng, centre, size, style) -> None:
         return
     middle, radius = stand.points([centre])[0], size * stand.metre
     sprite.ellipse(middle, (radius, radius), blue if kind == 'blue' else red)
-    inner = (
-        white if kind == 'round' else sprite.colour[0, 0] * 0 + (blue if kind == 'blue' else red)
-    )
-    sprite.ellipse(middle, (radius * 0.66, radius * 0.66), inner)
-    if kind != 'round':
+    if kind == 'round':
+        sprite.ellipse(middle, (radius * 0.66, radius * 0.66), white)
+    else:
         bar = np.array([[-0.55, -0.15], [0.55, -0.15], [0.55, 0.15], [-0.55, 0.15]])
         sprite.polygon(stand.points(centre + bar * size), white)
 

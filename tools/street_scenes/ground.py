@@ -1,6 +1,7 @@
 """What lies flat: road with its markings, sidewalks, grass, rails, and the shadows on them."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -67,12 +68,13 @@ def paint_ground(picture: Picture, ground: Ground, rng: np.random.Generator) -> 
     green = on_verge | (beyond & np.asarray(ground.grass_beyond)[side])
     walk = below & ~road & ~green
 
-    grain = _ground_noise(picture, s, z, rng)
-    shade = _shadows(picture, ground)
-    haze_depth = z[..., None]
+    grain = _ground_noise(s, z, rng)
+    light = _shadows(picture, ground)
+    clear = picture.style.haze_share(z)[..., None]
+    light, haze = light * clear, np.asarray(picture.style.haze, np.float32) * (1 - clear)
 
     def paint(label, region, colours):
-        picture.paint_region(label, region, picture.style.in_haze(colours * shade, haze_depth))
+        picture.paint_region(label, region, colours * light + haze, picture.camera.ground_top)
 
     paint('terrain', green, _grass(picture, grain, rng))
     paint('sidewalk', walk, _paving(picture, ground, s, z, grain))
@@ -82,7 +84,7 @@ def paint_ground(picture: Picture, ground: Ground, rng: np.random.Generator) -> 
         paint('rail track', bed, _rail_bed(picture, ground, s, z, grain))
 
 
-def _ground_noise(picture, s, z, rng) -> np.ndarray:
+def _ground_noise(s, z, rng) -> np.ndarray:
     """Returns noise (H, W) in [-1, 1] that lies on the ground: patches, and grain nearby."""
     tile = cloudy_noise(rng, (256, 256), 64)
     # there and back over the tile, by hand: OpenCV's own reflection is slow far outside of it
@@ -103,7 +105,7 @@ def _asphalt(picture, ground, s, z, grain, in_crossing) -> np.ndarray:
     worn = sum(np.exp(-(((np.abs(s - lane) - 0.8) / 0.35) ** 2)) for lane in ground.lanes)
     colours = colours - worn[..., None] * 7
     paint = np.zeros_like(s)
-    borders = sorted({round((a + b) / 2, 2) for a, b in zip(ground.lanes, ground.lanes[1:])})  # noqa: RUF007, B905
+    borders = [(a + b) / 2 for a, b in pairwise(ground.lanes)]
     for border in borders:
         dashed = (np.mod(z, 9) < 4.5) | (abs(border) < 0.1 and len(ground.lanes) > 2)
         paint = np.maximum(paint, _stripe(picture, s - border, z, 0.16) * dashed)
@@ -153,16 +155,23 @@ def _rail_bed(picture, ground, s, z, grain) -> np.ndarray:
 
 
 def _shadows(picture, ground) -> np.ndarray:
-    """Returns the share of light (H, W, 1) that reaches every pixel of the ground."""
-    style = picture.style
-    layer = np.zeros(picture.owner.shape, np.uint8)
-    for solid in ground.shadows:
-        outline = picture.camera.outline(_hull(shadow_on_ground(solid, style.sun)))
-        if len(outline) >= 3:
-            fixed = np.round(outline * (1 << SHIFT)).clip(-(2**22), 2**22).astype(np.int32)
-            cv2.fillPoly(layer, [fixed], 255, cv2.LINE_AA, SHIFT)
-    layer = cv2.GaussianBlur(layer, (0, 0), style.shadow_blur)
-    return 1 - style.shadow * layer[..., None].astype(np.float32) / 255
+    """Returns the share of light, float32 (H, W, 1), that reaches every pixel of the ground."""
+    style, camera = picture.style, picture.camera
+    light = np.ones((*picture.owner.shape, 1), np.float32)[camera.ground_top :]
+    cast = [_hull(shadow_on_ground(solid, style.sun)) for solid in ground.shadows]
+    # under what stands on the ground with a broad base, vehicles that is, little light gets
+    bases = [solid[solid[:, 1] == 0] for solid in ground.shadows]
+    under = [_hull(base) for base in bases if len(base) > 2]
+    for outlines, strength, blur in ((cast, style.shadow, style.shadow_blur), (under, 0.6, 1.2)):
+        layer = np.zeros(picture.owner.shape, np.uint8)
+        for points in outlines:
+            outline = camera.outline(points)
+            if len(outline) >= 3:
+                fixed = np.round(outline * (1 << SHIFT)).clip(-(2**22), 2**22).astype(np.int32)
+                cv2.fillPoly(layer, [fixed], 255, cv2.LINE_AA, SHIFT)
+        layer = cv2.GaussianBlur(layer[camera.ground_top :], (0, 0), blur)
+        light *= 1 - np.float32(strength / 255) * layer[..., None]
+    return light
 
 
 def _hull(points: np.ndarray) -> np.ndarray:

@@ -180,9 +180,9 @@ class Scene:
 
     def add_vehicle(self, kind: str, s: float, z: float, heading: float) -> None:
         vehicle = Vehicle(kind, s, z, heading, self.rng.uniform(0.93, 1.07))
-        # a long one counts by its far end, so that what stands in front of it is painted later
-        far = z + max(vehicle.length / 2 - 2.5, 0) * abs(np.cos(heading))
-        self.add(s, far, partial(paint_vehicle, vehicle=vehicle), vehicle.solid())
+        # a long one counts by its near end, so that what stands beside it is behind it
+        near = z - (vehicle.length / 2 - 1.5) * abs(np.cos(heading))
+        self.add(s, near, partial(paint_vehicle, vehicle=vehicle), vehicle.solid())
 
     def _traffic(self) -> None:
         rng, ground = self.rng, self.ground

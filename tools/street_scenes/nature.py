@@ -1,5 +1,6 @@
 """Trees, bushes and hedges: crowns of many leafy puffs, lit from the sun's side."""
 
+import cv2
 import numpy as np
 
 from tools.street_scenes.paint import Picture, Sprite
@@ -7,25 +8,39 @@ from tools.street_scenes.paint import Picture, Sprite
 
 def _pick_leaf(picture: Picture, rng) -> np.ndarray:
     leaves = picture.style.leaves
-    return np.asarray(leaves[rng.integers(len(leaves))], np.float64) * rng.uniform(0.85, 1.1)
+    return np.asarray(leaves[rng.integers(len(leaves))], np.float32) * np.float32(
+        rng.uniform(0.85, 1.1)
+    )
 
 
-def _foliage(picture, sprite, rng, centre, radii, leaf, puffs: int) -> None:
-    """Draws a crown around ``centre``: dark puffs behind, lighter ones towards the sun."""
-    sun = picture.style.sun
-    towards = np.array([sun[0], -sun[1]])
-    contrast = 0.25 + picture.style.diffuse * 0.6
-    for i in range(puffs):
-        angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
-        offset = np.array([np.cos(angle), np.sin(angle)]) * reach * 0.8
-        size = rng.uniform(0.16, 0.34) * (1.25 - 0.7 * i / puffs)
-        light = 0.72 + contrast * (0.5 * offset @ towards + 0.35 * i / puffs)
-        colour = leaf * light * rng.uniform(0.9, 1.1)
-        sprite.ellipse(centre + offset * radii, np.asarray(radii) * size, colour, cover=size > 0.12)
-    for _ in range(puffs * 2):  # single leaves
-        spot = centre + rng.uniform(-0.85, 0.85, 2) * radii
-        colour = leaf * rng.uniform(0.55, 1.3)
-        sprite.ellipse(spot, np.asarray(radii) * 0.05, colour, cover=False)
+def _foliage(picture, sprite: Sprite, rng, centre, radii, leaf, puffs: int) -> None:
+    """Draws a crown around ``centre``: the union of some puffs, ragged and lit by leaf noise."""
+    if not sprite.visible:
+        return
+    sprite.ellipse(centre, radii * 0.62, leaf)
+    for angle in np.linspace(0, 2 * np.pi, puffs, endpoint=False) + rng.uniform(0, 1, puffs):
+        reach = rng.uniform(0.45, 0.68)
+        puff = centre + np.array([np.cos(angle), np.sin(angle)]) * reach * radii
+        sprite.ellipse(puff, radii * rng.uniform(0.24, 0.38), leaf)
+    noise, x, y = sprite.grain(centre, radii)
+    crown = np.abs(y) < 1.15
+    soft = cv2.blur(sprite.coverage, (7, 7))
+    ragged = soft > 60 + 130 * noise
+    sprite.coverage[:] = np.where(crown & ragged, 255, np.where(crown, 0, sprite.coverage))
+    _shade_leaves(picture, sprite, noise, x, y, leaf, ragged & crown)
+
+
+def _shade_leaves(picture, sprite, noise, x, y, leaf, where) -> None:
+    """Colours foliage: light where the sun gets to it and in front, dark in its gaps and below."""
+    style = picture.style
+    across, up = (float(part) for part in style.sun[:2])
+    side = np.clip(0.5 * (x * across - y * max(up, 0.5)), -0.7, 0.7)
+    light = 0.78 + (0.35 + style.diffuse) * (0.5 * side + 1.3 * (noise - 0.5))
+    light = light.clip(0.25, 1.45)[..., None]
+    # what the sun lights is yellower, what it does not is bluer
+    warmth = np.array([14, 8, -8], np.float32)
+    colours = light * (np.asarray(leaf, np.float32) + warmth) - 0.8 * warmth
+    sprite.colour[where] = np.clip(colours, 0, 255)[where]
 
 
 def tree_solid(s: float, z: float, height: float) -> np.ndarray:
@@ -33,7 +48,7 @@ def tree_solid(s: float, z: float, height: float) -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, 9)[:-1]
     radius = height * 0.28
     ring = np.stack([np.cos(angles) * radius, np.zeros(8), np.sin(angles) * radius], axis=1)
-    return ring + (s, height * 0.65, z)
+    return ring + np.array([s, height * 0.65, z])
 
 
 def paint_tree(picture: Picture, rng, s: float, z: float, height: float) -> None:
@@ -43,31 +58,43 @@ def paint_tree(picture: Picture, rng, s: float, z: float, height: float) -> None
     conifer = rng.random() < 0.15
     radii = np.array([0.3, 0.33]) * height * metre * rng.uniform(0.85, 1.1)
     centre = foot - (0, height * metre * 0.66)
-    extent = np.array([foot + (radii[0] * 1.2, 0), foot - (radii[0] * 1.2, height * metre * 1.1)])
+    reach = np.array([radii[0] * 1.2, height * metre * 1.1])
     leaf = _pick_leaf(picture, rng)
-    sprite = Sprite(picture, extent, leaf * 0.7)
+    sprite = Sprite(picture, [foot - reach, foot + reach * (1, 0)], leaf * 0.7)
     if not sprite.visible:
         return
-    bark = picture.style.lit(np.array([104, 82, 62]) * rng.uniform(0.7, 1.1), (0, 0, -1))
-    thick = 0.018 * height * metre
-    trunk = foot + np.array(
-        [[-thick * 1.3, 0], [-thick * 0.7, -height * metre * 0.5]]
-        + [[thick * 0.7, -height * metre * 0.5], [thick * 1.3, 0]]
-    )
-    sprite.polygon(trunk, bark)
-    sprite.polygon(np.vstack([trunk[:2], trunk[:2][::-1] + (thick, 0)]), bark * 0.75, cover=False)
-    for end in (-0.6, 0.5):
-        branch = [foot - (0, height * metre * 0.35), centre + (end * radii[0], 0)]
-        sprite.line(branch, bark * 0.9, max(thick * 0.7, 0.5))
+    _draw_trunk(picture, sprite, rng, foot, height * metre)
     if conifer:
-        for level in np.linspace(0.25, 0.9, 6):
-            tip = foot - (0, height * metre * (level + 0.2))
-            half = height * metre * 0.24 * (1.05 - level)
-            low = foot - (0, height * metre * level)
-            sprite.polygon([low - (half, 0), tip, low + (half, 0)], leaf * (0.5 + 0.3 * level))
+        _needles(picture, sprite, foot, height * metre, leaf)
     else:
-        _foliage(picture, sprite, rng, centre, radii, leaf, puffs=42 if z < 40 else 16)
+        _foliage(picture, sprite, rng, centre, radii, leaf, puffs=11)
     picture.paste('vegetation', sprite, z)
+
+
+def _draw_trunk(picture, sprite: Sprite, rng, foot, tall: float) -> None:
+    """Draws a trunk with two branches, for a tree ``tall`` pixels high."""
+    bark = picture.style.lit(np.array([104, 82, 62]) * rng.uniform(0.7, 1.1), (0, 0, -1))
+    shape = np.array([[-1.3, 0], [-0.7, -0.5], [0.7, -0.5], [1.3, 0]])
+    trunk = foot + shape * (0.013 * tall, tall)
+    sprite.polygon(trunk, bark)
+    dark = foot + np.array([[-1.3, 0], [-0.7, -0.5], [0, -0.5], [-0.3, 0]]) * (0.013 * tall, tall)
+    sprite.polygon(dark, bark * 0.75, cover=False)
+    for end in (-0.15, 0.13):
+        branch = foot + np.array([[0, -0.35], [end, -0.56]]) * tall
+        sprite.line(branch, bark * 0.9, max(tall * 0.01, 0.5))
+
+
+def _needles(picture, sprite: Sprite, foot, tall: float, leaf) -> None:
+    """Draws the crown of a conifer, ``tall`` pixels high, in tiers."""
+    before = sprite.coverage.copy()
+    for level in np.linspace(0.2, 0.85, 7):
+        half = 0.2 * (1.05 - level)
+        tier = np.array([[-half, -level], [0, -level - 0.2], [half, -level], [0, -level + 0.02]])
+        sprite.polygon(foot + tier * tall, leaf)
+    centre = foot - np.array([0, 0.6 * tall])
+    noise, x, y = sprite.grain(centre, np.array([0.2, 0.4]) * tall)
+    crown = (sprite.coverage > before) | ((sprite.coverage > 0) & (y < 0.8))
+    _shade_leaves(picture, sprite, noise, x, y, leaf * 0.8, crown)
 
 
 def paint_bush(picture: Picture, rng, s: float, z: float, height: float) -> None:
@@ -79,7 +106,7 @@ def paint_bush(picture: Picture, rng, s: float, z: float, height: float) -> None
     leaf = _pick_leaf(picture, rng) * 0.9
     sprite = Sprite(picture, [centre - radii * 1.2, centre + radii * 1.1], leaf * 0.7)
     if sprite.visible:
-        _foliage(picture, sprite, rng, centre, radii, leaf, puffs=18)
+        _foliage(picture, sprite, rng, centre, radii, leaf, puffs=9)
         picture.paste('vegetation', sprite, z)
 
 
@@ -96,14 +123,10 @@ def paint_hedge(picture: Picture, rng, s: float, z: tuple[float, float], height:
     sprite = Sprite(picture, outline, leaf)
     if not sprite.visible:
         return
-    shade = picture.style.lit(leaf, (-np.sign(s), 0.4, 0))
-    sprite.polygon(outline, shade * 0.75)
-    count = int(np.clip(30 * (z[1] - near) * height / 8, 40, 220))
-    for _ in range(count):
-        depth = near + (z[1] - near) * rng.random() ** 1.5
-        level = height * rng.uniform(0.03, 0.97)
-        spot = picture.camera.project([(s, level, depth)])[0]
-        size = rng.uniform(0.08, 0.22) * picture.camera.pixels_per_metre(depth) * (height**0.4)
-        colour = shade * (0.6 + 0.5 * level / height) * rng.uniform(0.8, 1.2)
-        sprite.ellipse(spot, (size, size * 0.7), colour, cover=False)
+    sprite.polygon(outline, leaf)
+    low, high = outline[:, 1].max(), outline[:, 1].min()
+    middle = np.array([outline[:, 0].mean(), (low + high) / 2])
+    noise, x, y = sprite.grain(middle, np.array([picture.camera.width, max(low - high, 2) / 2]))
+    shade = picture.style.lit(leaf, (-np.sign(s), 0.4, 0)) * 1.1
+    _shade_leaves(picture, sprite, noise, x, y, shade, sprite.coverage > 0)
     picture.paste('vegetation', sprite, near + 3)

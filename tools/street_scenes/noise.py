@@ -17,3 +17,11 @@ def cloudy_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
     layers = [smooth_noise(rng, shape, max(cell / 2**i, 1.5)) / 2**i for i in range(4)]
     total = np.sum(layers, axis=0)
     return (total - total.min()) / max(float(np.ptp(total)), 1e-6)
+
+
+def leaf_noise(rng: np.random.Generator, size: int = 512) -> np.ndarray:
+    """Returns float32 noise (size, size) in [0, 1]: clumps of leaves, with single leaves on them."""
+    shape = (size, size)
+    clumps = smooth_noise(rng, shape, 22)
+    leaves = smooth_noise(rng, shape, 5)
+    return np.clip(0.45 * clumps + 0.35 * leaves + 0.2 * smooth_noise(rng, shape, 2.5), 0, 1)

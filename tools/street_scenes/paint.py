@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tools.street_scenes.camera import Camera
+from tools.street_scenes.noise import leaf_noise
 from tools.street_scenes.styles import Style
 
 SHIFT = 4  # bits of a pixel's fraction in OpenCV's drawing functions
-MOST_SPRITE_PIXELS = 120_000
+MOST_SPRITE_PIXELS = 50_000
 
 
 class Sprite:
@@ -26,6 +27,7 @@ class Sprite:
     """
 
     def __init__(self, picture: 'Picture', extent: np.ndarray, colour) -> None:
+        self.picture = picture
         height, width = picture.image.shape[:2]
         extent = np.asarray(extent, np.float64).reshape(-1, 2)
         if len(extent) == 0:
@@ -67,9 +69,28 @@ class Sprite:
 
     def ellipse(self, centre, radii, colour, cover: bool = True) -> None:
         """Fills an upright ellipse around ``centre`` with radii (x, y) in pixels."""
-        angles = np.linspace(0, 2 * np.pi, 25)[:-1]
-        circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        self.polygon(np.asarray(centre) + circle * radii, colour, cover)
+        if not self.visible:
+            return
+        fixed = self._points([centre])[0].tolist()
+        axes = [max(round(float(r) * self.scale * (1 << SHIFT)), 1) for r in radii]
+        shape = (fixed, axes, 0, 0, 360)
+        cv2.ellipse(self.colour, *shape, _rgb(colour), cv2.FILLED, cv2.LINE_AA, SHIFT)
+        if cover:
+            cv2.ellipse(self.coverage, *shape, 255, cv2.FILLED, cv2.LINE_8, SHIFT)
+
+    def grain(self, centre, radii) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns, for every pixel of the sprite, noise in [0, 1] and its place in an ellipse.
+
+        The place is x and y (down) in radii from ``centre``.
+        """
+        height, width = self.coverage.shape
+        x = (np.arange(width, dtype=np.float32) / self.scale + self.left - centre[0]) / radii[0]
+        y = (np.arange(height, dtype=np.float32) / self.scale + self.top - centre[1]) / radii[1]
+        tile = self.picture.leaf_noise
+        start = abs(int(centre[0] * 7 + centre[1] * 13)) % (tile.shape[0] // 2)
+        rows = np.arange(start, start + height) % tile.shape[0]
+        columns = np.arange(start, start + width) % tile.shape[1]
+        return tile[rows[:, None], columns], x[None], y[:, None]
 
     def texture(self, texture: np.ndarray, corners) -> None:
         """Puts an image, (H, W, 3) or with opacity (H, W, 4), on a quadrilateral.
@@ -110,11 +131,13 @@ class Picture:
     Attributes:
         image: uint8 RGB (H, W, 3).
         objects: (label's name, polygon [[x, y], …]) in order, as Cityscapes' annotations list them.
+        leaf_noise: float32 noise in [0, 1], a tile that all foliage of the picture is drawn with.
         owner: int32 (H, W), the number of the object that a pixel shows, -1 for none.
     """
 
-    def __init__(self, camera: Camera, style: Style) -> None:
+    def __init__(self, camera: Camera, style: Style, rng: np.random.Generator) -> None:
         self.camera = camera
+        self.leaf_noise = leaf_noise(rng)
         self.style = style
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.owner = np.full((camera.height, camera.width), -1, np.int32)
@@ -129,16 +152,17 @@ class Picture:
         columns = slice(sprite.left, sprite.left + sprite.width)
         mask = self._record(label, coverage, (sprite.left, sprite.top))[rows, columns]
         region = self.image[rows, columns]
-        colour = self.style.in_haze(colour[mask], depth)
+        colour = self.style.in_haze(colour, depth)[mask]
         if opacity is not None:
             share = opacity[mask][:, None]
             colour = colour * share + region[mask] * (1 - share)
         region[mask] = colour
 
-    def paint_region(self, label: str, region: np.ndarray, colours: np.ndarray) -> None:
-        """Paints ``colours`` (H, W, 3) where ``region``, bool (H, W), is true."""
-        mask = self._record(label, region, (0, 0))
-        self.image[mask] = colours[mask]
+    def paint_region(self, label: str, region: np.ndarray, colours: np.ndarray, top: int) -> None:
+        """Paints ``colours`` (h, W, 3) where ``region``, bool (h, W), is true, from row ``top``."""
+        rows = slice(top, top + len(region))
+        mask = self._record(label, region, (0, top))[rows]
+        self.image[rows][mask] = colours[mask]
 
     def _record(self, label: str, coverage: np.ndarray, origin) -> np.ndarray:
         """Records the polygons around ``coverage`` and returns the pixels they paint, (H, W)."""
@@ -146,7 +170,7 @@ class Picture:
         canvas = Image.new('L', (width, height))
         draw = ImageDraw.Draw(canvas)
         contours, _ = cv2.findContours(
-            coverage.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=origin
+            coverage.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=origin
         )
         for contour in contours:
             polygon = contour[:, 0].tolist()

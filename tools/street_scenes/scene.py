@@ -21,7 +21,7 @@ def draw_scene(seed: int, domain: str, index: int) -> Picture:
     """
     rng = np.random.default_rng([seed, DOMAIN_NUMBER[domain], index])
     scene = Scene(rng, domain)
-    picture = Picture(scene.camera, STYLES[domain](rng))
+    picture = Picture(scene.camera, STYLES[domain](rng), rng)
     paint_sky(picture, rng)
     paint_skyline(picture, rng)
     paint_ground(picture, scene.ground, rng)

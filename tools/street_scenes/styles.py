@@ -45,10 +45,15 @@ class Style:
         facing = max(0.0, float(np.dot(normal, self.sun)))
         return np.asarray(colour, np.float64) * (self.ambient + self.diffuse * facing)
 
-    def in_haze(self, colour: np.ndarray, depth) -> np.ndarray:
-        """Fades colours (…, 3) into the haze; ``depth`` in metres, a number or (…, 1)."""
-        share = np.exp(-np.asarray(depth, np.float32) / self.haze_distance)
-        return colour * share + np.asarray(self.haze, np.float32) * (1 - share)
+    def in_haze(self, colour: np.ndarray, depth: float) -> np.ndarray:
+        """Fades uint8 colours (H, W, 3), ``depth`` metres away, into the haze."""
+        share = self.haze_share(depth)
+        table = np.arange(256)[:, None] * share + np.asarray(self.haze) * (1 - share)
+        return cv2.LUT(colour, table.astype(np.uint8)[None])
+
+    def haze_share(self, depth):
+        """Returns how much of a colour is left after ``depth`` metres (a number or an array)."""
+        return np.exp(-depth / self.haze_distance)
 
     def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What lens, sensor and processing make of the scene: uint8 (H, W, 3) to the same."""
@@ -80,13 +85,37 @@ def _sun(rng: np.random.Generator, elevation: tuple[float, float]) -> np.ndarray
 def game(rng: np.random.Generator) -> Style:
     """The source domain's look."""
     return Style(
-        facades=[(226, 196, 150), (240, 232, 214), (206, 120, 84), (178, 186, 196)]
-        + [(236, 208, 120), (150, 104, 82), (214, 226, 232), (232, 170, 140)],
+        facades=[
+            (226, 196, 150),
+            (240, 232, 214),
+            (206, 120, 84),
+            (178, 186, 196),
+            (236, 208, 120),
+            (150, 104, 82),
+            (214, 226, 232),
+            (232, 170, 140),
+        ],
         roofs=[(176, 84, 56), (120, 112, 104), (150, 90, 60)],
-        vehicles=[(214, 30, 28), (24, 62, 168), (240, 240, 240), (28, 28, 32), (238, 190, 30)]
-        + [(30, 140, 96), (250, 120, 30), (170, 176, 186)],
-        clothes=[(214, 40, 50), (40, 90, 200), (250, 250, 250), (40, 160, 90), (250, 210, 60)]
-        + [(30, 30, 40), (160, 60, 160), (240, 130, 60)],
+        vehicles=[
+            (214, 30, 28),
+            (24, 62, 168),
+            (240, 240, 240),
+            (28, 28, 32),
+            (238, 190, 30),
+            (30, 140, 96),
+            (250, 120, 30),
+            (170, 176, 186),
+        ],
+        clothes=[
+            (214, 40, 50),
+            (40, 90, 200),
+            (250, 250, 250),
+            (40, 160, 90),
+            (250, 210, 60),
+            (30, 30, 40),
+            (160, 60, 160),
+            (240, 130, 60),
+        ],
         leaves=[(74, 140, 38), (96, 156, 44), (50, 112, 40), (120, 150, 50)],
         grass=(120, 164, 62),
         asphalt=tuple(np.array([106, 104, 106]) + rng.uniform(-14, 14)),
@@ -97,7 +126,7 @@ def game(rng: np.random.Generator) -> Style:
         sun=_sun(rng, (28, 58)),
         ambient=0.62,
         diffuse=0.55,
-        shadow=0.5,
+        shadow=0.45,
         shadow_blur=0.6,
         haze=(190, 214, 240),
         haze_distance=rng.uniform(350, 700),
@@ -114,15 +143,37 @@ def camera(rng: np.random.Generator) -> Style:
     """The target domain's look."""
     overcast = rng.uniform(0.5, 1.0)
     tint = rng.uniform(-0.03, 0.03)
-    brightness = rng.uniform(0.72, 0.92)
+    brightness = rng.uniform(0.86, 1.04)
     return Style(
-        facades=[(190, 180, 160), (168, 162, 154), (150, 110, 94), (200, 192, 176)]
-        + [(134, 132, 132), (176, 150, 116), (120, 92, 80), (196, 178, 150)],
+        facades=[
+            (190, 180, 160),
+            (168, 162, 154),
+            (150, 110, 94),
+            (200, 192, 176),
+            (134, 132, 132),
+            (176, 150, 116),
+            (120, 92, 80),
+            (196, 178, 150),
+        ],
         roofs=[(110, 70, 60), (84, 82, 84), (96, 76, 68)],
-        vehicles=[(40, 42, 46), (150, 152, 156), (190, 192, 194), (28, 30, 36), (56, 66, 88)]
-        + [(100, 30, 32), (88, 92, 96)],
-        clothes=[(40, 42, 52), (60, 66, 84), (96, 90, 84), (30, 30, 34), (120, 50, 52)]
-        + [(150, 150, 150), (70, 84, 66)],
+        vehicles=[
+            (40, 42, 46),
+            (150, 152, 156),
+            (190, 192, 194),
+            (28, 30, 36),
+            (56, 66, 88),
+            (100, 30, 32),
+            (88, 92, 96),
+        ],
+        clothes=[
+            (40, 42, 52),
+            (60, 66, 84),
+            (96, 90, 84),
+            (30, 30, 34),
+            (120, 50, 52),
+            (150, 150, 150),
+            (70, 84, 66),
+        ],
         leaves=[(74, 92, 58), (88, 98, 62), (60, 80, 54), (104, 104, 66)],
         grass=(108, 122, 80),
         asphalt=tuple(np.array([104, 106, 108]) + rng.uniform(-14, 10)),
@@ -131,7 +182,7 @@ def camera(rng: np.random.Generator) -> Style:
         skyline=(232, 234, 234),
         clouds=rng.uniform(0.3, 0.9),
         sun=_sun(rng, (25, 60)),
-        ambient=0.78,
+        ambient=0.86,
         diffuse=0.42 * (1 - overcast) + 0.1,
         shadow=0.12 + 0.3 * (1 - overcast),
         shadow_blur=2.5,

@@ -1,5 +1,7 @@
 """Cars, trucks, buses and trams: solids of a side's outline, drawn face by face."""
 
+import math
+
 import numpy as np
 
 from tools.street_scenes.camera import NEAR
@@ -53,11 +55,12 @@ class Vehicle:
         """From shares of length (0..1, rear to front) and width (-1..1) and metres up, to street."""
         forward = (np.asarray(along, np.float64) - 0.5) * self.length
         right = np.asarray(across, np.float64) * self.width / 2
-        cos, sin = np.cos(self.heading), np.sin(self.heading)
-        points = np.broadcast_arrays(
-            self.s + forward * sin + right * cos, up, self.z + forward * cos - right * sin
-        )
-        return np.stack(points, axis=-1).astype(np.float64)
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
+        points = np.empty((*np.broadcast_shapes(forward.shape, right.shape, np.shape(up)), 3))
+        points[..., 0] = self.s + forward * sin + right * cos
+        points[..., 1] = up
+        points[..., 2] = self.z + forward * cos - right * sin
+        return points
 
     def solid(self) -> np.ndarray:
         """Returns the corners (8, 3) of its box, which cast its shadow."""
@@ -106,16 +109,21 @@ class _Drawer:
         eye = np.array([self.camera.offset, self.camera.eye, 0.0])
         eye[0] -= self.camera.slope * vehicle.z + 0.5 * self.camera.bend * vehicle.z**2
         self.eye = eye
+        self.middle = vehicle.street(0.5, 0, vehicle.height * 0.45)
 
     def faces_us(self, points) -> np.ndarray | None:
         """Returns the outward normal of a face if the camera sees it; the middle is inside."""
-        normal = np.cross(points[1] - points[0], points[2] - points[0])
-        normal /= max(np.linalg.norm(normal), 1e-9)
-        middle = self.vehicle.street(0.5, 0, self.vehicle.height * 0.45)
-        centre = points.mean(0)
-        if np.dot(normal, centre - middle) < 0:
-            normal = -normal
-        return normal if np.dot(normal, self.eye - centre) > 0 else None
+        (ax, ay, az), (bx, by, bz) = (
+            (points[1] - points[0]).tolist(),
+            (points[2] - points[0]).tolist(),
+        )
+        normal = np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+        length = math.sqrt(normal @ normal)
+        centre = points.sum(0) / len(points)
+        if length < 1e-9 or abs(normal @ (centre - self.middle)) < 1e-9:
+            return None
+        normal /= math.copysign(length, normal @ (centre - self.middle))
+        return normal if normal @ (self.eye - centre) > 0 else None
 
     def face(self, points, colour, cover=True) -> bool:
         normal = self.faces_us(points)
