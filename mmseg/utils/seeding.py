@@ -1,0 +1,53 @@
+"""Randomness as a function of (seed, where we are), so that nothing has to be replayed on resume.
+
+Every draw names its stream and its place (sample number, iteration, image): the number of data
+workers does not matter, and a resumed run draws what the uninterrupted one would have drawn.
+"""
+
+import contextlib
+import random
+import zlib
+
+import numpy as np
+import torch
+
+
+def seed_for(seed, stream, *place):
+    """A 63-bit seed for one draw.
+
+    Args:
+        seed (int): The run's seed.
+        stream (str): What is drawn, e.g. ``'class_mix'``; different streams are independent.
+        *place (int): Where, e.g. the iteration and the image's index in the global batch.
+    """
+    entropy = (seed, zlib.crc32(stream.encode()), *place)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def numpy_generator(seed, stream, *place):
+    """A numpy ``Generator`` for one draw; arguments as in :func:`seed_for`."""
+    return np.random.default_rng(seed_for(seed, stream, *place))
+
+
+def torch_generator(seed, stream, *place):
+    """A CPU ``torch.Generator`` for one draw; arguments as in :func:`seed_for`."""
+    return torch.Generator().manual_seed(seed_for(seed, stream, *place))
+
+
+@contextlib.contextmanager
+def seeded_globals(seed):
+    """Seed the global generators of ``random``, numpy and torch (CPU) inside, restore them after.
+
+    For code of other libraries that draws from them: MMSegmentation's transforms, kornia.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    # Not torch.manual_seed: that would reseed the GPUs as well, which are not restored here.
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
