@@ -1,0 +1,5 @@
+"""Methods of unsupervised domain adaptation: each wraps a segmentor and trains it."""
+
+from mmseg.models.uda.dacs import DACS
+
+__all__ = ['DACS']

@@ -1,0 +1,90 @@
+"""Debug pictures: what the method saw, labelled, mixed and weighted in one iteration."""
+
+import os.path as osp
+
+import cv2
+import mmcv
+import numpy as np
+
+_PANEL_WIDTH = 320
+_TITLE_HEIGHT = 22
+
+
+def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
+    """Write ``class_mix_debug/{iteration + 1:06d}_{image}.png`` for each image of the batch.
+
+    Args:
+        step (Step): Without a ``work_dir`` nothing is written.
+        img_norm_cfg (dict): ``mean``, ``std``, ``to_rgb`` of the normalisation.
+        palette (list): RGB colour per train id.
+        **tensors: The batch; see :func:`_panels` for the names. ``fd_label`` may be None.
+    """
+    if step.work_dir is None:
+        return
+    count = len(tensors['source_img'])
+    for i in range(count):
+        image = {k: None if v is None else v[i].detach().cpu() for k, v in tensors.items()}
+        picture = _grid(_panels(image, img_norm_cfg, np.array(palette, np.uint8)))
+        name = f'{step.iteration + 1:06d}_{step.rank * count + i}.png'
+        mmcv.imwrite(picture, osp.join(step.work_dir, 'class_mix_debug', name))
+
+
+def _panels(image, norm, palette):
+    """Ten (title, BGR picture) pairs, two rows of five."""
+
+    def photo(name):
+        pixels = mmcv.imdenormalize(
+            image[name].permute(1, 2, 0).numpy(),
+            np.array(norm['mean']),
+            np.array(norm['std']),
+            to_bgr=norm['to_rgb'],
+        )
+        return np.clip(pixels, 0, 255).astype(np.uint8)
+
+    def label(name):
+        return color_label(image[name][0].numpy(), palette)[..., ::-1]
+
+    def grey(name):
+        return np.repeat((255 * image[name].float().numpy().clip(0, 1))[0, ..., None], 3, axis=2)
+
+    share = float(image['weight'].max())
+    height, width = image['weight'].shape[1:]
+    empty = np.full((height, width, 3), 255)
+    fd = image['fd_label']
+    return [
+        ('Source image', photo('source_img')),
+        ('Source label', label('source_label')),
+        ('Mix mask (white = source)', grey('mix_mask')),
+        (f'Pseudo-label weight, max {share:.3f}', grey('weight')),
+        ('FD label (things count)' if fd is not None else 'FD: off or all positions',
+         label('fd_label') if fd is not None else empty),
+        ('Target image', photo('target_img')),
+        ('Pseudo-label', label('pseudo_label')),
+        ('Mixed image', photo('mixed_img')),
+        ('Mixed label', label('mixed_label')),
+        ('FD mask', grey('fd_mask') if image['fd_mask'] is not None else empty),
+    ]  # fmt: skip
+
+
+def color_label(label, palette):
+    """Paint train ids (H, W) with a palette (n, 3); ids beyond it become black."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    return colors[label.astype(np.uint8)]
+
+
+def _grid(panels):
+    """Two rows of five panels of equal size, each under its title."""
+    height, width = panels[0][1].shape[:2]
+    size = (_PANEL_WIDTH, round(_PANEL_WIDTH * height / width))
+    tiles = []
+    for title, picture in panels:
+        tile = np.ascontiguousarray(picture, dtype=np.uint8)
+        tile = cv2.resize(tile, size, interpolation=cv2.INTER_NEAREST)
+        tile = cv2.copyMakeBorder(
+            tile, _TITLE_HEIGHT, 4, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+        )
+        cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
+                    cv2.LINE_AA)  # fmt: skip
+        tiles.append(tile)
+    return np.vstack([np.hstack(tiles[:5]), np.hstack(tiles[5:])])

@@ -1,0 +1,65 @@
+"""Thing-class ImageNet feature distance: keep the student's features near the frozen encoder's."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class FrozenEncoder(nn.Module):
+    """The ImageNet encoder that the student is compared with: encoder and neck, without a head.
+
+    Args:
+        backbone (nn.Module): Takes (N, 3, H, W), returns a list of feature maps.
+        neck (nn.Module | None): The student's neck again: features are compared after it.
+    """
+
+    def __init__(self, backbone, neck=None):
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.requires_grad_(False)
+
+    def train(self, mode=True):
+        """Stay in eval mode whatever the method around it does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, img):
+        """Return the last feature map (N, C, h, w)."""
+        features = self.backbone(img)
+        return (features if self.neck is None else self.neck(features))[-1]
+
+
+def downscale_label(label, factor, min_ratio, num_classes, ignore_index=255):
+    """Bring a label to the features' size: the majority class of each cell, section 3.3.
+
+    Args:
+        label (Tensor): (N, 1, H, W) int64, train ids and ``ignore_index``.
+        factor (int): Side of a cell in pixels.
+        min_ratio (float): The majority must hold this share of the cell, or the cell is ignored.
+        num_classes (int): Ignored pixels count as one class more.
+
+    Returns:
+        Tensor: (N, 1, H // factor, W // factor) int64.
+    """
+    classes = label.squeeze(1).masked_fill(label.squeeze(1) == ignore_index, num_classes)
+    one_hot = F.one_hot(classes, num_classes + 1).permute(0, 3, 1, 2).float()
+    share, majority = F.avg_pool2d(one_hot, factor).max(dim=1, keepdim=True)
+    unclear = (share < min_ratio) | (majority == num_classes)
+    return majority.masked_fill(unclear, ignore_index)
+
+
+def feature_distance(student, imagenet, mask=None):
+    """Mean L2 distance of two feature maps over the positions of a mask (section 3.3).
+
+    Args:
+        student, imagenet (Tensor): (N, C, h, w).
+        mask (Tensor | None): (N, 1, h, w) bool; None: all positions.
+
+    Returns:
+        Tensor: Scalar. 0, with gradient 0, where the mask is empty.
+    """
+    distance = torch.linalg.vector_norm(student - imagenet, dim=1, keepdim=True)
+    if mask is None:
+        return distance.mean()
+    return (distance * mask).sum() / mask.sum().clamp(min=1)

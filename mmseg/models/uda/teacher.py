@@ -1,0 +1,72 @@
+"""The teacher: an exponential moving average of the student that labels the target images."""
+
+import torch
+from mmcv.cnn.bricks import drop as mmcv_drop
+from timm.layers import DropPath
+from torch.nn.modules.dropout import _DropoutNd
+
+_DROPS = (_DropoutNd, DropPath, mmcv_drop.DropPath)
+
+
+def teacher_mode(teacher):
+    """BatchNorm on the batch's statistics (training mode), dropout and drop path off."""
+    teacher.train()
+    for module in teacher.modules():
+        if isinstance(module, _DROPS):
+            module.eval()
+
+
+@torch.no_grad()
+def update_teacher(teacher, student, iteration, alpha):
+    """teacher := a · teacher + (1 - a) · student with a = min(1 - 1/(t + 1), alpha).
+
+    (Section 3.1 of the paper.)
+    At iteration 0 that is a copy, exactly. Only parameters are averaged: the teacher's BatchNorm
+    buffers follow its own batches.
+
+    Args:
+        teacher, student (nn.Module): Of the same architecture.
+        iteration (int): t, the run's iteration from 0, also after a resume.
+        alpha (float): The decay that a approaches.
+    """
+    decay = min(1 - 1 / (iteration + 1), alpha)
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def pseudo_labels(teacher, img, img_metas, threshold):
+    """Label target images with the teacher (section 3.1).
+
+    Args:
+        teacher (EncoderDecoder): In :func:`teacher_mode`.
+        img (Tensor): (N, 3, H, W), normalised.
+        img_metas (list[dict]): One per image.
+        threshold (float): A pixel is trusted where its largest probability reaches it.
+
+    Returns:
+        tuple[Tensor, Tensor]: labels (N, 1, H, W) int64, and the share of trusted pixels over the
+        whole batch, a scalar in [0, 1].
+    """
+    logits = teacher.encode_decode(img, img_metas)
+    confidence, label = logits.softmax(dim=1).max(dim=1, keepdim=True)
+    return label, (confidence >= threshold).float().mean()
+
+
+def pseudo_label_weights(label, share, ignore_top, ignore_bottom):
+    """The pixels' weights in the mixed loss: the trusted share, but 0 in the rows left out.
+
+    The rows hold the rectification artefacts and the ego car of Cityscapes (section 4.1).
+
+    Args:
+        label (Tensor): (N, 1, H, W).
+        share (Tensor): Scalar from :func:`pseudo_labels`.
+        ignore_top, ignore_bottom (int): Numbers of rows; 0 leaves none out.
+
+    Returns:
+        Tensor: (N, 1, H, W) float.
+    """
+    weight = share.expand(label.shape).clone()
+    weight[..., :ignore_top, :] = 0
+    if ignore_bottom > 0:
+        weight[..., -ignore_bottom:, :] = 0
+    return weight
