@@ -1,0 +1,94 @@
+"""Data loaders: numbered samples for training, plain tensors on the device for both."""
+
+import multiprocessing
+import os
+import signal
+
+import cv2
+import torch
+from mmcv.parallel import DataContainer
+from torch.utils.data import DataLoader, Sampler
+
+# Linux only forks: a spawned worker spends 15 s on importing mmseg.
+_CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
+
+
+class RunBatches(Sampler):
+    """The batches of a run: sample numbers 0, 1, 2, ..., dealt out to the ranks.
+
+    Args:
+        start, stop (int): Iterations.
+        batch_size (int): Of one rank.
+        rank, world_size (int): This process among all.
+    """
+
+    def __init__(self, start, stop, batch_size, rank=0, world_size=1):
+        self.start, self.stop = start, stop
+        self.batch_size = batch_size
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self):
+        return self.stop - self.start
+
+    def __iter__(self):
+        for iteration in range(self.start, self.stop):
+            first = (iteration * self.world_size + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+
+def collate(samples):
+    """Batch samples to plain tensors and lists.
+
+    MMSegmentation wraps them for mmcv's parallel engine, which current torch has no use for.
+    Tensors are stacked, meta dicts listed; test samples are lists over augmentations and stay so.
+    """
+    return {key: _collate_values([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _collate_values(values):
+    if isinstance(values[0], list):
+        return [_collate_values(list(group)) for group in zip(*values, strict=True)]
+    values = [value.data if isinstance(value, DataContainer) else value for value in values]
+    return torch.stack(values) if isinstance(values[0], torch.Tensor) else values
+
+
+def to_device(value, device):
+    """Move the tensors in nested dicts and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: to_device(entry, device) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [to_device(entry, device) for entry in value]
+    return value
+
+
+def _start_worker(_):
+    # A signal to the run's process group must not kill a worker in mid-iteration: the run stops
+    # by itself after the iteration and ends its workers then.
+    os.setpgid(0, 0)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+
+
+def build_loader(dataset, batches, num_workers, device):
+    """A loader over given batches of sample numbers.
+
+    Args:
+        dataset (Dataset): Maps a number to a sample.
+        batches (Iterable[list[int]]): A batch sampler.
+        num_workers (int): Processes; 0 loads in this one. The samples are the same either way.
+        device (torch.device): Where the batches will go (pinned memory for a GPU).
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=device.type == 'cuda',
+        worker_init_fn=_start_worker if num_workers else None,
+        multiprocessing_context=_CONTEXT if num_workers else None,
+        # Without one of its own the loader would draw from the global generator.
+        generator=torch.Generator().manual_seed(0),
+    )

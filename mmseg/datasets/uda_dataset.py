@@ -1,0 +1,128 @@
+"""Pairs of a labelled source image and an unlabelled target image, drawn from (seed, i)."""
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mmseg.datasets.builder import DATASETS, build_dataset
+from mmseg.datasets.pipelines.transforms import RandomCrop
+from mmseg.datasets.rare_class_sampling import RareClassSampler
+from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
+from mmseg.utils.user_error import UserError
+
+MAX_CROP_REDRAWS = 10
+
+
+@DATASETS.register_module()
+class UDADataset(Dataset):
+    """Training samples for UDA: sample number i is a function of (seed, i) alone.
+
+    The target's labels are never read, and need not exist.
+
+    Args:
+        source (dict): Config of the labelled data set.
+        target (dict): Config of the data set of which only images are used.
+        rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
+            None draws pairs uniformly.
+        seed (int): The run's seed.
+
+    Raises:
+        UserError: If the class index does not fit (see :class:`RareClassSampler`), the class lists
+            differ, or crops are to be checked and the source's pipeline has no ``RandomCrop``.
+    """
+
+    def __init__(self, source, target, rare_class_sampling=None, seed=0):
+        self.source = build_dataset(source)
+        self.target = build_dataset(_without_labels(target))
+        self.seed = seed
+        self.ignore_index = self.source.ignore_index
+        self.CLASSES, self.PALETTE = self.target.CLASSES, self.target.PALETTE
+        if tuple(self.source.CLASSES) != tuple(self.target.CLASSES):
+            raise UserError(
+                f'source ({source["type"]}) and target ({target["type"]}) have different classes.'
+            )
+        for dataset, cfg in ((self.source, source), (self.target, target)):
+            if len(dataset) == 0:
+                raise UserError(f'{dataset.img_dir} holds no *{dataset.img_suffix} ({cfg["type"]})')
+        self.sampler, self.min_crop_pixels = None, 0
+        if rare_class_sampling is not None:
+            self._set_up_rare_class_sampling(**rare_class_sampling)
+
+    def _set_up_rare_class_sampling(self, min_pixels, class_temp, min_crop_ratio):
+        self.sampler = RareClassSampler(
+            self.source.data_root,
+            [info['ann']['seg_map'] for info in self.source.img_infos],
+            self.source.ann_dir,
+            min_pixels,
+            class_temp,
+        )
+        self.min_crop_pixels = min_pixels * min_crop_ratio
+        if self.min_crop_pixels > 0 and self._crop_position() is None:
+            raise UserError(
+                "rare_class_sampling checks crops, but the source's pipeline has no RandomCrop. "
+                'Add one, or set min_crop_ratio=0.'
+            )
+
+    def __len__(self):
+        """Number of different pairs. Samples are numbered without end; see the run's sampler."""
+        return len(self.source) * len(self.target)
+
+    def __getitem__(self, number):
+        """Sample ``number`` of the run.
+
+        Returns:
+            dict: ``img``, ``img_metas``, ``gt_semantic_seg``, ``target_img``, ``target_img_metas``.
+        """
+        rng = numpy_generator(self.seed, 'pair', number)
+        class_id, source_index = None, int(rng.integers(len(self.source)))
+        if self.sampler is not None:
+            class_id, source_index = self.sampler.draw(rng)
+        target_index = int(rng.integers(len(self.target)))
+        with seeded_globals(seed_for(self.seed, 'source', number)):
+            source = self._source_sample(source_index, class_id)
+        with seeded_globals(seed_for(self.seed, 'target', number)):
+            # The path of test images is the one that asks for no annotation.
+            target = self.target.prepare_test_img(target_index)
+        return {
+            **source,
+            'target_img': target['img'],
+            'target_img_metas': target['img_metas'],
+        }
+
+    def _crop_position(self):
+        for position, transform in enumerate(self.source.pipeline.transforms):
+            if isinstance(transform, RandomCrop):
+                return position
+        return None
+
+    def _source_sample(self, index, class_id):
+        """Load the image once, then redraw the crop until it holds enough of the class."""
+        if class_id is None or self.min_crop_pixels == 0:
+            return self.source[index]
+        transforms = self.source.pipeline.transforms
+        position = self._crop_position()
+        info = self.source.img_infos[index]
+        results = dict(img_info=info, ann_info=info['ann'])
+        self.source.pre_pipeline(results)
+        for transform in transforms[:position]:
+            results = transform(results)
+        for _ in range(1 + MAX_CROP_REDRAWS):
+            # A crop replaces entries of the dict and leaves the arrays as they are.
+            crop = transforms[position](dict(results))
+            if np.count_nonzero(crop['gt_semantic_seg'] == class_id) > self.min_crop_pixels:
+                break
+        for transform in transforms[position + 1 :]:
+            crop = transform(crop)
+        return crop
+
+
+def _without_labels(target):
+    """The target's config less what would read labels; published configs still load them."""
+    pipeline = []
+    for transform in target['pipeline']:
+        if transform['type'] == 'LoadAnnotations':
+            continue
+        if transform['type'] == 'Collect':
+            keys = [key for key in transform['keys'] if key != 'gt_semantic_seg']
+            transform = {**transform, 'keys': keys}
+        pipeline.append(transform)
+    return {**target, 'pipeline': pipeline, 'ann_dir': None}
