@@ -1,0 +1,1 @@
+"""Single images: ``python -m demo.image_demo``."""

@@ -1,0 +1,76 @@
+"""The runner's own hooks: evaluation, and resume state between the checkpoints."""
+
+import time
+
+from mmcv.runner.hooks import Hook
+from mmcv.runner.hooks.logger import LoggerHook
+
+from mmseg.engine.evaluation import evaluate, predict
+from mmseg.models.uda.build import student_of
+
+# A stop loses at most this much of a run, and an evaluation interval if that is shorter.
+RESUME_STATE_SECONDS = 10 * 60
+
+
+class EvaluationHook(Hook):
+    """Tests the student on the target's validation set.
+
+    Runs after the loggers have written the iteration's losses and before its checkpoint, so that a
+    checkpoint never lacks the evaluation of its iteration.
+
+    Args:
+        dataset (CustomDataset): With a test pipeline.
+        interval (int): Iterations; the last iteration is always evaluated.
+        metric (str | list[str]): As in MMSegmentation.
+        num_workers (int): Loading processes.
+        from_synthia (bool): Add the means over Synthia's classes.
+    """
+
+    def __init__(self, dataset, interval, metric, num_workers, from_synthia):
+        self.dataset = dataset
+        self.interval = interval
+        self.metric = metric
+        self.num_workers = num_workers
+        self.from_synthia = from_synthia
+
+    def is_due(self, runner):
+        """Whether the iteration that just ran is evaluated."""
+        return self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)
+
+    def after_train_iter(self, runner):
+        if not self.is_due(runner):
+            return
+        segmentor = student_of(runner.model)
+        counts = []
+        for index, label in predict(segmentor, self.dataset, runner.device, self.num_workers):
+            counts += self.dataset.pre_eval(label, index)
+        found = evaluate(
+            self.dataset, counts, runner.logger, self.metric, from_synthia=self.from_synthia
+        )
+        runner.log_buffer.output.update(found)
+        for hook in runner.hooks:
+            if isinstance(hook, LoggerHook):
+                hook.log(runner)
+        runner.log_buffer.clear_output()
+
+
+class ResumeStateHook(Hook):
+    """Writes resume state at every evaluation and every few minutes.
+
+    Args:
+        evaluation (EvaluationHook | None): Whose iterations count.
+        max_iters (int): The last iteration has a checkpoint of its own.
+    """
+
+    def __init__(self, evaluation, max_iters):
+        self.evaluation = evaluation
+        self.max_iters = max_iters
+        self.written = time.monotonic()
+
+    def after_train_iter(self, runner):
+        due = time.monotonic() - self.written > RESUME_STATE_SECONDS
+        if self.evaluation is not None:
+            due = due or self.evaluation.is_due(runner)
+        if due and runner.iter + 1 < self.max_iters:
+            runner.save_resume_state(runner.iter + 1)
+            self.written = time.monotonic()

@@ -1,0 +1,95 @@
+"""Predictions as files: coloured pictures for the eye, id maps for benchmark servers."""
+
+import os
+import os.path as osp
+
+import cityscapesscripts.helpers.labels as cityscapes_labels
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image
+
+from mmseg.utils.user_error import UserError
+
+
+def paint(label, palette, image=None, opacity=1.0):
+    """Colour a label, over its image if there is one.
+
+    Args:
+        label (np.ndarray): (H, W) train ids; ids beyond the palette become black.
+        palette (list): RGB colour per train id.
+        image (np.ndarray | None): (H, W, 3) BGR uint8.
+        opacity (float): Of the colours over the image, in (0, 1].
+
+    Returns:
+        np.ndarray: (H, W, 3) BGR uint8.
+    """
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = np.array(palette, np.uint8)[:, ::-1]
+    painted = colors[label]
+    if image is None or opacity == 1:
+        return painted
+    return cv2.addWeighted(painted, opacity, image, 1 - opacity, 0)
+
+
+def write_picture(picture, path):
+    """Write a BGR picture beside its target and move it into place.
+
+    Raises:
+        UserError: If the path's ending names no picture format.
+    """
+    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+    stem, ending = osp.splitext(path)
+    try:
+        ok, encoded = cv2.imencode(ending, picture)
+    except cv2.error:
+        ok = False
+    if not ok:
+        raise UserError(f'{path}: no picture format ends in {ending!r}; use .png or .jpg.')
+    beside = f'{stem}.part{ending}'
+    with open(beside, 'wb') as file:
+        file.write(encoded.tobytes())
+    os.replace(beside, path)
+
+
+def read_picture(path):
+    """Read a picture as BGR uint8 (H, W, 3).
+
+    Raises:
+        UserError: If it is missing or unreadable.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'image {path} does not exist.')
+    image = mmcv.imread(path, flag='color')
+    if image is None:
+        raise UserError(f'{path} cannot be read as a picture.')
+    return image
+
+
+def write_id_map(label, path, to_label_id, palette):
+    """Write the PNG that a benchmark server takes.
+
+    Args:
+        label (np.ndarray): (H, W) train ids, uint8.
+        path (str): Ends in ``.png``.
+        to_label_id (bool): True for Cityscapes, which wants label ids; False keeps train ids, for
+            ACDC and Dark Zurich.
+        palette (list): RGB colour per train id, so that a viewer shows something.
+    """
+    ids = label
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    if to_label_id:
+        table = np.zeros(256, np.uint8)
+        label_colors = np.zeros_like(colors)
+        for train_id in range(len(palette)):
+            entry = cityscapes_labels.trainId2label[train_id]
+            table[train_id] = entry.id
+            label_colors[entry.id] = entry.color
+        ids, colors = table[label], label_colors
+    picture = Image.fromarray(ids, mode='L')
+    picture.putpalette(colors.tobytes())
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    beside = f'{path}.part'
+    picture.save(beside, format='PNG')
+    os.replace(beside, path)

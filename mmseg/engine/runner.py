@@ -1,0 +1,141 @@
+"""The training loop: mmcv's iteration-based runner with seeding, exact resume and clean stops."""
+
+import os
+import os.path as osp
+from glob import glob
+
+import torch
+from mmcv.runner import IterBasedRunner, IterTimerHook
+from mmcv.runner.hooks import CheckpointHook
+
+from mmseg.datasets.run_loader import to_device
+from mmseg.engine.checkpoint import link_latest, save_file
+from mmseg.engine.hooks import ResumeStateHook
+from mmseg.engine.stop import StopRequest
+from mmseg.utils.seeding import seed_for
+from mmseg.utils.step import Step
+
+# mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
+_TIMER, _EVALUATION, _CHECKPOINT, _RESUME_STATE = 70, 92, 94, 96
+_KEPT_RESUME_STATES = 2
+
+
+class SeededRunner(IterBasedRunner):
+    """Trains for ``max_iters`` iterations, each a function of (seed, iteration) and the state.
+
+    Args:
+        seed (int): The run's seed.
+        device (torch.device): Of the model; batches are moved there.
+        **kwargs: As in mmcv's ``IterBasedRunner``.
+
+    Attributes:
+        stopped_by (int | None): The signal that ended :meth:`run` before its last iteration.
+    """
+
+    def __init__(self, *, seed, device, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.device = device
+        self.stopped_by = None
+
+    def register_hooks(
+        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
+    ):
+        """Register the hooks of a run; the configs are MMSegmentation's.
+
+        Args:
+            evaluation (EvaluationHook | None): None evaluates nothing.
+        """
+        self.register_lr_hook(dict(lr_config))
+        self.register_optimizer_hook(optimizer_config)
+        self.register_hook(IterTimerHook(), priority=_TIMER)
+        self.register_logger_hooks(log_config)
+        self._log_interval = log_config['interval']
+        if evaluation is not None:
+            self.register_hook(evaluation, priority=_EVALUATION)
+        self.register_hook(CheckpointHook(**checkpoint_config), priority=_CHECKPOINT)
+        self.register_hook(ResumeStateHook(evaluation, self.max_iters), priority=_RESUME_STATE)
+
+    def run(self, loader):
+        """Train from the current to the last iteration, or until a signal asks to stop.
+
+        Args:
+            loader (DataLoader): Gives exactly the batches of those iterations.
+        """
+        self.data_loader = loader
+        self.call_hook('before_run')
+        self.call_hook('before_epoch')
+        with StopRequest() as stop:
+            for batch in loader:
+                self._train_iteration(to_device(batch, self.device))
+                if stop.signal is not None and self.iter < self.max_iters:
+                    self.stopped_by = stop.signal
+                    self.save_resume_state(self.iter)
+                    break
+        self.call_hook('after_run')
+        if self.iter == self.max_iters:
+            for path in glob(osp.join(self.work_dir, 'resume_*.pth')):
+                os.remove(path)
+
+    def _train_iteration(self, batch):
+        self.mode = 'train'
+        self.model.train()
+        # For what draws from the global generators: dropout and drop path.
+        torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
+        self.call_hook('before_train_iter')
+        step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir)
+        self.outputs = self.model.train_step(batch, self.optimizer, step=step)
+        self._note_losses()
+        self.call_hook('after_train_iter')
+        self._inner_iter += 1
+        self._iter += 1
+
+    def _note_losses(self):
+        self.log_buffer.update(self.outputs['log_vars'], self.outputs['num_samples'])
+        # mmcv keeps every value of the run; a log line averages the last interval.
+        for history in (self.log_buffer.val_history, self.log_buffer.n_history):
+            for values in history.values():
+                del values[: -self._log_interval]
+
+    def save_checkpoint(self, out_dir, save_optimizer=True, create_symlink=True):
+        """Save ``iter_N.pth`` after the iteration under way; called by mmcv's CheckpointHook."""
+        self._save(osp.join(out_dir, f'iter_{self.iter + 1}.pth'), self.iter + 1, save_optimizer)
+
+    def save_resume_state(self, iteration):
+        """Save ``resume_N.pth`` after N iterations and keep the newest two."""
+        self._save(osp.join(self.work_dir, f'resume_{iteration}.pth'), iteration, True)
+        states = glob(osp.join(self.work_dir, 'resume_*.pth'))
+        states.sort(key=lambda path: int(path.rsplit('_', 1)[1].removesuffix('.pth')))
+        for path in states[:-_KEPT_RESUME_STATES]:
+            os.remove(path)
+
+    def _save(self, path, iteration, save_optimizer):
+        content = dict(
+            meta={**self.meta, 'iter': iteration, 'log_window': self._log_window()},
+            state_dict=self.model.state_dict(),
+        )
+        if save_optimizer:
+            content['optimizer'] = self.optimizer.state_dict()
+        save_file(content, path)
+        link_latest(path)
+
+    def _log_window(self):
+        """The losses since the last log line, so that a resumed run logs the same averages."""
+        return {
+            name: [list(values), list(self.log_buffer.n_history[name])]
+            for name, values in self.log_buffer.val_history.items()
+            if name not in ('time', 'data_time')
+        }
+
+    def resume(self, checkpoint):
+        """Go on where a checkpoint stopped.
+
+        Args:
+            checkpoint (dict): As saved by this class.
+        """
+        self.model.load_state_dict(checkpoint['state_dict'])
+        self.optimizer.load_state_dict(checkpoint['optimizer'])
+        self._iter = self._inner_iter = checkpoint['meta']['iter']
+        for name, (values, counts) in checkpoint['meta']['log_window'].items():
+            self.log_buffer.val_history[name] = list(values)
+            self.log_buffer.n_history[name] = list(counts)

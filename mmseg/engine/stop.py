@@ -1,0 +1,30 @@
+"""Stopping on a signal after the iteration that is under way."""
+
+import signal
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """While active, a first SIGTERM or SIGINT is noted; a second one acts as usual.
+
+    Attributes:
+        signal (int | None): The signal that asked for the stop.
+    """
+
+    def __init__(self):
+        self.signal = None
+        self._usual = {}
+
+    def __enter__(self):
+        self._usual = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _frame):
+        self.signal = number
+        for each in SIGNALS:
+            signal.signal(each, self._usual[each])

@@ -1,0 +1,166 @@
+"""Puts a run together from its config: data, model, optimizer, runner, logs."""
+
+import json
+import logging
+import os
+import os.path as osp
+import platform
+import time
+from glob import glob
+
+import torch
+from mmcv.cnn.utils import revert_sync_batchnorm
+from mmcv.utils import get_logger
+from mmcv.utils.logging import logger_initialized
+
+from mmseg.core import build_optimizer
+from mmseg.datasets import build_dataset
+from mmseg.datasets.run_loader import RunBatches, build_loader
+from mmseg.datasets.seeded_epochs import SeededEpochs
+from mmseg.engine.checkpoint import load_file, load_segmentor, newest_loadable, segmentor_weights
+from mmseg.engine.evaluation import is_from_synthia
+from mmseg.engine.hooks import EvaluationHook
+from mmseg.engine.runner import SeededRunner
+from mmseg.models.uda.build import build_train_model, student_of
+from mmseg.models.uda.dacs import DACS
+from mmseg.utils.user_error import UserError
+
+
+def train(cfg, device):
+    """Train as the config says, going on from what its ``work_dir`` holds.
+
+    Args:
+        cfg (mmcv.Config): Checked by ``preflight.check_files``; with ``work_dir`` and ``seed``.
+        device (torch.device): Where to train.
+
+    Returns:
+        int | None: The signal that stopped the run before its end, None if it ended.
+
+    Raises:
+        UserError: If the config asks for something that cannot be.
+    """
+    if cfg.runner.type != 'IterBasedRunner':
+        raise UserError(f'runner.type is {cfg.runner.type}; only IterBasedRunner is supported.')
+    torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark'))
+    logger, timestamp = _open_log(cfg)
+    checkpoint = _checkpoint_to_resume(cfg, logger)
+    if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:
+        logger.info('This run is finished; nothing is left to do. (%s)', cfg.work_dir)
+        return None
+
+    torch.manual_seed(cfg.seed)
+    dataset = build_train_dataset(cfg)
+    model = _build_model(cfg, dataset, device, resumed=checkpoint is not None)
+    runner = SeededRunner(
+        model=model,
+        optimizer=build_optimizer(student_of(model), cfg.optimizer),
+        work_dir=cfg.work_dir,
+        logger=logger,
+        meta=_meta(cfg, dataset),
+        max_iters=cfg.runner.max_iters,
+        seed=cfg.seed,
+        device=device,
+    )
+    runner.timestamp = timestamp
+    runner.register_hooks(
+        cfg.lr_config,
+        cfg.get('optimizer_config'),
+        {**cfg.checkpoint_config, 'by_epoch': False},
+        cfg.log_config,
+        _evaluation(cfg),
+    )
+    if checkpoint is not None:
+        runner.resume(checkpoint)
+        logger.info('Resumed after iteration %d.', runner.iter)
+    batches = RunBatches(
+        runner.iter,
+        cfg.runner.max_iters,
+        cfg.data.samples_per_gpu,
+        runner.rank,
+        runner.world_size,
+    )
+    logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
+    runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
+    return runner.stopped_by
+
+
+def build_train_dataset(cfg):
+    """The training data set: sample number i is a function of (``cfg.seed``, i)."""
+    if cfg.data.train.type == 'UDADataset':
+        return build_dataset(cfg.data.train, dict(seed=cfg.seed))
+    return SeededEpochs(build_dataset(cfg.data.train), cfg.seed)
+
+
+def _build_model(cfg, dataset, device, resumed):
+    """Build and, unless a checkpoint will be loaded, initialise the model."""
+    model = revert_sync_batchnorm(build_train_model(cfg))
+    model.CLASSES, model.PALETTE = dataset.CLASSES, dataset.PALETTE
+    if not resumed:
+        model.init_weights()
+        if cfg.get('load_from'):
+            weights = segmentor_weights(_state_dict(load_file(cfg.load_from)))
+            load_segmentor(student_of(model), weights, cfg.load_from)
+            if isinstance(model, DACS):
+                model.start_teacher()
+    return model.to(device)
+
+
+def _state_dict(content):
+    return content.get('state_dict', content)
+
+
+def _evaluation(cfg):
+    if cfg.get('evaluation') is None:
+        return None
+    dataset = build_dataset(cfg.data.val, dict(test_mode=True))
+    return EvaluationHook(
+        dataset,
+        interval=cfg.evaluation.interval,
+        metric=cfg.evaluation.get('metric', 'mIoU'),
+        num_workers=cfg.data.workers_per_gpu,
+        from_synthia=is_from_synthia(cfg),
+    )
+
+
+def _checkpoint_to_resume(cfg, logger):
+    if cfg.get('resume_from'):
+        return load_file(cfg.resume_from)
+    found = newest_loadable(cfg.work_dir, logger.warning)
+    if found is None:
+        return None
+    logger.info('Going on from %s', found[0])
+    return found[1]
+
+
+def _open_log(cfg):
+    """The run's logger and its timestamp: a resumed run goes on in the files it began."""
+    os.makedirs(cfg.work_dir, exist_ok=True)
+    begun = sorted(glob(osp.join(cfg.work_dir, '*.log')))
+    timestamp = time.strftime('%Y%m%d_%H%M%S')
+    if begun:
+        timestamp = osp.basename(begun[0]).removesuffix('.log')
+    # mmcv sets a logger up once per process; here it is once per run.
+    logger_initialized.pop('mmseg', None)
+    for handler in logging.getLogger('mmseg').handlers[:]:
+        logging.getLogger('mmseg').removeHandler(handler)
+        handler.close()
+    path = osp.join(cfg.work_dir, f'{timestamp}.log')
+    return get_logger('mmseg', path, cfg.log_level, file_mode='a'), timestamp
+
+
+def _meta(cfg, dataset):
+    """What a checkpoint says of its run, in plain Python."""
+    return dict(
+        exp_name=cfg.get('name', osp.basename(cfg.work_dir)),
+        config=json.dumps(cfg._cfg_dict.to_dict()),
+        CLASSES=list(dataset.CLASSES),
+        PALETTE=[list(color) for color in dataset.PALETTE],
+        seed=cfg.seed,
+        epoch=0,
+        environment=dict(
+            python=platform.python_version(),
+            torch=str(torch.__version__),
+            threads=torch.get_num_threads(),
+            device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
+        ),
+    )

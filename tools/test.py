@@ -1,0 +1,139 @@
+"""Test a checkpoint on its target: ``python tools/test.py CONFIG CHECKPOINT``; see test.sh, too."""
+
+import argparse
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+from mmcv.utils import track_iter_progress
+
+from mmseg.datasets import build_dataset
+from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.devices import choose_device
+from mmseg.engine.evaluation import evaluate, is_from_synthia, predict
+from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
+from mmseg.engine.preflight import check_test_files
+from mmseg.engine.trained import load_trained
+from mmseg.utils.user_error import UserError, reports_user_errors
+
+AUG_TEST_RATIOS = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+# Whose servers take train ids; Cityscapes' takes label ids.
+TAKES_TRAIN_IDS = ('ACDCDataset', 'DarkZurichDataset')
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        description="Predict a data set (the config's data.test) and print per-class IoU and mIoU.",
+        epilog='example: python tools/test.py work_dirs/x/x.json work_dirs/x/latest.pth '
+        '--show-dir work_dirs/x/preds',
+    )
+    parser.add_argument('config', help="the run's config")
+    parser.add_argument('checkpoint', help="the run's checkpoint, e.g. latest.pth")
+    parser.add_argument(
+        '--weights', choices=['student', 'teacher'], default='student',
+        help='which network of the checkpoint (the student is what papers report)',
+    )  # fmt: skip
+    parser.add_argument('--eval', nargs='+', default=['mIoU'], help='mIoU, mDice, mFscore')
+    parser.add_argument('--show-dir', metavar='DIR', help='write coloured predictions there')
+    parser.add_argument('--opacity', type=float, default=1.0, help='of the colours over the image')
+    parser.add_argument('--aug-test', action='store_true', help='average 6 scales and flips')
+    parser.add_argument(
+        '--test-set',
+        action='store_true',
+        help='predict the test split: val becomes test in data.test',
+    )
+    parser.add_argument(
+        '--format-only', action='store_true',
+        help='write PNGs for the benchmark server instead of computing metrics',
+    )  # fmt: skip
+    parser.add_argument(
+        '--eval-options', nargs='+', metavar='KEY=VALUE',
+        help='for --format-only: imgfile_prefix=FOLDER, to_label_id=True|False',
+    )  # fmt: skip
+    parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
+    args = parser.parse_args(argv)
+    if not 0 < args.opacity <= 1:
+        parser.error('--opacity must be above 0 and at most 1')
+    return args
+
+
+@reports_user_errors
+def main(argv=None):
+    """Test; returns the metrics (None with ``--format-only``)."""
+    args = parse_args(argv)
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    device = choose_device(args.device)
+    if args.test_set:
+        _use_test_split(cfg.data.test)
+    check_test_files(cfg.data.test, needs_labels=not args.format_only)
+    if args.aug_test:
+        _use_augmentations(cfg.data.test)
+    dataset = build_dataset(cfg.data.test, dict(test_mode=True))
+    if len(dataset) == 0:
+        raise UserError(f'{dataset.img_dir} holds no *{dataset.img_suffix}.')
+    segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
+    submission = _submission(args, cfg) if args.format_only else None
+
+    counts = []
+    predictions = predict(segmentor, dataset, device, cfg.data.workers_per_gpu)
+    for index, label in track_iter_progress((predictions, len(dataset))):
+        name = dataset.img_infos[index]['filename']
+        if args.show_dir:
+            _show(label, name, segmentor.PALETTE, dataset, args)
+        if submission is not None:
+            folder, to_label_id = submission
+            path = osp.join(folder, osp.splitext(osp.basename(name))[0] + '.png')
+            write_id_map(label, path, to_label_id, segmentor.PALETTE)
+        else:
+            counts += dataset.pre_eval(label, index)
+    print()
+    if args.show_dir:
+        print(f'Coloured predictions are in {args.show_dir}')
+    if submission is not None:
+        print(f'Files for the server are in {submission[0]}')
+        return None
+    found = evaluate(dataset, counts, None, args.eval, from_synthia=is_from_synthia(cfg))
+    for name in ('mIoU', 'mIoU16', 'mIoU13'):
+        if name in found:
+            print(f'{name}: {100 * found[name]:.2f}')
+    return found
+
+
+def _show(label, name, palette, dataset, args):
+    image = None
+    if args.opacity < 1:
+        image = read_picture(osp.join(dataset.img_dir, name))
+    picture = paint(label, palette, image, args.opacity)
+    write_picture(picture, osp.join(args.show_dir, name))
+
+
+def _submission(args, cfg):
+    """Folder and kind of ids of a submission."""
+    options = parse_options(args.eval_options)
+    unknown = set(options) - {'imgfile_prefix', 'to_label_id'}
+    if unknown:
+        raise UserError(f'--eval-options has no {", ".join(sorted(unknown))}.')
+    to_label_id = options.get('to_label_id', cfg.data.test.type not in TAKES_TRAIN_IDS)
+    default = osp.join(osp.dirname(args.checkpoint), 'labelIds' if to_label_id else 'labelTrainIds')
+    return options.get('imgfile_prefix', default), to_label_id
+
+
+def _use_test_split(dataset):
+    for key in ('img_dir', 'ann_dir', 'split'):
+        if dataset.get(key):
+            dataset[key] = dataset[key].replace('val', 'test')
+
+
+def _use_augmentations(dataset):
+    for transform in dataset.pipeline:
+        if transform.type == 'MultiScaleFlipAug':
+            transform.img_ratios = AUG_TEST_RATIOS
+            transform.flip = True
+            return
+    raise UserError('--aug-test needs a MultiScaleFlipAug in data.test.pipeline.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,77 @@
+"""Train one config: ``python tools/train.py CONFIG``. run_experiments.py calls this, too."""
+
+import argparse
+import json
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+from mmseg.engine.config import as_dict, load_config, parse_options
+from mmseg.engine.devices import choose_device
+from mmseg.engine.preflight import check_files
+from mmseg.engine.runs import comparable, config_of
+from mmseg.engine.train import train
+from mmseg.utils.files import write_text
+from mmseg.utils.user_error import UserError, reports_user_errors
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        description='Train one config. The same command again resumes an interrupted run.',
+        epilog='example: python tools/train.py configs/street_scenes/uda_mitb0.py '
+        '--work-dir work_dirs/try --cfg-options runner.max_iters=100',
+    )
+    parser.add_argument('config', help='a Python or JSON config file')
+    parser.add_argument('--work-dir', help='folder of the run (default: work_dirs/CONFIG NAME)')
+    parser.add_argument('--resume-from', metavar='FILE', help='go on from this checkpoint')
+    parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
+    parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
+    parser.add_argument('--seed', type=int, help="replaces the config's seed")
+    parser.add_argument(
+        '--cfg-options', nargs='+', metavar='KEY=VALUE',
+        help='replace entries of the config, e.g. runner.max_iters=100',
+    )  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def overrides_of(args):
+    """The dotted config entries that the options replace."""
+    overrides = parse_options(args.cfg_options)
+    for key in ('work_dir', 'resume_from', 'load_from', 'seed'):
+        if getattr(args, key) is not None:
+            overrides[key] = getattr(args, key)
+    return overrides
+
+
+@reports_user_errors
+def main(argv=None):
+    """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
+    args = parse_args(argv)
+    cfg = load_config(args.config, overrides_of(args))
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    device = choose_device(args.device)
+    check_files(cfg)
+    _leave_config(cfg)
+    signal = train(cfg, device)
+    if signal is not None:
+        print(f'Stopped by signal {signal}. The same command goes on from here.')
+        sys.exit(128 + signal)
+
+
+def _leave_config(cfg):
+    """Put the resolved config into the run's folder, where tests and resumes look for it."""
+    there = config_of(cfg.work_dir)
+    if there is None:
+        text = json.dumps(as_dict(cfg), indent=2) + '\n'
+        write_text(osp.join(cfg.work_dir, f'{cfg.name}.json'), text)
+    elif comparable(load_config(there)) != comparable(cfg):
+        raise UserError(
+            f'{cfg.work_dir} holds a run of another config ({there}). Choose another --work-dir, '
+            'or delete that run.'
+        )
+
+
+if __name__ == '__main__':
+    main()
