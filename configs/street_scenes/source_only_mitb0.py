@@ -1,6 +1,6 @@
 # The lower bound on StreetScenes: a small DAFormer trained on the game-like style alone and tested
 # on the camera-like one. What UDA gains is the distance to uda_mitb0.py. Draw the data first:
-#   python tools/street_scenes/draw.py
+#   python tools/make_street_scenes.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/daformer_sepaspp_mitb0_ch64.py',

@@ -1,7 +1,7 @@
 # DAFormer's self-training on StreetScenes, small enough for a CPU: the game-like style has labels,
 # the camera-like one does not. What differs from the published setting is said here and why.
 # Draw the data first:
-#   python tools/street_scenes/draw.py
+#   python tools/make_street_scenes.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/daformer_sepaspp_mitb0_ch64.py',

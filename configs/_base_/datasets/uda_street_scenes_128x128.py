@@ -1,4 +1,4 @@
-# UDA between the two styles of StreetScenes, the data that tools/street_scenes draws: a game-like
+# UDA between the two styles of StreetScenes, which tools/make_street_scenes.py draws: a game-like
 # source in GTA's format and a camera-like target in Cityscapes'. The pipelines are those of GTA to
 # Cityscapes at about a quarter of their size.
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)

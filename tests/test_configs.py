@@ -1,0 +1,278 @@
+"""The configuration files: all can be read, data sets as the paper has them, the annotated one."""
+
+import json
+from pathlib import Path
+
+import mmcv
+import pytest
+
+from experiments import generate_experiment_cfgs
+from tools.run_config import with_bases_from
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+BASES = sorted(CONFIGS.glob('_base_/**/*.py'))
+RUNS = sorted([*CONFIGS.glob('daformer/*.py'), *CONFIGS.glob('street_scenes/*.py')])
+ANNOTATED = CONFIGS / 'daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
+META = (
+    *('name', 'exp', 'name_dataset', 'name_architecture', 'name_encoder', 'name_decoder'),
+    *('name_uda', 'name_opt'),
+)
+MODELS = (
+    *('daformer_conv1_mitb5', 'daformer_sepaspp_mitb5', 'daformer_aspp_mitb5'),
+    *('daformer_isa_mitb5', 'daformer_sepaspp_bottleneck_mitb5', 'segformer_b5'),
+    *('segformer_r101', 'upernet_mit', 'upernet_ch256_mit', 'deeplabv2_r50-d8'),
+    *('deeplabv2red_r50-d8', 'deeplabv3plus_r50-d8', 'danet_r50-d8', 'isanet_r50-d8'),
+)
+
+
+def load(path):
+    return mmcv.Config.fromfile(str(CONFIGS / path))
+
+
+def step(pipeline, name):
+    """The one transform of that name in a pipeline, without its type."""
+    (found,) = [t for t in pipeline if t['type'] == name]
+    return {key: value for key, value in found.items() if key != 'type'}
+
+
+@pytest.mark.parametrize('path', BASES, ids=lambda path: path.stem)
+def test_every_base_file_says_what_it_is_and_can_be_read(path):
+    assert path.read_text().startswith('# ')
+    assert len(load(path)) > 0
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_models_are_plain_encoder_decoders_of_19_classes(name):
+    model = load(f'_base_/models/{name}.py').model
+    assert model.type == 'EncoderDecoder'
+    assert model.decode_head.num_classes == 19
+    assert model.decode_head.align_corners is False
+    assert model.get('auxiliary_head') is None
+    assert model.test_cfg == dict(mode='whole')
+    has_params = model.decode_head.type in ('DAFormerHead', 'SegFormerHead')
+    assert ('decoder_params' in model.decode_head) == has_params
+
+
+HEADS = {
+    'segformer_b5': dict(channels=128, decoder_params=dict(embed_dims=768, conv_kernel_size=1)),
+    'segformer_r101': dict(channels=128, decoder_params=dict(embed_dims=768, conv_kernel_size=1)),
+    'upernet_mit': dict(type='UPerHead', channels=512, pool_scales=(1, 2, 3, 6)),
+    'upernet_ch256_mit': dict(type='UPerHead', channels=256, pool_scales=(1, 2, 3, 6)),
+    'deeplabv2_r50-d8': dict(type='DLV2Head', dilations=(6, 12, 18, 24)),
+    'deeplabv2red_r50-d8': dict(type='DLV2Head', dilations=(6, 12)),
+    'deeplabv3plus_r50-d8': dict(
+        type='DepthwiseSeparableASPPHead',
+        channels=512,
+        dilations=(1, 12, 24, 36),
+        c1_in_channels=256,
+        c1_channels=48,
+    ),
+    'danet_r50-d8': dict(type='DAHead', channels=512, pam_channels=64),
+    'isanet_r50-d8': dict(type='ISAHead', channels=512, isa_channels=256, down_factor=(8, 8)),
+}
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_other_heads(name):
+    model = load(f'_base_/models/{name}.py').model
+    assert {key: model.decode_head[key] for key in HEADS[name]} == HEADS[name]
+    if model.backbone.type == 'ResNetV1c':  # output stride 8
+        assert model.backbone.strides == (1, 2, 1, 1)
+        assert model.backbone.dilations == (1, 1, 2, 4)
+
+
+def test_optimizer():
+    optimizer = load('_base_/schedules/adamw.py').optimizer
+    assert optimizer == dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01)
+
+
+NORM_AND_ACT = dict(act_cfg=dict(type='ReLU'), norm_cfg=dict(type='BN', requires_grad=True))
+ASPP = dict(type='aspp', sep=True, dilations=(1, 6, 12, 18), pool=False, **NORM_AND_ACT)
+CONV1 = dict(type='conv', kernel_size=1, **NORM_AND_ACT)
+ISA = dict(type='isa', isa_channels=256, key_query_num_convs=1, down_factor=(8, 8), **NORM_AND_ACT)
+
+
+@pytest.mark.parametrize(
+    ('name', 'fusion', 'deepest'),
+    [
+        ('sepaspp', ASPP, dict(type='mlp')),
+        ('aspp', dict(ASPP, sep=False), dict(type='mlp')),
+        ('conv1', CONV1, dict(type='mlp')),
+        ('isa', ISA, dict(type='mlp')),
+        ('sepaspp_bottleneck', CONV1, dict(ASPP, type='rawconv_and_aspp', kernel_size=1)),
+    ],
+)
+def test_daformer_and_its_ablations(name, fusion, deepest):
+    model = load(f'_base_/models/daformer_{name}_mitb5.py').model
+    assert model.decode_head.channels == 256
+    assert model.decode_head.decoder_params == dict(
+        embed_dims=256,
+        embed_cfg=dict(type='mlp'),
+        embed_neck_cfg=deepest,
+        fusion_cfg=fusion,
+    )
+    adapter = dict(type='SegFormerAdapter', scales=[8]) if name.endswith('bottleneck') else None
+    assert model.get('neck') == adapter
+
+
+CITYSCAPES = ('CityscapesDataset', 'data/cityscapes/', 'leftImg8bit/train')
+CITYSCAPES_LABELLED = (*CITYSCAPES, 'gtFine/train')
+# file → labelled source, its size, target, its size and validation folders, crop
+UDA_DATA = {
+    'gta_to_cityscapes_512x512': (
+        ('GTADataset', 'data/gta/', 'images', 'labels'),
+        (1280, 720),
+        CITYSCAPES,
+        (1024, 512),
+        ('leftImg8bit/val', 'gtFine/val'),
+        512,
+    ),
+    'synthia_to_cityscapes_512x512': (
+        ('SynthiaDataset', 'data/synthia/', 'RGB', 'GT/LABELS'),
+        (1280, 760),
+        CITYSCAPES,
+        (1024, 512),
+        ('leftImg8bit/val', 'gtFine/val'),
+        512,
+    ),
+    'cityscapes_to_acdc_512x512': (
+        CITYSCAPES_LABELLED,
+        (1024, 512),
+        ('ACDCDataset', 'data/acdc/', 'rgb_anon/train'),
+        (960, 540),
+        ('rgb_anon/val', 'gt/val'),
+        512,
+    ),
+    'cityscapes_to_darkzurich_512x512': (
+        CITYSCAPES_LABELLED,
+        (1024, 512),
+        ('DarkZurichDataset', 'data/dark_zurich/', 'rgb_anon/train/night'),
+        (960, 540),
+        ('rgb_anon/val', 'gt/val'),
+        512,
+    ),
+    'street_scenes_128x128': (
+        ('GTADataset', 'data/street_scenes/gta/', 'images', 'labels'),
+        (320, 176),
+        ('CityscapesDataset', 'data/street_scenes/cityscapes/', 'leftImg8bit/train'),
+        (256, 128),
+        ('leftImg8bit/val', 'gtFine/val'),
+        128,
+    ),
+}
+SUPERVISED_DATA = {
+    'gta_to_cityscapes_512x512': 'gta_to_cityscapes_512x512',
+    'street_scenes_128x128': 'street_scenes_128x128',
+}
+NORMALIZE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+
+
+def check_training_pipeline(pipeline, size, crop):
+    """What all training pipelines have in common, and their order."""
+    assert step(pipeline, 'Resize') == dict(img_scale=size)
+    assert step(pipeline, 'RandomCrop')['crop_size'] == (crop, crop)
+    assert step(pipeline, 'RandomFlip') == dict(prob=0.5)
+    assert step(pipeline, 'Normalize') == NORMALIZE
+    assert step(pipeline, 'Pad') == dict(size=(crop, crop), pad_val=0, seg_pad_val=255)
+    order = [t['type'] for t in pipeline]
+    optional = ('LoadAnnotations', 'PhotoMetricDistortion')
+    assert [name for name in order if name not in optional] == [
+        *('LoadImageFromFile', 'Resize', 'RandomCrop', 'RandomFlip', 'Normalize', 'Pad'),
+        *('DefaultFormatBundle', 'Collect'),
+    ]
+    if 'PhotoMetricDistortion' in order:
+        assert order.index('PhotoMetricDistortion') == order.index('Normalize') - 1
+
+
+def check_test_data(data, target, size, folders):
+    assert data.val == data.test
+    assert (data.val.type, data.val.data_root) == target[:2]
+    assert (data.val.img_dir, data.val.ann_dir) == folders
+    augmentation = step(data.val.pipeline, 'MultiScaleFlipAug')
+    assert augmentation['img_scale'] == size
+    assert augmentation['flip'] is False
+    assert step(augmentation['transforms'], 'Resize') == dict(keep_ratio=True)
+    assert step(augmentation['transforms'], 'Normalize') == NORMALIZE
+
+
+@pytest.mark.parametrize('name', UDA_DATA)
+def test_uda_data(name):
+    source, source_size, target, target_size, val_folders, crop = UDA_DATA[name]
+    data = load(f'_base_/datasets/uda_{name}.py').data
+    train = data.train
+    assert train.type == 'UDADataset'
+    assert tuple(train.source[k] for k in ('type', 'data_root', 'img_dir', 'ann_dir')) == source
+    assert tuple(train.target[k] for k in ('type', 'data_root', 'img_dir')) == target
+    check_training_pipeline(train.source.pipeline, source_size, crop)
+    check_training_pipeline(train.target.pipeline, target_size, crop)
+    assert step(train.source.pipeline, 'RandomCrop')['cat_max_ratio'] == 0.75
+    assert 'PhotoMetricDistortion' not in str(train)  # mixed images are augmented in training
+    check_test_data(data, target, target_size, val_folders)
+
+
+@pytest.mark.parametrize('name', UDA_DATA)
+def test_target_labels_are_not_read(name):
+    target = load(f'_base_/datasets/uda_{name}.py').data.train.target
+    assert 'ann_dir' not in target
+    assert 'LoadAnnotations' not in [t['type'] for t in target.pipeline]
+    assert 'cat_max_ratio' not in step(target.pipeline, 'RandomCrop')
+    assert step(target.pipeline, 'Collect') == dict(keys=['img'])
+
+
+@pytest.mark.parametrize('name', SUPERVISED_DATA)
+def test_source_only_data_is_that_of_uda_with_distortion(name):
+    source, source_size, target, target_size, val_folders, crop = UDA_DATA[name]
+    data = load(f'_base_/datasets/{name}.py').data
+    train = data.train
+    assert tuple(train[k] for k in ('type', 'data_root', 'img_dir', 'ann_dir')) == source
+    check_training_pipeline(train.pipeline, source_size, crop)
+    assert step(train.pipeline, 'RandomCrop')['cat_max_ratio'] == 0.75
+    assert step(train.pipeline, 'PhotoMetricDistortion') == {}
+    check_test_data(data, target, target_size, val_folders)
+
+
+def test_target_only_data():
+    data = load('_base_/datasets/cityscapes_half_512x512.py').data
+    train = data.train
+    keys = ('type', 'data_root', 'img_dir', 'ann_dir')
+    assert tuple(train[k] for k in keys) == CITYSCAPES_LABELLED
+    check_training_pipeline(train.pipeline, (1024, 512), 512)
+    assert step(train.pipeline, 'PhotoMetricDistortion') == {}
+    check_test_data(data, CITYSCAPES, (1024, 512), ('leftImg8bit/val', 'gtFine/val'))
+
+
+@pytest.mark.parametrize('path', RUNS, ids=lambda path: path.stem)
+def test_whole_configs_have_what_a_run_needs(path):
+    config = load(path)
+    assert {*META, 'seed', 'n_gpus', 'model', 'data', 'optimizer', 'lr_config'} <= set(config)
+    assert config.checkpoint_config.interval == config.runner.max_iters
+    assert config.runner.max_iters % config.evaluation.interval == 0
+    supervised = config.name_uda == 'source-only'
+    assert (config.get('uda') is None) == supervised
+    assert (config.optimizer_config is None) != supervised
+
+
+def test_annotated_config_is_the_one_of_the_experiments(tmp_path):
+    name = 'gta2cs_dacs_a999_fdthings_rcs001_cpl_daformer_sepaspp_mitb5_poly10warm_s0'
+    (generated,) = [c for c in generate_experiment_cfgs(6) if c['name'] == name]
+    file = tmp_path / 'generated.json'
+    file.write_text(json.dumps(with_bases_from(generated, tmp_path)))
+
+    annotated = load(ANNOTATED)._cfg_dict.to_dict()
+    generated = mmcv.Config.fromfile(str(file))._cfg_dict.to_dict()
+    differing = {key for key in {*annotated, *generated} if annotated[key] != generated[key]}
+    assert differing == {'name', 'exp', 'name_uda'}
+    assert annotated['name'] == ANNOTATED.stem
+    assert annotated['exp'] == 'basic'
+    assert annotated['name_uda'] == 'dacs_a999_fd_things_rcs0.01_cpl'
+
+
+def test_street_scenes_configs_differ_in_the_method_alone():
+    source_only = load('street_scenes/source_only_mitb0.py')
+    uda = load('street_scenes/uda_mitb0.py')
+    for key in ('model', 'optimizer', 'lr_config', 'runner', 'evaluation', 'seed'):
+        assert source_only[key] == uda[key]
+    assert source_only.data.val == uda.data.val
+    assert uda.model.pretrained is None
+    assert uda.uda.imnet_feature_dist_lambda == 0
+    assert uda.data.train.rare_class_sampling.min_pixels == 100
