@@ -8,6 +8,7 @@ are kept, so an interrupted run goes on where it stopped.
 import argparse
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -80,11 +81,17 @@ def main(argv=None) -> None:
     counts = {'source': args.num_source, 'train': args.num_target, 'val': args.num_val}
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     draw = partial(draw_job, root=args.root, seed=args.seed)
-    # one thread each: processes share the work, and the number of threads must not matter
-    with multiprocessing.Pool(args.nproc, cv2.setNumThreads, (1,)) as pool:
-        done = pool.imap_unordered(draw, jobs, chunksize=4)
-        for _ in tqdm(done, total=len(jobs), unit='scene', disable=None):
-            pass
+    # one thread each, as the processes share the work; fresh ones, for OpenCV hangs when it is
+    # forked after it has used threads
+    fresh = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(args.nproc, fresh, cv2.setNumThreads, (1,)) as pool:
+        try:
+            done = pool.map(draw, jobs, chunksize=4)
+            for _ in tqdm(done, total=len(jobs), unit='scene', disable=None):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     print(f'{args.root}: {len(jobs)} scenes.')
 
 

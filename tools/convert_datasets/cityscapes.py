@@ -35,17 +35,19 @@ def read_train_ids(path: Path) -> np.ndarray:
         uint8 train ids (H, W).
 
     Raises:
-        LabelError: the file is no annotation, or names a class that Cityscapes does not have.
+        LabelError: the file is no annotation, or holds something that cannot be painted.
     """
     annotation = Annotation()
     try:
         annotation.fromJsonFile(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LabelError(f'{path}: no Cityscapes annotation ({error!r})') from error
-    for name in {item.label for item in annotation.objects}:
+    for item in annotation.objects:
         # createLabelImage would end the whole process here, with the name of no file
-        if name not in name2label and name.removesuffix('group') not in name2label:
-            raise LabelError(f'{path}: Cityscapes has no class {name!r}')
+        if item.label not in name2label and item.label.removesuffix('group') not in name2label:
+            raise LabelError(f'{path}: Cityscapes has no class {item.label!r}')
+        if len(item.polygon) < 2:
+            raise LabelError(f'{path}: a polygon of {item.label!r} has fewer than two points')
     return np.array(createLabelImage(annotation, 'trainIds'))
 
 

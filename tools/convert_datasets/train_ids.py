@@ -1,6 +1,7 @@
 """From a data set's own labels to train-id PNGs: in parallel, atomically, resumable."""
 
 import argparse
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -91,7 +92,8 @@ def convert_labels(
     convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
     if nproc == 1:
         return _collect(map(convert, sources), len(sources))
-    with ProcessPoolExecutor(nproc) as pool:
+    # fresh processes: OpenCV hangs when it is forked after it has used threads
+    with ProcessPoolExecutor(nproc, multiprocessing.get_context('spawn')) as pool:
         try:
             return _collect(pool.map(convert, sources, chunksize=8), len(sources))
         except BaseException:

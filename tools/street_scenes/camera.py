@@ -14,7 +14,7 @@ FAR = 160.0  # metres; the ground ends here
 
 @dataclass(frozen=True)
 class Camera:
-    """Size, focal length and horizon are in pixels; eye (its height) and offset (its s) in metres."""
+    """Size, focal length and horizon are in pixels; eye (height) and offset (s) in metres."""
 
     width: int
     height: int

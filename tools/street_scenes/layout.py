@@ -23,7 +23,7 @@ CHANCE = {
     'truck': 0.1,
     'bus': 0.08,
     'tram': 0.05,
-    'motorcycle': 0.06,
+    'motorcycle': 0.07,
     'cyclist': 0.1,
     'parked bicycles': 0.07,
     'traffic lights': 0.2,
@@ -34,8 +34,8 @@ CHANCE = {
 class Habits:
     """What differs in layout between the domains; (low, high) are ranges drawn from uniformly.
 
-    ``focal`` is in image widths, ``horizon`` in image heights, ``eye`` in metres; ``walkers`` is the
-    mean number of people, ``traffic`` the mean gap between cars in metres.
+    ``focal`` is in image widths, ``horizon`` in image heights, ``eye`` in metres; ``walkers`` is
+    the mean number of people, ``traffic`` the mean gap between cars in metres.
     """
 
     size: tuple[int, int]
@@ -171,7 +171,7 @@ class Scene:
             if rng.random() > (0.8 if on_verge else 0.3):
                 continue
             reach = ground.half_road + (ground.verge[side] / 2 if on_verge else 0.9)
-            for z in np.arange(rng.uniform(6, 14), 100, rng.uniform(7, 13)):
+            for z in np.arange(rng.uniform(6, 14), 75, rng.uniform(7, 13)):
                 if not self._blocked(z, 2.0):
                     height = rng.uniform(4.5, 8.0)
                     s = (2 * side - 1) * reach
@@ -240,7 +240,7 @@ class Scene:
         if 'parked bicycles' in self.wanted:
             side = int(rng.integers(2))
             s = (2 * side - 1) * (ground.edge(side) - 0.8)
-            start = rng.uniform(7, 14)
+            start = rng.uniform(5.5, 11)
             for i in range(rng.integers(1, 5)):
                 z = start + i * rng.uniform(0.6, 2.0)
                 paint = partial(
@@ -250,7 +250,7 @@ class Scene:
 
     def _two_wheeler(self, paint: Callable, ridden: bool) -> None:
         rng, ground = self.rng, self.ground
-        z = rng.uniform(6, 20)
+        z = rng.uniform(5, 14)
         across = rng.random() < 0.4
         if ridden:
             reach = ground.half_road - 0.8 - max(ground.parking)
@@ -268,7 +268,7 @@ class Scene:
             side = int(rng.integers(2))
             inner = ground.half_road + ground.verge[side] + 0.5
             s = (2 * side - 1) * rng.uniform(inner, max(ground.edge(side) - 0.4, inner + 0.1))
-            z = 5 + 40 * rng.random() ** 1.4
+            z = 4.5 + 36 * rng.random() ** 1.7
             if ground.zebra and rng.random() < 0.15:
                 s, z = rng.uniform(-ground.half_road, ground.half_road), ground.zebra
             for i in range(1 + (rng.random() < 0.35)):

@@ -20,7 +20,7 @@ def cloudy_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
 
 
 def leaf_noise(rng: np.random.Generator, size: int = 512) -> np.ndarray:
-    """Returns float32 noise (size, size) in [0, 1]: clumps of leaves, with single leaves on them."""
+    """Returns float32 noise (size, size) in [0, 1]: clumps of leaves and single leaves."""
     shape = (size, size)
     clumps = smooth_noise(rng, shape, 22)
     leaves = smooth_noise(rng, shape, 5)

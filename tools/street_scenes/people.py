@@ -154,12 +154,13 @@ def _paint_rider(picture, rng, s, z, squeeze, seat, helmet) -> None:
     ):
         figure.limb([(-0.22, seat + 0.04), knee, foot], legs * shade, 0.15)
         figure.limb([foot, (foot[0] + 0.14, foot[1])], (36, 34, 34), 0.08)
-    torso = np.array([(-0.4, 0), (-0.3, 0.5), (-0.02, 0.62), (0.14, 0.5), (-0.08, 0)]) + (0, seat)
+    torso = np.array([(-0.4, 0), (-0.3, 0.5), (-0.02, 0.62), (0.14, 0.5), (-0.08, 0)])
+    torso = torso + np.array([0, seat])
     if squeeze < 0.5:  # from behind the shoulders show
         torso = np.array(
             [(-0.42, 0), (-0.6, 0.52), (-0.2, 0.62), (0.2, 0.62), (0.5, 0.52), (0.3, 0)]
         )
-        torso = torso * (0.36 / squeeze, 1) * (1.1, 1) + (0, seat)
+        torso = torso * (0.4 / squeeze, 1) + np.array([0, seat])
     figure.shape(torso, top)
     figure.limb([(0.02, seat + 0.5), (0.2, seat + 0.28), (0.42, seat + 0.14)], top * 0.75, 0.1)
     figure.disc((0.44, seat + 0.14), (0.05, 0.05), skin)

@@ -7,7 +7,7 @@ import numpy as np
 from tools.street_scenes import buildings, nature
 
 END = 110.0  # metres ahead; the skyline follows
-BUILT = {'building': 0.8, 'wall': 0.07, 'fence': 0.08, 'park': 0.05}
+BUILT = {'building': 0.74, 'wall': 0.11, 'fence': 0.11, 'park': 0.04}
 GREEN = {'building': 0.2, 'wall': 0.12, 'fence': 0.25, 'hedge': 0.2, 'park': 0.23}
 
 
@@ -60,7 +60,7 @@ def _building(scene, s: float, z: tuple[float, float]) -> None:
 
 
 def _behind(scene, s: float, sign: int, z: tuple[float, float]) -> None:
-    """Adds what is seen over a low thing at ``s``: trees, and often a house or a wood further on."""
+    """Adds what is seen over a low thing at ``s``: trees, and a house or a wood further on."""
     rng = scene.rng
     if rng.random() < 0.6:
         _building(scene, s + sign * rng.uniform(6, 12), z)

@@ -52,7 +52,7 @@ class Vehicle:
         self.length, self.width, self.height = np.array(dimensions) * size
 
     def street(self, along, across, up) -> np.ndarray:
-        """From shares of length (0..1, rear to front) and width (-1..1) and metres up, to street."""
+        """From shares of length (0..1, rear to front) and width (-1..1), and metres up."""
         forward = (np.asarray(along, np.float64) - 0.5) * self.length
         right = np.asarray(across, np.float64) * self.width / 2
         cos, sin = math.cos(self.heading), math.sin(self.heading)
@@ -185,7 +185,7 @@ class _Drawer:
         up = np.array([share[0], share[0], share[1], share[1]]) * self.vehicle.height
         points = self.vehicle.street(
             [along[1], along[1], along[0], along[0]], [-across, across, across, -across], up
-        ) + (0, 0, 0)
+        )
         self.face(points, GLASS, cover=False)
 
     def coach(self, rng) -> None:

@@ -1,0 +1,214 @@
+"""StreetScenes: exact labels, in the real formats, the same from the same seed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cityscapesscripts.helpers.labels import id2label, name2label
+from PIL import Image
+
+from tools import make_street_scenes
+from tools.convert_datasets import cityscapes, gta
+from tools.street_scenes import formats, layout, scene
+from tools.street_scenes.camera import NEAR, Camera
+from tools.street_scenes.paint import Picture, Sprite
+from tools.street_scenes.styles import STYLES
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SMALL = ['--num-source', '3', '--num-target', '4', '--num-val', '1']
+
+
+@pytest.fixture(scope='module')
+def pictures() -> dict[str, Picture]:
+    """One scene of each domain with everything that is rare in it."""
+    chance = dict.fromkeys(layout.CHANCE, 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, 'CHANCE', chance)
+        return {domain: scene.draw_scene(0, domain, 5) for domain in ('source', 'target')}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('data') / 'street_scenes'
+    make_street_scenes.main([str(root), *SMALL, '--nproc', '2'])
+    return root
+
+
+def camera(**changes) -> Camera:
+    values = {'width': 64, 'height': 48, 'focal': 50, 'horizon': 20, 'eye': 1.5, 'offset': 1.0}
+    return Camera(**(values | changes))
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    files = sorted(path for path in root.rglob('*') if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def painted_train_ids(picture: Picture) -> np.ndarray:
+    """Returns the train ids of what each pixel of the image was painted with last."""
+    train_ids = np.array([255] + [name2label[label].trainId for label, _ in picture.objects])
+    assert picture.owner.min() >= 0  # every pixel was painted
+    return train_ids[picture.owner]
+
+
+@pytest.mark.parametrize('slope_and_bend', [(0.0, 0.0), (0.1, -0.002)])
+def test_camera_and_ground_are_inverse(slope_and_bend):
+    slope, bend = slope_and_bend
+    view = camera(slope=slope, bend=bend)
+    s, z = view.ground()
+    points = np.stack([s.ravel(), np.zeros(s.size), z.ravel()], axis=1)
+    x, y = view.project(points).T.reshape(2, *s.shape)
+    np.testing.assert_allclose(x, np.broadcast_to(np.arange(64), x.shape), atol=1e-2)
+    np.testing.assert_allclose(y[:, 0], np.arange(view.ground_top, 48), atol=1e-3)
+
+
+def test_what_is_behind_the_camera_is_cut_off():
+    view = camera()
+    across = [(0, 0, 10), (2, 0, 10), (2, 0, -10), (0, 0, -10)]
+    outline = view.outline(across)
+    assert len(outline) == 4
+    assert outline[:, 1].max() == pytest.approx(20 + 50 * 1.5 / NEAR)
+    assert len(view.outline([(0, 0, -3), (1, 0, -3), (1, 1, -3)])) == 0
+
+
+def test_the_image_changes_at_the_labelled_pixels_alone():
+    rng = np.random.default_rng(0)
+    picture = Picture(camera(), STYLES['source'](rng), rng)
+    ring = np.array([[10.3, 8.2], [40.7, 12.9], [70.0, 45.5], [5.1, 30.0]])
+    sprite = Sprite(picture, ring, (200, 150, 100))
+    sprite.polygon(ring, (250, 250, 250))
+    sprite.line([[0, 0], [30, 20]], (250, 0, 0), 1.0)
+    picture.paste('car', sprite, depth=10)
+    changed = (picture.image != 0).any(-1)
+    assert 500 < changed.sum() < changed.size
+    np.testing.assert_array_equal(changed, formats.label_ids(picture) == name2label['car'].id)
+
+
+@pytest.mark.parametrize('domain', ['source', 'target'])
+def test_labels_are_exact_in_both_formats(tmp_path, pictures, domain):
+    picture = pictures[domain]
+    paths = [tmp_path / name for name in ('image.png', 'label.png', 'image2.png', 'label.json')]
+    formats.write_gta(picture, *paths[:2])
+    formats.write_cityscapes(picture, *paths[2:])
+    expected = painted_train_ids(picture)
+    np.testing.assert_array_equal(gta.read_train_ids(paths[1]), expected)
+    np.testing.assert_array_equal(cityscapes.read_train_ids(paths[3]), expected)
+    assert paths[0].read_bytes() == paths[2].read_bytes()
+    np.testing.assert_array_equal(np.asarray(Image.open(paths[0])), picture.image)
+
+
+def test_gta_labels_are_palette_pngs_in_the_colours_of_cityscapes(root):
+    with Image.open(root / 'gta' / 'labels' / '00001.png') as label:
+        assert label.mode == 'P' and label.size == (480, 264)
+        palette = np.array(label.getpalette()).reshape(-1, 3)
+    assert all(tuple(palette[i]) == id2label[i].color for i in range(34))
+
+
+def test_sizes_and_names_are_those_of_the_real_sets(root):
+    names = set(snapshot(root))
+    source = {f'gta/{kind}/0000{i}.png' for i in (1, 2, 3) for kind in ('images', 'labels')}
+    stems = ['train/arlen/arlen_000000', 'train/brackwede/brackwede_000000']
+    stems += [
+        'train/corvin/corvin_000000',
+        'train/arlen/arlen_000001',
+        'val/dunmore/dunmore_000000',
+    ]
+    target = {f'cityscapes/leftImg8bit/{stem}_000019_leftImg8bit.png' for stem in stems}
+    target |= {f'cityscapes/gtFine/{stem}_000019_gtFine_polygons.json' for stem in stems}
+    assert names == source | target | {'README.txt'}
+    assert all(
+        cv2.imread(str(root / name)).shape == (256, 512, 3) for name in target if 'Img' in name
+    )
+    assert 'proves nothing' in (root / 'README.txt').read_text()
+
+
+def test_all_classes_can_be_drawn_and_some_pixels_are_ignored(pictures, monkeypatch):
+    for picture in pictures.values():
+        assert 255 in painted_train_ids(picture)
+    names = {label for picture in pictures.values() for label, _ in picture.objects}
+    monkeypatch.setattr(layout, 'CHANCE', dict.fromkeys(layout.CHANCE, 1.0))
+    for i in range(3):  # in a crowd one hides the other
+        names |= {label for label, _ in scene.draw_scene(0, 'source', i).objects}
+    trained = {label.name for label in id2label.values() if 0 <= label.trainId < 19}
+    assert names >= trained
+
+
+def test_the_rare_things_are_rare_but_there():
+    count = 250
+    seen = dict.fromkeys(['truck', 'bus', 'train', 'paint_motorcycle', 'paint_traffic_light'], 0)
+    for i in range(count):
+        things = layout.Scene(np.random.default_rng(i), 'source').things
+        kinds = {thing.paint.func.__name__ for thing in things}
+        kinds |= {v.label for thing in things if (v := thing.paint.keywords.get('vehicle'))}
+        for kind in seen.keys() & kinds:
+            seen[kind] += 1
+    shares = {kind: number / count for kind, number in seen.items()}
+    assert all(0.02 < share < 0.3 for share in shares.values()), shares
+    assert shares['train'] < 0.12 and shares['paint_motorcycle'] < 0.14
+
+
+def test_the_domains_look_different(pictures):
+    saturation = {
+        domain: cv2.cvtColor(picture.image, cv2.COLOR_RGB2HSV)[..., 1].mean()
+        for domain, picture in pictures.items()
+    }
+    assert saturation['source'] > 1.5 * saturation['target']
+
+
+def test_a_scene_depends_on_seed_domain_and_index_alone():
+    first = scene.draw_scene(3, 'target', 7)
+    np.random.default_rng(0).random(5)
+    again = scene.draw_scene(3, 'target', 7)
+    np.testing.assert_array_equal(first.image, again.image)
+    assert first.objects == again.objects
+    assert not np.array_equal(first.image, scene.draw_scene(4, 'target', 7).image)
+    assert not np.array_equal(first.image, scene.draw_scene(3, 'target', 8).image)
+
+
+def test_nothing_depends_on_nproc(root, tmp_path):
+    make_street_scenes.main([str(tmp_path / 'again'), *SMALL, '--nproc', '1'])
+    assert snapshot(tmp_path / 'again') == snapshot(root)
+
+
+def test_a_restart_draws_what_is_missing_alone(root, tmp_path, monkeypatch):
+    before = snapshot(root)
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob('*.png')}
+    lost = [root / 'gta' / 'labels' / '00002.png']
+    lost += root.glob('cityscapes/leftImg8bit/val/*/*.png')
+    for path in lost:
+        path.unlink()
+    make_street_scenes.main([str(root), *SMALL])
+    assert snapshot(root) == before
+    redrawn = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
+    assert redrawn == {*lost, root / 'gta' / 'images' / '00002.png'}
+
+
+def test_another_seed_and_foreign_folders_are_refused(root, tmp_path):
+    with pytest.raises(SystemExit, match='another seed'):
+        make_street_scenes.main([str(root), '--seed', '1', *SMALL])
+    (tmp_path / 'holiday.png').write_bytes(b'')
+    with pytest.raises(SystemExit, match='not empty'):
+        make_street_scenes.main([str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ['holiday.png']
+
+
+@pytest.mark.parametrize('arguments', [['--num-val', '-1'], ['--nproc', '0'], ['--seed', '-1']])
+def test_impossible_numbers_are_refused(tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit):
+        make_street_scenes.main([str(tmp_path / 'x'), *arguments])
+    assert 'must' in capsys.readouterr().err
+
+
+def test_entry_point_and_the_converters_after_it(tmp_path):
+    script = REPOSITORY / 'tools' / 'make_street_scenes.py'
+    counts = ['--num-source', '2', '--num-target', '1', '--num-val', '1']
+    subprocess.run([sys.executable, str(script), *counts], cwd=tmp_path, check=True)
+    root = tmp_path / 'data' / 'street_scenes'
+    gta.main([str(root / 'gta')])
+    cityscapes.main([str(root / 'cityscapes')])
+    assert len(list(root.rglob('*_labelTrainIds.png'))) == 4
+    assert (root / 'cityscapes' / 'val.txt').read_text() == 'dunmore/dunmore_000000_000019\n'
+    assert (root / 'gta' / 'samples_with_class.json').exists()
