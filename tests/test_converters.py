@@ -14,6 +14,7 @@ from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 from PIL import Image
 
 from tools.convert_datasets import cityscapes, gta, synthia
+from tools.convert_datasets.train_ids import write_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INDEX = ('sample_class_stats.json', 'sample_class_stats_dict.json', 'samples_with_class.json')
@@ -301,3 +302,16 @@ def test_entry_points(tmp_path, name, make):
     assert failed.returncode == 1
     assert failed.stderr.startswith('elsewhere: no such folder')
     assert 'Traceback' not in failed.stderr
+
+
+def test_a_file_is_in_place_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'label.png'
+    write_atomically(path, b'whole')
+
+    def disk_full(*_):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(os, 'replace', disk_full)
+    with pytest.raises(OSError, match='disk full'):
+        write_atomically(path, b'half')
+    assert snapshot(tmp_path) == {'label.png': b'whole'}

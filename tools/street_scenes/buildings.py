@@ -23,7 +23,7 @@ def paint_building(
 ) -> None:
     """Paints a house whose facade stands at ``s``, from z[0] to z[1], and the end that faces us."""
     style = picture.style
-    colour = np.asarray(style.facades[rng.integers(len(style.facades))]) * rng.uniform(0.85, 1.1)
+    colour = np.asarray(style.facades[rng.integers(len(style.facades))]) * rng.uniform(0.8, 1.02)
     roof = style.roofs[rng.integers(len(style.roofs))]
     look = {
         'storey': rng.uniform(2.9, 3.8),
@@ -31,10 +31,11 @@ def paint_building(
         'window': (rng.uniform(0.35, 0.75), rng.uniform(0.45, 0.7)),
         'shop': rng.random() < 0.45,
         'bricks': rng.random() < 0.3,
+        'awnings': style.clothes,
     }
     side = np.sign(s)
     gable = rng.random() < 0.5
-    rise = rng.uniform(2.0, 3.5) if gable else 0.5
+    rise = rng.uniform(2.5, 4.5) if gable else 0.5
     sprites = []
     if z[0] > NEAR:
         end = [(s + side * depth, height, z[0]), (s, height, z[0])]
@@ -47,7 +48,8 @@ def paint_building(
     facade = _face(picture, rng, front, style.lit(colour, (-side, 0, 0)), look, 0, roof)
     if gable:
         slope = [(s, height, near), (s, height, z[1])]
-        slope += [(s + side * 3, height + rise, z[1]), (s + side * 3, height + rise, near)]
+        ridge = s + side * depth / 2
+        slope += [(ridge, height + rise, z[1]), (ridge, height + rise, near)]
         outline = picture.camera.outline(slope)
         tiles = Sprite(picture, outline, roof)
         tiles.polygon(outline, style.lit(roof, (-side * 0.6, 0.8, 0)))
@@ -83,7 +85,7 @@ def _facade(rng, length, height, colour, look, sprite) -> np.ndarray:
     shape = (max(int(height * scale), 8), max(int(length * scale), 8))
     image = np.empty((*shape, 3), np.float32)
     image[:] = colour
-    image *= 1 + 0.06 * rng.standard_normal((*shape, 1)).astype(np.float32)
+    image *= 1 + 0.035 * rng.standard_normal((*shape, 1)).astype(np.float32)
     if look['bricks']:
         image[:: max(int(0.3 * scale), 2)] *= 0.9
 
@@ -122,7 +124,7 @@ def _ground_floor(rng, box, length, floor, look, colour) -> None:
     while x + 1.2 < length:
         wide = rng.uniform(1.8, 3.2) if look['shop'] else 1.1
         if look['shop'] and rng.random() < 0.75:
-            awning = rng.uniform(60, 200, 3)
+            awning = np.asarray(look['awnings'][rng.integers(len(look['awnings']))])
             box(x, floor - 2.5, x + wide, floor - 0.4, np.array([52, 62, 72]) * rng.uniform(0.7, 2))
             box(x + wide / 2, floor - 2.5, x + wide / 2 + 0.08, floor - 0.4, colour * 0.6)
             box(x - 0.1, floor - 3.0, x + wide + 0.1, floor - 2.4, awning)

@@ -1,8 +1,4 @@
-"""What stands where: draws a street's plan and everything on it, in metres.
-
-How often a class occurs is decided here. The long tail is that of the real sets: few images have a
-train, a motorcycle, a bus, a truck, a rider or a traffic light.
-"""
+"""What stands where: draws a street's plan and everything on it, in metres."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,55 +9,13 @@ import numpy as np
 from tools.street_scenes import furniture, nature, people
 from tools.street_scenes.camera import FAR, Camera
 from tools.street_scenes.ground import Ground
+from tools.street_scenes.habits import CHANCE, HABITS
 from tools.street_scenes.roadside import line_roadside
-from tools.street_scenes.vehicles import Vehicle, paint_vehicle
+from tools.street_scenes.vehicle_shapes import Vehicle
+from tools.street_scenes.vehicles import paint_vehicle
 
 LANE = 3.3  # metres
 PARKING = 2.1
-# Share of the images with at least one of these, near enough to be seen well.
-CHANCE = {
-    'truck': 0.1,
-    'bus': 0.08,
-    'tram': 0.05,
-    'motorcycle': 0.07,
-    'cyclist': 0.1,
-    'parked bicycles': 0.07,
-    'traffic lights': 0.2,
-}
-
-
-@dataclass(frozen=True)
-class Habits:
-    """What differs in layout between the domains; (low, high) are ranges drawn from uniformly.
-
-    ``focal`` is in image widths, ``horizon`` in image heights, ``eye`` in metres; ``walkers`` is
-    the mean number of people, ``traffic`` the mean gap between cars in metres.
-    """
-
-    size: tuple[int, int]
-    focal: tuple[float, float]
-    horizon: tuple[float, float]
-    eye: tuple[float, float]
-    lanes: tuple[int, ...]
-    walk: tuple[float, float]
-    parked: float
-    traffic: float
-    walkers: float
-    storeys: tuple[int, int]
-    green: float
-    hood: float
-
-
-HABITS = {
-    'source': Habits(
-        (480, 264), (0.78, 0.95), (0.44, 0.52), (1.5, 2.1), (2, 3, 4, 4), (2.5, 5.0),
-        0.3, 26.0, 3.0, (1, 6), 0.4, 0.0,
-    ),
-    'target': Habits(
-        (512, 256), (0.95, 1.1), (0.4, 0.46), (1.2, 1.4), (2, 2, 3), (1.8, 3.6),
-        0.65, 32.0, 4.5, (3, 6), 0.3, 0.9,
-    ),
-}  # fmt: skip
 
 
 @dataclass
@@ -138,6 +92,11 @@ class Scene:
         """Whether a thing beside the road at ``z`` would stand in the crossing street."""
         crossing = self.ground.crossing
         return crossing is not None and crossing[0] - margin < z < crossing[1] + margin
+
+    def _first_seen(self, s: float) -> float:
+        """Returns the z from which on a thing at ``s`` is in the image."""
+        half_width = self.camera.width / 2 / self.camera.focal
+        return max(abs(s - self.camera.offset) / half_width + 0.5, 4.0)
 
     def _poles(self) -> None:
         rng, ground = self.rng, self.ground
@@ -239,8 +198,8 @@ class Scene:
             self._two_wheeler(people.paint_bicycle, ridden=True)
         if 'parked bicycles' in self.wanted:
             side = int(rng.integers(2))
-            s = (2 * side - 1) * (ground.edge(side) - 0.8)
-            start = rng.uniform(5.5, 11)
+            s = (2 * side - 1) * (ground.half_road + ground.verge[side] + 1.0)
+            start = self._first_seen(s) + rng.uniform(1, 7)
             for i in range(rng.integers(1, 5)):
                 z = start + i * rng.uniform(0.6, 2.0)
                 paint = partial(
@@ -268,7 +227,7 @@ class Scene:
             side = int(rng.integers(2))
             inner = ground.half_road + ground.verge[side] + 0.5
             s = (2 * side - 1) * rng.uniform(inner, max(ground.edge(side) - 0.4, inner + 0.1))
-            z = 4.5 + 36 * rng.random() ** 1.7
+            z = self._first_seen(s) + 36 * rng.random() ** 1.7
             if ground.zebra and rng.random() < 0.15:
                 s, z = rng.uniform(-ground.half_road, ground.half_road), ground.zebra
             for i in range(1 + (rng.random() < 0.35)):

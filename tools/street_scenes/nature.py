@@ -17,9 +17,9 @@ def _foliage(picture, sprite: Sprite, rng, centre, radii, leaf, puffs: int) -> N
     """Draws a crown around ``centre``: the union of some puffs, ragged and lit by leaf noise."""
     if not sprite.visible:
         return
-    sprite.ellipse(centre, radii * 0.62, leaf)
+    sprite.ellipse(centre, radii * 0.7, leaf)
     for angle in np.linspace(0, 2 * np.pi, puffs, endpoint=False) + rng.uniform(0, 1, puffs):
-        reach = rng.uniform(0.45, 0.68)
+        reach = rng.uniform(0.42, 0.72)
         puff = centre + np.array([np.cos(angle), np.sin(angle)]) * reach * radii
         sprite.ellipse(puff, radii * rng.uniform(0.24, 0.38), leaf)
     noise, x, y = sprite.grain(centre, radii)
@@ -36,18 +36,18 @@ def _shade_leaves(picture, sprite, noise, x, y, leaf, where) -> None:
     across, up = (float(part) for part in style.sun[:2])
     side = np.clip(0.5 * (x * across - y * max(up, 0.5)), -0.7, 0.7)
     light = 0.78 + (0.35 + style.diffuse) * (0.5 * side + 1.3 * (noise - 0.5))
-    light = light.clip(0.25, 1.45)[..., None]
     # what the sun lights is yellower, what it does not is bluer
-    warmth = np.array([14, 8, -8], np.float32)
-    colours = light * (np.asarray(leaf, np.float32) + warmth) - 0.8 * warmth
-    sprite.colour[where] = np.clip(colours, 0, 255)[where]
+    steps, warmth = np.linspace(0.25, 1.45, 256)[:, None], np.array([14, 8, -8])
+    colours = np.clip(steps * (leaf + warmth) - 0.8 * warmth, 0, 255).astype(np.uint8)
+    step = ((light[where] - 0.25) * (255 / 1.2)).clip(0, 255).astype(np.uint8)
+    sprite.colour[where] = colours[step]
 
 
 def tree_solid(s: float, z: float, height: float) -> np.ndarray:
     """Returns points (N, 3) around a tree's crown, which cast its shadow."""
-    angles = np.linspace(0, 2 * np.pi, 9)[:-1]
+    angles = np.linspace(0, 2 * np.pi, 25)[:-1]
     radius = height * 0.28
-    ring = np.stack([np.cos(angles) * radius, np.zeros(8), np.sin(angles) * radius], axis=1)
+    ring = radius * np.stack([np.cos(angles), 0 * angles, np.sin(angles)], axis=1)
     return ring + np.array([s, height * 0.65, z])
 
 
@@ -63,7 +63,7 @@ def paint_tree(picture: Picture, rng, s: float, z: float, height: float) -> None
     sprite = Sprite(picture, [foot - reach, foot + reach * (1, 0)], leaf * 0.7)
     if not sprite.visible:
         return
-    _draw_trunk(picture, sprite, rng, foot, height * metre)
+    _draw_trunk(picture, sprite, rng, foot, height * metre, branches=not conifer)
     if conifer:
         _needles(picture, sprite, foot, height * metre, leaf)
     else:
@@ -71,30 +71,31 @@ def paint_tree(picture: Picture, rng, s: float, z: float, height: float) -> None
     picture.paste('vegetation', sprite, z)
 
 
-def _draw_trunk(picture, sprite: Sprite, rng, foot, tall: float) -> None:
-    """Draws a trunk with two branches, for a tree ``tall`` pixels high."""
+def _draw_trunk(picture, sprite: Sprite, rng, foot, tall: float, branches: bool) -> None:
+    """Draws the trunk, and perhaps two branches, of a tree that is ``tall`` pixels high."""
     bark = picture.style.lit(np.array([104, 82, 62]) * rng.uniform(0.7, 1.1), (0, 0, -1))
     shape = np.array([[-1.3, 0], [-0.7, -0.5], [0.7, -0.5], [1.3, 0]])
     trunk = foot + shape * (0.013 * tall, tall)
     sprite.polygon(trunk, bark)
     dark = foot + np.array([[-1.3, 0], [-0.7, -0.5], [0, -0.5], [-0.3, 0]]) * (0.013 * tall, tall)
     sprite.polygon(dark, bark * 0.75, cover=False)
-    for end in (-0.15, 0.13):
+    for end in (-0.15, 0.13) if branches else ():
         branch = foot + np.array([[0, -0.35], [end, -0.56]]) * tall
         sprite.line(branch, bark * 0.9, max(tall * 0.01, 0.5))
 
 
 def _needles(picture, sprite: Sprite, foot, tall: float, leaf) -> None:
     """Draws the crown of a conifer, ``tall`` pixels high, in tiers."""
-    before = sprite.coverage.copy()
+    trunk = sprite.coverage.copy()
+    sprite.coverage[:] = 0
     for level in np.linspace(0.2, 0.85, 7):
         half = 0.2 * (1.05 - level)
         tier = np.array([[-half, -level], [0, -level - 0.2], [half, -level], [0, -level + 0.02]])
         sprite.polygon(foot + tier * tall, leaf)
     centre = foot - np.array([0, 0.6 * tall])
     noise, x, y = sprite.grain(centre, np.array([0.2, 0.4]) * tall)
-    crown = (sprite.coverage > before) | ((sprite.coverage > 0) & (y < 0.8))
-    _shade_leaves(picture, sprite, noise, x, y, leaf * 0.8, crown)
+    _shade_leaves(picture, sprite, noise, x, y, leaf * 0.8, sprite.coverage > 0)
+    sprite.coverage |= trunk
 
 
 def paint_bush(picture: Picture, rng, s: float, z: float, height: float) -> None:

@@ -1,4 +1,4 @@
-"""Cars, trucks, buses and trams: solids of a side's outline, drawn face by face."""
+"""Draws cars, trucks, buses and trams face by face, with windows, lamps and wheels."""
 
 import math
 
@@ -6,66 +6,10 @@ import numpy as np
 
 from tools.street_scenes.camera import NEAR
 from tools.street_scenes.paint import Picture, Sprite
+from tools.street_scenes.vehicle_shapes import Vehicle
 
 GLASS = np.array([46, 58, 70])
 TYRE = np.array([28, 28, 30])
-
-# A body is a list of solids, each with its outline seen from the side, (along, up) in shares of the
-# vehicle's length and height, clockwise from the low rear; and how much narrower it is at the top.
-CAR = [
-    ([(0, 0.16), (0.0, 0.5), (0.03, 0.6), (0.7, 0.62), (0.97, 0.52), (1, 0.4), (1, 0.16)], 0.03),
-    ([(0.06, 0.6), (0.16, 0.97), (0.2, 1), (0.55, 1), (0.74, 0.61)], 0.2),
-]
-ESTATE = [
-    ([(0, 0.16), (0.0, 0.5), (0.01, 0.58), (0.75, 0.6), (0.97, 0.5), (1, 0.4), (1, 0.16)], 0.03),
-    ([(0.01, 0.58), (0.06, 0.98), (0.1, 1), (0.6, 1), (0.77, 0.59)], 0.16),
-]
-VAN = [
-    ([(0, 0.12), (0, 0.5), (0.85, 0.5), (0.98, 0.42), (1, 0.34), (1, 0.12)], 0.02),
-    ([(0, 0.5), (0.01, 1), (0.68, 1), (0.86, 0.5)], 0.1),
-]
-TRUCK = [
-    ([(0.74, 0.14), (0.74, 0.72), (0.93, 0.72), (0.98, 0.45), (1, 0.4), (1, 0.14)], 0.05),
-    ([(0, 0.24), (0, 1), (0.72, 1), (0.72, 0.24)], 0.0),
-]
-COACH = [([(0, 0.1), (0, 0.97), (0.02, 1), (0.98, 1), (1, 0.92), (1, 0.1)], 0.04)]
-
-# name: bodies, (length, width, height) in metres, label
-KINDS = {
-    'car': ([CAR, ESTATE], (4.3, 1.8, 1.48), 'car'),
-    'van': ([VAN], (4.9, 1.95, 2.05), 'car'),
-    'truck': ([TRUCK], (8.0, 2.5, 3.4), 'truck'),
-    'bus': ([COACH], (11.5, 2.55, 3.1), 'bus'),
-    'tram': ([COACH], (24.0, 2.5, 3.4), 'train'),
-}
-
-
-class Vehicle:
-    """Where a vehicle stands and how large it is.
-
-    ``heading`` is the angle from straight ahead in radians; pi means that it comes towards us.
-    """
-
-    def __init__(self, kind: str, s: float, z: float, heading: float, size: float = 1.0) -> None:
-        self.bodies, dimensions, self.label = KINDS[kind]
-        self.kind, self.s, self.z, self.heading = kind, s, z, heading
-        self.length, self.width, self.height = np.array(dimensions) * size
-
-    def street(self, along, across, up) -> np.ndarray:
-        """From shares of length (0..1, rear to front) and width (-1..1), and metres up."""
-        forward = (np.asarray(along, np.float64) - 0.5) * self.length
-        right = np.asarray(across, np.float64) * self.width / 2
-        cos, sin = math.cos(self.heading), math.sin(self.heading)
-        points = np.empty((*np.broadcast_shapes(forward.shape, right.shape, np.shape(up)), 3))
-        points[..., 0] = self.s + forward * sin + right * cos
-        points[..., 1] = up
-        points[..., 2] = self.z + forward * cos - right * sin
-        return points
-
-    def solid(self) -> np.ndarray:
-        """Returns the corners (8, 3) of its box, which cast its shadow."""
-        along, across, up = np.meshgrid([0.02, 0.98], [-1, 1], [0, self.height * 0.9])
-        return self.street(along.ravel(), across.ravel(), up.ravel())
 
 
 def paint_vehicle(picture: Picture, rng, vehicle: Vehicle) -> None:
@@ -82,13 +26,15 @@ def paint_vehicle(picture: Picture, rng, vehicle: Vehicle) -> None:
     body = vehicle.bodies[rng.integers(len(vehicle.bodies))]
     box_colour = colour if rng.random() < 0.3 else np.array([216, 214, 208])
     drawer.underside()
-    order = body if np.cos(vehicle.heading) < 0 or len(body) == 1 else body[:]
+    order = body
     if vehicle.kind == 'truck' and np.cos(vehicle.heading) < 0:
         order = body[::-1]
     for solid in order:
         is_box = vehicle.kind == 'truck' and solid is body[1]
         is_cabin = vehicle.label == 'car' and solid is body[1]
         drawer.solid(*solid, box_colour if is_box else colour, is_cabin)
+        if is_box:
+            drawer.cargo(rng, box_colour)
         if vehicle.kind == 'truck' and not is_box:
             drawer.windscreen((0.925, 0.97), (0.46, 0.68), 0.8)
     if vehicle.kind in ('bus', 'tram'):
@@ -176,10 +122,31 @@ class _Drawer:
         glint = centre + (inner - centre) * (0.92, 0.5, 0.92) + (0, 0.06 * self.vehicle.height, 0)
         self.sprite.polygon(self.camera.project(glint), GLASS * 1.45, cover=False)
         if split:
-            post = np.array([outline[:, 0].mean(), outline[:, 1].min()])
-            low = np.array([outline[:, 0].mean(), outline[:, 1].max()])
+            post = np.stack([centre, centre])
+            post[:, 1] = inner[:, 1].min(), inner[:, 1].max()
             width = 0.09 * self.camera.pixels_per_metre(self.vehicle.z)
-            self.sprite.line([post, low], self.sprite.colour[0, 0] * 0.9, width, cover=False)
+            self.sprite.line(
+                self.camera.project(post), self.sprite.colour[0, 0] * 0.9, width, cover=False
+            )
+
+    def cargo(self, rng, colour) -> None:
+        """Draws the doors at the rear of a truck's box, and the stripe along its sides."""
+        tall, dark = self.vehicle.height, np.asarray(colour) * 0.6
+        for across in (0.0, -0.96, 0.96):
+            seam = [across - 0.02, across + 0.02, across + 0.02, across - 0.02]
+            up = np.array([0.25, 0.25, 0.98, 0.98]) * tall
+            self.face(self.vehicle.street([0] * 4, seam, up), dark, cover=False)
+        for across in (-0.3, 0.3):
+            bar = [across - 0.03, across + 0.03, across + 0.03, across - 0.03]
+            up = np.array([0.3, 0.3, 0.9, 0.9]) * tall
+            self.face(self.vehicle.street([0] * 4, bar, up), dark * 0.8, cover=False)
+        up = np.array([0.25, 0.25, 0.3, 0.3]) * tall
+        self.face(self.vehicle.street([0] * 4, [-1, 1, 1, -1], up), (206, 60, 44), cover=False)
+        paint, low = rng.uniform(30, 200, 3), rng.uniform(0.4, 0.6)
+        up = np.array([low, low, low + 0.2, low + 0.2]) * tall
+        for across in (-1.0, 1.0):
+            stripe = self.vehicle.street([0.02, 0.7, 0.7, 0.02], [across] * 4, up)
+            self.face(stripe, paint, cover=False)
 
     def windscreen(self, along, share, across) -> None:
         up = np.array([share[0], share[0], share[1], share[1]]) * self.vehicle.height
