@@ -1,6 +1,5 @@
 """The self-training step against the published implementation's golden run and by its parts."""
 
-import copy
 import json
 import os.path as osp
 
@@ -108,3 +107,178 @@ def test_feature_distance_equals_the_golden_arrays():
     assert float(feature_distance(student, imagenet)) == pytest.approx(
         float(golden['distance_all']), rel=1e-5
     )
+
+
+def test_the_feature_distance_has_its_gradient_and_none_without_things():
+    student = torch.randn(2, 4, 3, 3, dtype=torch.double, requires_grad=True)
+    imagenet = torch.randn(2, 4, 3, 3, dtype=torch.double)
+    mask = torch.rand(2, 1, 3, 3) > 0.5
+    assert torch.autograd.gradcheck(lambda s: feature_distance(s, imagenet, mask), student)
+    empty = feature_distance(student, imagenet, torch.zeros_like(mask))
+    (gradient,) = torch.autograd.grad(empty, student)
+    assert empty == 0 and (gradient == 0).all()
+
+
+def test_ignored_pixels_count_as_a_class_when_labels_are_downscaled():
+    label = torch.full((1, 1, 4, 4), 11)
+    label[..., :1, :] = 255
+    assert downscale_label(label, 4, 0.75, 19).item() == 11
+    label[..., 1, 0] = 255
+    assert downscale_label(label, 4, 0.75, 19).item() == 255
+    assert downscale_label(torch.full((1, 1, 4, 4), 255), 4, 0.75, 19).item() == 255
+
+
+def test_the_teacher_is_the_student_at_first_and_its_average_later():
+    student, teacher = nn.Linear(3, 2), nn.Linear(3, 2)
+    update_teacher(teacher, student, 0, 0.99)
+    assert torch.equal(teacher.weight, student.weight)
+    before = teacher.weight.clone()
+    with torch.no_grad():
+        student.weight.add_(1)
+    update_teacher(teacher, student, 1, 0.99)  # a = min(1 - 1/2, 0.99)
+    assert torch.allclose(teacher.weight, before + 0.5, atol=1e-6)
+    before = teacher.weight.clone()
+    update_teacher(teacher, student, 10_000, 0.99)
+    assert torch.allclose(teacher.weight, 0.99 * before + 0.01 * student.weight, atol=1e-6)
+
+
+def test_the_teacher_labels_with_batch_statistics_and_without_dropout():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout2d(0.5))
+    teacher_mode(network.eval())
+    assert network[1].training
+    assert not network[2].training
+
+
+def test_pseudo_labels_weigh_the_trusted_share_outside_the_ignored_rows():
+    label = torch.zeros(2, 1, 6, 3, dtype=torch.long)
+    weight = pseudo_label_weights(label, torch.tensor(0.25), 1, 2)
+    assert (weight[:, :, 1:4] == 0.25).all()
+    assert (weight[:, :, :1] == 0).all() and (weight[:, :, 4:] == 0).all()
+    assert (pseudo_label_weights(label, torch.tensor(0.25), 0, 0) == 0.25).all()
+
+
+@pytest.mark.parametrize(('classes', 'drawn'), [([3], 1), ([1, 5], 1), ([0, 7, 255], 2)])
+def test_class_mix_takes_half_of_the_batchs_classes_rounded_up(classes, drawn):
+    label = torch.tensor(classes).repeat(2, 1, 4, 1)
+    masks = draw_class_masks(label, [torch.Generator().manual_seed(s) for s in (1, 2)])
+    assert masks.shape == label.shape and masks.dtype == torch.bool
+    for one, mask in zip(label, masks, strict=True):
+        assert len(one[mask].unique()) == drawn
+        assert not torch.isin(one[~mask], one[mask].unique()).any()
+
+
+def test_class_mix_counts_classes_of_the_whole_batch():
+    label = torch.stack([torch.full((1, 2, 2), 0), torch.full((1, 2, 2), 1)])
+    generators = [torch.Generator().manual_seed(s) for s in range(40)]
+    masks = torch.cat(
+        [draw_class_masks(label, generators[i : i + 2]) for i in range(0, 40, 2)]
+    ).flatten(1)
+    # One of the two classes is drawn for each image, and each image has only one of them.
+    assert set(masks.float().mean(dim=1).tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(('side', 'kernel'), [(512, 51), (128, 13), (96, 9), (64, 7), (1024, 103)])
+def test_blur_kernels_are_odd_and_about_a_tenth_of_the_side(side, kernel):
+    assert blur_kernel_size(side) == kernel
+
+
+def test_blur_equals_opencvs():
+    img = torch.randn(1, 3, 64, 64)
+    generator = torch.Generator().manual_seed(3)
+    sigma = 0.15 + torch.rand(1, generator=torch.Generator().manual_seed(3)).item()
+    expected = cv2.GaussianBlur(
+        img[0].permute(1, 2, 0).numpy(), (7, 7), sigma, borderType=cv2.BORDER_REFLECT_101
+    )
+    found = gaussian_blur(img, [generator])[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_colour_jitter_acts_on_the_image_per_image_and_keeps_the_generators():
+    mean, std = torch.tensor(NORM['mean']), torch.tensor(NORM['std'])
+    pixels = torch.rand(1, 3, 8, 8).repeat(2, 1, 1, 1)
+    img = (pixels * 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    state = torch.get_rng_state()
+    first = color_jitter(img, mean, std, 0.2, [1, 2])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(color_jitter(img, mean, std, 0.2, [2, 1]), first.flip(0))
+    shown = first * std.view(1, 3, 1, 1) / 255 + mean.view(1, 3, 1, 1) / 255
+    assert shown.min() > -1e-5 and shown.max() < 1 + 1e-5
+    assert torch.allclose(color_jitter(img, mean, std, 0.0, [1, 2]), img, atol=1e-4)
+
+
+def test_pixel_weights_multiply_every_heads_loss():
+    model = SEGMENTORS.build(dict(tiny_model(), train_cfg=dict(), test_cfg=dict(mode='whole')))
+    head = model.decode_head
+    logits, label = torch.randn(2, 19, 8, 8), torch.randint(0, 19, (2, 1, 8, 8))
+    weight = torch.rand(2, 1, 8, 8)
+    with pixel_weights(model, weight):
+        found = head.losses(logits, label)['loss_ce']
+    each = nn.functional.cross_entropy(logits, label[:, 0], reduction='none')
+    assert found.item() == pytest.approx((each * weight[:, 0]).mean().item(), rel=1e-6)
+    assert head.sampler is None
+
+
+def test_losses_that_ignore_pixel_weights_are_refused():
+    model = tiny_model()
+    model.decode_head.loss_decode = dict(type='LovaszLoss', per_image=True)
+    with pytest.raises(UserError, match=r'DAFormerHead.*LovaszLoss.*CrossEntropyLoss'):
+        build_dacs(model)
+
+
+def test_a_step_is_a_function_of_seed_and_iteration_and_reads_no_target_label():
+    def run(seed, iteration):
+        torch.manual_seed(0)
+        dacs = build_dacs(debug_img_interval=0, color_jitter_probability=0.0)
+        dacs.init_weights()
+        dacs.train()
+        optimizer = torch.optim.AdamW(dacs.model.parameters(), lr=1e-3)
+        return dacs.train_step(random_batch(), optimizer, step=Step(seed, iteration))['log_vars']
+
+    assert run(1, 7) == run(1, 7)
+    assert run(1, 7) != run(2, 7)
+    assert run(1, 7) != run(1, 8)
+
+
+def test_the_frozen_encoder_starts_as_the_students_and_stays():
+    dacs = build_dacs(
+        imnet_feature_dist_lambda=0.005, imnet_feature_dist_classes=THINGS,
+        imnet_feature_dist_scale_min_ratio=0.75, debug_img_interval=0,
+    )  # fmt: skip
+    dacs.init_weights()
+    dacs.train()
+    assert not dacs.imnet_model.training
+    weights = {n: w.clone() for n, w in dacs.imnet_model.backbone.state_dict().items()}
+    assert all(torch.equal(w, dacs.model.backbone.state_dict()[n]) for n, w in weights.items())
+    optimizer = torch.optim.AdamW(dacs.model.parameters(), lr=1e-2)
+    data = random_batch()
+    data['gt_semantic_seg'][:] = 13
+    log = dacs.train_step(data, optimizer, step=Step(0, 0))['log_vars']
+    assert 'src.loss_imnet_feat_dist' in log
+    assert all(
+        torch.equal(w, weights[n]) for n, w in dacs.imnet_model.backbone.state_dict().items()
+    )
+    assert any(name.startswith('imnet_model.backbone.patch_embed1') for name in dacs.state_dict())
+
+
+def test_gradient_norms_are_logged_per_loss_when_asked_for():
+    dacs = build_dacs(print_grad_magnitude=True, debug_img_interval=0)
+    dacs.train()
+    optimizer = torch.optim.SGD(dacs.model.parameters(), lr=0.0)
+    log = dacs.train_step(random_batch(), optimizer, step=Step(0, 0))['log_vars']
+    assert log['src.grad.decode.loss_ce'] > 0
+    assert 'mix.grad.mix.decode.loss_ce' in log
+
+
+def test_debug_pictures_come_at_the_interval(tmp_path):
+    dacs = build_dacs(debug_img_interval=2)
+    dacs.PALETTE = [[i, 2 * i, 3 * i] for i in range(19)]
+    dacs.train()
+    optimizer = torch.optim.SGD(dacs.model.parameters(), lr=0.0)
+    for iteration in (1, 2):
+        step = Step(0, iteration, work_dir=str(tmp_path))
+        dacs.train_step(random_batch(), optimizer, step=step)
+    pictures = sorted(p.name for p in (tmp_path / 'class_mix_debug').iterdir())
+    assert pictures == ['000003_0.png', '000003_1.png']
+    picture = cv2.imread(str(tmp_path / 'class_mix_debug' / '000003_0.png'))
+    assert picture.shape[1] == 5 * 324  # five panels of 320 pixels and their borders

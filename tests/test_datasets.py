@@ -1,0 +1,277 @@
+"""UDADataset, Rare Class Sampling and the loaders, on a handful of small files."""
+
+import json
+import os
+import os.path as osp
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmseg.datasets import build_dataset
+from mmseg.datasets.rare_class_sampling import class_probabilities
+from mmseg.datasets.run_loader import RunBatches, build_loader
+from mmseg.datasets.seeded_epochs import SeededEpochs
+from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.utils.user_error import UserError
+
+GOLDEN = osp.join(osp.dirname(__file__), 'golden')
+CPU = torch.device('cpu')
+NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+RARE = 17
+SOURCE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='Resize', img_scale=(96, 64)),
+    dict(type='RandomCrop', crop_size=(32, 32), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='Normalize', **NORM),
+    dict(type='DefaultFormatBundle'),
+    dict(type='Collect', keys=['img', 'gt_semantic_seg']),
+]
+TARGET = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', img_scale=(64, 48)),
+    dict(type='RandomCrop', crop_size=(32, 32)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='Normalize', **NORM),
+    dict(type='DefaultFormatBundle'),
+    dict(type='Collect', keys=['img']),
+]
+RCS = dict(min_pixels=50, class_temp=0.01, min_crop_ratio=0.5)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A source of 6 images, one of them with the rare class in a corner, and a target of 4."""
+    rng = np.random.default_rng(0)
+    for folder in ('source/images', 'source/labels', 'target/images'):
+        os.makedirs(tmp_path / folder)
+    stats = {}
+    for i in range(6):
+        label = rng.integers(0, 3, (4, 6)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+        if i == 4:
+            label[48:, 80:] = RARE  # 256 pixels
+        cv2.imwrite(str(tmp_path / f'source/labels/{i}_labelTrainIds.png'), label)
+        # The red channel tells the label, so that crops of both can be compared.
+        image = np.stack([label * 0 + i, label * 0, label * 10], axis=2)
+        cv2.imwrite(str(tmp_path / f'source/images/{i}.png'), image)
+        ids, counts = np.unique(label, return_counts=True)
+        stats[f'labels/{i}_labelTrainIds.png'] = {
+            str(c): int(n) for c, n in zip(ids, counts, strict=True)
+        }
+    for i in range(4):
+        image = rng.integers(0, 255, (48, 64, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f'target/images/{i}_leftImg8bit.png'), image)
+    write_index(tmp_path / 'source', stats)
+    return tmp_path
+
+
+def write_index(root, stats):
+    samples = {}
+    for file, counts in stats.items():
+        for class_id, count in counts.items():
+            samples.setdefault(class_id, []).append([file, count])
+    (root / 'sample_class_stats.json').write_text(
+        json.dumps([{**counts, 'file': file} for file, counts in stats.items()])
+    )
+    (root / 'samples_with_class.json').write_text(json.dumps(samples))
+
+
+def uda(data, rcs=RCS, seed=0, source=SOURCE, target=TARGET, **changes):
+    return build_dataset(
+        dict(
+            type='UDADataset',
+            source=dict(
+                type='GTADataset', data_root=str(data / 'source'), img_dir='images',
+                ann_dir='labels', pipeline=source,
+            ),
+            target=dict(
+                type='CityscapesDataset', data_root=str(data / 'target'), img_dir='images',
+                pipeline=target, **changes,
+            ),
+            rare_class_sampling=rcs,
+            seed=seed,
+        )
+    )  # fmt: skip
+
+
+def files(sample):
+    metas = sample['img_metas'].data, sample['target_img_metas'].data
+    return tuple(osp.basename(meta['filename']) for meta in metas)
+
+
+def same(one, other):
+    keys = ('img', 'gt_semantic_seg', 'target_img')
+    return all(torch.equal(one[key].data, other[key].data) for key in keys)
+
+
+@pytest.mark.parametrize('temperature', ['0.01', '0.1', '1.0', 'inf'])
+def test_class_probabilities_equal_the_golden_ones(temperature):
+    with open(osp.join(GOLDEN, 'rare_class_sampling.json')) as file:
+        golden = json.load(file)
+    expected = golden['class_probs'][temperature]
+    classes, found = class_probabilities(golden['sample_class_stats'], float(temperature))
+    assert classes == expected['classes']
+    assert found == pytest.approx(expected['probabilities'], rel=1e-5)
+
+
+def test_rare_classes_are_drawn_as_often_as_their_probability_says(data):
+    sampler = uda(data).sampler
+    rng = np.random.default_rng(1)
+    drawn = [sampler.draw(rng) for _ in range(2000)]
+    share = Counter(class_id for class_id, _ in drawn)
+    for class_id, probability in zip(sampler.classes, sampler.probabilities, strict=True):
+        spread = np.sqrt(probability * (1 - probability) / len(drawn))
+        assert abs(share[class_id] / len(drawn) - probability) < 5 * spread + 1e-9
+    assert {image for class_id, image in drawn if class_id == RARE} == {4}
+
+
+def test_crops_are_redrawn_until_they_hold_the_class(data):
+    source = [
+        dict(t, prob=0.0) if t['type'] == 'RandomFlip' else t
+        for t in SOURCE
+        if t['type'] != 'PhotoMetricDistortion'
+    ]
+    dataset = uda(data, dict(RCS, class_temp=0.001), source=source)
+    assert dataset.sampler.probabilities[0] > 0.99  # the rare class nearly always
+    holding = 0
+    for number in range(60):
+        sample = dataset[number]
+        label = sample['gt_semantic_seg'].data
+        holding += int((label == RARE).sum() > 25)
+        # Image and label were cropped alike: the red channel is ten times the label.
+        red = sample['img'].data[0] * NORM['std'][0] + NORM['mean'][0]
+        assert torch.allclose(red, 10.0 * label[0], atol=1e-3)
+    # 9 % of the crops hold more than 25 of its pixels: 5 of 60 at once, 38 of 60 in 11 tries.
+    assert 25 < holding < 51
+
+
+def test_min_crop_ratio_0_takes_the_first_crop(data):
+    checked = uda(data, dict(RCS, class_temp=0.001))
+    unchecked = uda(data, dict(RCS, class_temp=0.001, min_crop_ratio=0))
+    rare = [int((d[i]['gt_semantic_seg'].data == RARE).sum() > 25)
+            for d in (checked, unchecked) for i in range(40)]  # fmt: skip
+    assert sum(rare[:40]) > sum(rare[40:])
+
+
+@pytest.mark.parametrize('rcs', [None, RCS])
+def test_a_sample_is_a_function_of_seed_and_number(data, rcs):
+    dataset, again, other = uda(data, rcs), uda(data, rcs), uda(data, rcs, seed=1)
+    np.random.seed(5)
+    state = np.random.get_state()[1].copy()
+    first = [dataset[i] for i in range(12)]
+    assert np.array_equal(np.random.get_state()[1], state)
+    again[3]
+    for i in reversed(range(12)):
+        assert same(first[i], again[i])
+    assert any(not same(first[i], other[i]) for i in range(12))
+    assert len({files(sample) for sample in first}) > 3
+
+
+def test_targets_labels_are_never_read(data):
+    loads_labels = [TARGET[0], dict(type='LoadAnnotations'), *TARGET[1:-1],
+                    dict(type='Collect', keys=['img', 'gt_semantic_seg'])]  # fmt: skip
+    plain = uda(data)
+    published = uda(data, target=loads_labels, ann_dir='no/such/folder')
+    assert all(same(plain[i], published[i]) for i in range(5))
+
+
+@pytest.mark.parametrize('prefix', ['', 'data/source/', '/somewhere/else/', 'C:\\data\\source\\'])
+def test_class_indices_of_older_tools_are_understood(data, prefix):
+    stats = json.loads((data / 'source/sample_class_stats.json').read_text())
+    changed = {}
+    for entry in stats:
+        file = prefix + entry.pop('file')
+        changed[file.replace('/', '\\') if '\\' in prefix else file] = entry
+    expected = uda(data).sampler.images_with_class
+    write_index(data / 'source', changed)
+    assert uda(data).sampler.images_with_class == expected
+
+
+def test_an_index_of_other_data_is_refused(data):
+    write_index(data / 'source', {'labels/99_labelTrainIds.png': {'0': 500}})
+    with pytest.raises(UserError, match=r'99_labelTrainIds\.png.*convert_datasets'):
+        uda(data)
+
+
+def test_a_missing_or_damaged_index_names_the_converter(data):
+    path = data / 'source/samples_with_class.json'
+    path.write_text('{"0": [[')
+    with pytest.raises(UserError, match=r'samples_with_class\.json is damaged'):
+        uda(data)
+    path.unlink()
+    with pytest.raises(UserError, match=r'tools/convert_datasets/gta\.py'):
+        uda(data)
+
+
+def test_a_class_that_no_image_supplies_is_named(data):
+    with pytest.raises(UserError, match=rf'min_pixels=300.*\[{RARE}\]'):
+        uda(data, dict(RCS, min_pixels=300))
+
+
+def test_a_crop_check_needs_a_crop(data):
+    with pytest.raises(UserError, match='RandomCrop'):
+        uda(data, source=[t for t in SOURCE if t['type'] != 'RandomCrop'])
+
+
+def test_an_empty_target_is_refused(data):
+    with pytest.raises(UserError, match=r'_nothing\.png'):
+        uda(data, img_suffix='_nothing.png')
+
+
+def test_batches_of_all_ranks_are_those_of_one():
+    alone = list(RunBatches(3, 6, batch_size=4))
+    ranks = [list(RunBatches(3, 6, batch_size=2, rank=r, world_size=2)) for r in range(2)]
+    assert alone == [one + other for one, other in zip(*ranks, strict=True)]
+    assert alone[0] == [12, 13, 14, 15]
+
+
+def test_workers_change_nothing_and_batches_are_plain_tensors(data):
+    dataset = uda(data)
+    batches = [list(build_loader(dataset, RunBatches(0, 3, 2), workers, CPU)) for workers in (0, 2)]
+    for one, other in zip(*batches, strict=True):
+        assert one['img'].shape == one['target_img'].shape == (2, 3, 32, 32)
+        assert one['gt_semantic_seg'].shape == (2, 1, 32, 32)
+        assert one['img_metas'][1]['flip'] in (True, False)
+        assert all(torch.equal(one[k], other[k]) for k in ('img', 'gt_semantic_seg', 'target_img'))
+    again = next(iter(build_loader(dataset, RunBatches(2, 3, 2), 0, CPU)))
+    assert torch.equal(again['img'], batches[0][2]['img'])
+
+
+def test_seeded_epochs_show_every_image_once_an_epoch_in_changing_order(data):
+    source = dict(
+        type='GTADataset', data_root=str(data / 'source'), img_dir='images', ann_dir='labels',
+        pipeline=SOURCE,
+    )  # fmt: skip
+    dataset = SeededEpochs(build_dataset(source), seed=0)
+    names = [osp.basename(dataset[i]['img_metas'].data['filename']) for i in range(18)]
+    epochs = [names[i : i + 6] for i in (0, 6, 12)]
+    assert all(len(set(epoch)) == 6 for epoch in epochs)
+    assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
+    again = SeededEpochs(build_dataset(source), seed=0)
+    assert torch.equal(again[13]['img'].data, dataset[13]['img'].data)
+
+
+def test_suffixes_of_the_data_sets(tmp_path):
+    for kind, image, label in (
+        ('GTADataset', '00001.png', '00001_labelTrainIds.png'),
+        ('SynthiaDataset', '0000001.png', '0000001_labelTrainIds.png'),
+        ('ACDCDataset', 'a_rgb_anon.png', 'a_gt_labelTrainIds.png'),
+    ):
+        folder = tmp_path / kind
+        folder.mkdir()
+        cv2.imwrite(str(folder / image), np.zeros((4, 4, 3), np.uint8))
+        dataset = build_dataset(
+            dict(type=kind, img_dir=str(folder), ann_dir=str(folder), pipeline=[])
+        )
+        assert dataset.img_infos == [dict(filename=image, ann=dict(seg_map=label))]
+        assert len(dataset.CLASSES) == 19
+
+
+def test_synthias_classes():
+    assert (len(CLASSES_16), len(CLASSES_13)) == (16, 13)
+    assert 'truck' not in CLASSES_16 and 'pole' in CLASSES_16 and 'pole' not in CLASSES_13
