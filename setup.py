@@ -1,0 +1,46 @@
+"""The wheel: the files that this project adds to MMSegmentation, and nothing else.
+
+``mmseg/__init__.py`` stays out, since MMSegmentation's own stands at that place. Install
+requirements.txt first; then ``import mmseg.daformer`` registers everything.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+# Ours, not MMSegmentation's: only these have an __init__.py of their own.
+PACKAGES = ['mmseg.engine', 'mmseg.models.uda']
+# Folders of MMSegmentation that single files are added to.
+JOINED = [
+    'mmseg',
+    'mmseg.datasets',
+    'mmseg.models.backbones',
+    'mmseg.models.decode_heads',
+    'mmseg.models.necks',
+    'mmseg.utils',
+]
+
+
+class BuildWithoutInit(build_py):
+    """Leaves out the ``__init__.py`` that joins checkout and installation."""
+
+    def find_package_modules(self, package, package_dir):
+        modules = super().find_package_modules(package, package_dir)
+        if package in PACKAGES:
+            return modules
+        return [entry for entry in modules if entry[1] != '__init__']
+
+
+setup(
+    name='daformer',
+    version='0.1.0',
+    description="DAFormer: domain-adaptive semantic segmentation, for today's PyTorch",
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=PACKAGES + JOINED,
+    cmdclass={'build_py': BuildWithoutInit},
+)
