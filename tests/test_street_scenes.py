@@ -77,9 +77,9 @@ def test_what_is_behind_the_camera_is_cut_off():
 def test_the_image_changes_at_the_labelled_pixels_alone():
     rng = np.random.default_rng(0)
     picture = Picture(camera(), STYLES['source'](rng), rng)
-    ring = np.array([[10.3, 8.2], [40.7, 12.9], [70.0, 45.5], [5.1, 30.0]])
+    ring = np.array([[10.3, 8.2], [40.7, 12.9], [58.0, 45.5], [5.1, 30.0]])
     sprite = Sprite(picture, ring, (200, 150, 100))
-    sprite.polygon(ring, (250, 250, 250))
+    sprite.line(np.vstack([ring, ring[:1]]), (250, 250, 250), 2.0)  # its label has no hole
     sprite.line([[0, 0], [30, 20]], (250, 0, 0), 1.0)
     picture.paste('car', sprite, depth=10)
     changed = (picture.image != 0).any(-1)
@@ -212,3 +212,11 @@ def test_entry_point_and_the_converters_after_it(tmp_path):
     assert len(list(root.rglob('*_labelTrainIds.png'))) == 4
     assert (root / 'cityscapes' / 'val.txt').read_text() == 'dunmore/dunmore_000000_000019\n'
     assert (root / 'gta' / 'samples_with_class.json').exists()
+
+
+@pytest.mark.parametrize('bend', [-0.01, 0.01])
+def test_which_side_is_seen_round_a_bend(bend):
+    view = camera(bend=bend, slope=0.2, offset=0.0)
+    near, far = view.project([(-1.0, 1.0, 20.0), (-1.0, 1.0, 20.5)])
+    # the right side of a thing at s = -1 is seen where its far edge lies further to the right
+    assert (far[0] > near[0]) == (view.eye_seen_from(20.25)[0] > -1.0)

@@ -42,6 +42,14 @@ class Camera:
             points = _cut_at_near(points, inside)
         return self.project(points) if len(points) else np.zeros((0, 2))
 
+    def eye_seen_from(self, z: float) -> np.ndarray:
+        """Returns where the camera is for somebody at ``z`` who takes the street to be straight.
+
+        Which side of a thing we see depends on it. The bend alone matters: to shear the plane by
+        ``slope`` changes nothing in what lies on which side of a line.
+        """
+        return np.array([self.offset + 0.5 * self.bend * z * z, self.eye, 0.0])
+
     def pixels_per_metre(self, z: float) -> float:
         return self.focal / max(z, NEAR)
 

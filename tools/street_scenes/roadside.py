@@ -6,7 +6,7 @@ import numpy as np
 
 from tools.street_scenes import buildings, nature
 
-END = 110.0  # metres ahead; the skyline follows
+END = 100.0  # metres ahead; the skyline follows
 BUILT = {'building': 0.74, 'wall': 0.11, 'fence': 0.11, 'park': 0.04}
 GREEN = {'building': 0.2, 'wall': 0.12, 'fence': 0.25, 'hedge': 0.2, 'park': 0.23}
 
@@ -82,6 +82,6 @@ def _behind(scene, s: float, sign: int, z: tuple[float, float]) -> None:
 
 
 def _bushes(scene, s: float, z: tuple[float, float]) -> None:
-    for at in np.arange(max(z[0], 5), z[1], scene.rng.uniform(2, 5)):
+    for at in np.arange(max(z[0], 5), min(z[1], 45), scene.rng.uniform(2, 5)):
         height = scene.rng.uniform(0.7, 1.7)
         scene.add(s, z[1] + 0.05, partial(nature.paint_bush, s=s, z=at, height=height))

@@ -69,8 +69,8 @@ class Style:
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]
         out *= (1 - self.vignette * (x * x + y * y) / 2)[..., None]
         if self.noise:
-            out += rng.normal(0, self.noise, (height, width, 1)).astype(np.float32)
-            out += rng.normal(0, self.noise / 2, out.shape).astype(np.float32)
+            out += self.noise * rng.standard_normal((height, width, 1), np.float32)
+            out += self.noise / 2 * rng.standard_normal(out.shape, np.float32)
         return np.clip(out, 0, 255).astype(np.uint8)
 
 
@@ -143,7 +143,7 @@ def camera(rng: np.random.Generator) -> Style:
     """The target domain's look."""
     overcast = rng.uniform(0.5, 1.0)
     tint = rng.uniform(-0.03, 0.03)
-    brightness = rng.uniform(0.86, 1.04)
+    brightness = rng.uniform(0.9, 1.1)
     return Style(
         facades=[
             (190, 180, 160),

@@ -52,9 +52,6 @@ class _Drawer:
         solid = vehicle.solid()
         solid[:, 1] *= 1.13
         self.sprite = Sprite(picture, self.camera.project(solid), np.asarray(colour) * 0.6)
-        eye = np.array([self.camera.offset, self.camera.eye, 0.0])
-        eye[0] -= self.camera.slope * vehicle.z + 0.5 * self.camera.bend * vehicle.z**2
-        self.eye = eye
         self.middle = vehicle.street(0.5, 0, vehicle.height * 0.45)
 
     def faces_us(self, points) -> np.ndarray | None:
@@ -69,7 +66,7 @@ class _Drawer:
         if length < 1e-9 or abs(normal @ (centre - self.middle)) < 1e-9:
             return None
         normal /= math.copysign(length, normal @ (centre - self.middle))
-        return normal if normal @ (self.eye - centre) > 0 else None
+        return normal if normal @ (self.camera.eye_seen_from(centre[2]) - centre) > 0 else None
 
     def face(self, points, colour, cover=True) -> bool:
         normal = self.faces_us(points)
