@@ -209,13 +209,13 @@ class Scene:
 
     def _two_wheeler(self, paint: Callable, ridden: bool) -> None:
         rng, ground = self.rng, self.ground
-        z = rng.uniform(5, 14)
         across = rng.random() < 0.4
         if ridden:
             reach = ground.half_road - 0.8 - max(ground.parking)
             s = rng.uniform(-reach, reach) if across else reach * rng.choice([-1, 1])
         else:
             s = (ground.half_road + 0.8) * rng.choice([-1, 1])
+        z = self._first_seen(s) + rng.uniform(1, 9)
         squeeze = rng.uniform(0.75, 1.0) if across or not ridden else rng.uniform(0.28, 0.5)
         self._clear(s, z, 5)
         paint = partial(paint, s=s, z=z, squeeze=squeeze, ridden=ridden)

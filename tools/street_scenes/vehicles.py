@@ -119,8 +119,8 @@ class _Drawer:
         glint = centre + (inner - centre) * (0.92, 0.5, 0.92) + (0, 0.06 * self.vehicle.height, 0)
         self.sprite.polygon(self.camera.project(glint), GLASS * 1.45, cover=False)
         if split:
-            post = np.stack([centre, centre])
-            post[:, 1] = inner[:, 1].min(), inner[:, 1].max()
+            upper = inner[:, 1] > centre[1]
+            post = np.stack([inner[upper].mean(0), inner[~upper].mean(0)])
             width = 0.09 * self.camera.pixels_per_metre(self.vehicle.z)
             self.sprite.line(
                 self.camera.project(post), self.sprite.colour[0, 0] * 0.9, width, cover=False
