@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
+# A worker that is forked after OpenCV has started threads can hang; the workers are the parallelism.
+cv2.setNumThreads(0)
+
 
 class RunBatches(Sampler):
     """The batches of a run: sample numbers 0, 1, 2, ..., dealt out to the ranks.
@@ -69,7 +72,6 @@ def _start_worker(_):
     os.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    cv2.setNumThreads(0)
 
 
 def build_loader(dataset, batches, num_workers, device):
