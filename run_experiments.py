@@ -44,8 +44,9 @@ def main(argv=None):
 
 def _run_config(args):
     from mmseg.engine.config import load_config, parse_options
+    from mmseg.engine.devices import choose_device
     from mmseg.engine.preflight import check_files
-    from mmseg.engine.runs import find_run, new_run
+    from mmseg.engine.runs import check_is_free, find_run, new_run
     from tools.train import main as train
 
     overrides = parse_options(args.cfg_options)
@@ -53,20 +54,27 @@ def _run_config(args):
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     cfg = load_config(args.config, overrides)
+    choose_device(args.device)
     check_files(cfg)
     group = f'{MACHINE}-{cfg.get("exp", "basic")}'
     work_dirs = [args.work_dir] if args.work_dir else glob.glob(osp.join('work_dirs', group, '*'))
     found = None if args.new else find_run(cfg, work_dirs)
     if found is None:
+        if args.work_dir:
+            check_is_free(args.work_dir)
         path = new_run(cfg, group, args.config, overrides, args.work_dir)
+        work_dir = load_config(path).work_dir
         print(f'New run: {path}')
     else:
         path, finished = found
+        # Not the one in the config: the folder may have been moved.
+        work_dir = osp.dirname(path)
         if finished:
-            print(f'This run is finished: {osp.dirname(path)} (--new starts another).')
+            print(f'This run is finished: {work_dir} (--new starts another).')
             return
-        print(f'Going on with {osp.dirname(path)}')
-    train([path, *(['--device', args.device] if args.device else [])])
+        print(f'Going on with {work_dir}')
+    train([path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])])
+    print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmcv.utils import track_iter_progress
+from tqdm import tqdm
 
 from mmseg.datasets import build_dataset
 from mmseg.engine.config import load_config, parse_options
@@ -34,7 +34,9 @@ def parse_args(argv):
         '--weights', choices=['student', 'teacher'], default='student',
         help='which network of the checkpoint (the student is what papers report)',
     )  # fmt: skip
-    parser.add_argument('--eval', nargs='+', default=['mIoU'], help='mIoU, mDice, mFscore')
+    parser.add_argument(
+        '--eval', nargs='+', choices=['mIoU', 'mDice', 'mFscore'], default=['mIoU'], help='metrics'
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write coloured predictions there')
     parser.add_argument('--opacity', type=float, default=1.0, help='of the colours over the image')
     parser.add_argument('--aug-test', action='store_true', help='average 6 scales and flips')
@@ -56,6 +58,8 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if not 0 < args.opacity <= 1:
         parser.error('--opacity must be above 0 and at most 1')
+    if args.eval_options and not args.format_only:
+        parser.error('--eval-options are for --format-only')
     return args
 
 
@@ -71,14 +75,13 @@ def main(argv=None):
     if args.aug_test:
         _use_augmentations(cfg.data.test)
     dataset = build_dataset(cfg.data.test, dict(test_mode=True))
-    if len(dataset) == 0:
-        raise UserError(f'{dataset.img_dir} holds no *{dataset.img_suffix}.')
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
     submission = _submission(args, cfg) if args.format_only else None
 
     counts = []
     predictions = predict(segmentor, dataset, device, cfg.data.workers_per_gpu)
-    for index, label in track_iter_progress((predictions, len(dataset))):
+    # Without a terminal to draw on there is no progress bar.
+    for index, label in tqdm(predictions, total=len(dataset), unit='image', disable=None):
         name = dataset.img_infos[index]['filename']
         if args.show_dir:
             _show(label, name, segmentor.PALETTE, dataset, args)
@@ -88,7 +91,6 @@ def main(argv=None):
             write_id_map(label, path, to_label_id, segmentor.PALETTE)
         else:
             counts += dataset.pre_eval(label, index)
-    print()
     if args.show_dir:
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:
@@ -111,7 +113,7 @@ def _show(label, name, palette, dataset, args):
 
 def _submission(args, cfg):
     """Folder and kind of ids of a submission."""
-    options = parse_options(args.eval_options)
+    options = parse_options(args.eval_options, '--eval-options')
     unknown = set(options) - {'imgfile_prefix', 'to_label_id'}
     if unknown:
         raise UserError(f'--eval-options has no {", ".join(sorted(unknown))}.')

@@ -46,11 +46,12 @@ def load_config(path, overrides=None):
     return cfg
 
 
-def parse_options(options):
+def parse_options(options, flag='--cfg-options'):
     """Parse ``KEY=VALUE`` strings as mmcv's ``--cfg-options`` does.
 
     Args:
         options (list[str] | None): E.g. ``['runner.max_iters=100', 'a.b=[1,2]']``.
+        flag (str): The option that they were given to, for messages.
 
     Returns:
         dict: Dotted keys to Python values.
@@ -59,7 +60,7 @@ def parse_options(options):
     parser.add_argument('--options', nargs='*', action=DictAction, default={})
     for option in options or []:
         if '=' not in option:
-            raise UserError(f'--cfg-options {option}: write it as KEY=VALUE.')
+            raise UserError(f'{flag} {option}: write it as KEY=VALUE.')
     return dict(parser.parse_args(['--options', *(options or [])]).options)
 
 

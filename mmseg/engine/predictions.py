@@ -87,7 +87,7 @@ def write_id_map(label, path, to_label_id, palette):
             table[train_id] = entry.id
             label_colors[entry.id] = entry.color
         ids, colors = table[label], label_colors
-    picture = Image.fromarray(ids, mode='L')
+    picture = Image.fromarray(ids)
     picture.putpalette(colors.tobytes())
     os.makedirs(osp.dirname(path), exist_ok=True)
     beside = f'{path}.part'

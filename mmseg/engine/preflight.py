@@ -1,8 +1,13 @@
 """What is checked before a run writes anything: are the files there that the config names?"""
 
+import inspect
 import os.path as osp
 
+import mmcv
+
+from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.rare_class_sampling import SAMPLES_FILE, STATS_FILE
+from mmseg.engine.checkpoint import load_file
 from mmseg.utils.user_error import UserError
 
 _CONVERTERS = {
@@ -55,11 +60,15 @@ def check_weights(cfg):
                     f'from scratch with --cfg-options {name}=None.'
                 )
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
+    if cfg.get('load_from'):
+        load_file(cfg.load_from)
 
 
 def _check_folders(dataset, needs_labels):
     root = dataset.get('data_root') or ''
     kind = dataset['type']
+    if kind not in DATASETS:
+        raise UserError(f'the config names a data set type {kind}, which does not exist.')
     if root and not osp.isdir(root):
         raise UserError(f'{root} is missing ({kind}). {_how_to_get(kind, root)}')
     folders = ['img_dir', 'ann_dir'] if needs_labels else ['img_dir']
@@ -67,6 +76,16 @@ def _check_folders(dataset, needs_labels):
         folder = osp.join(root, dataset[key])
         if not osp.isdir(folder):
             raise UserError(f'{folder} is missing ({key} of {kind}). {_how_to_get(kind, root)}')
+    folder, ending = osp.join(root, dataset['img_dir']), _image_ending(dataset)
+    if next(mmcv.scandir(folder, ending, recursive=True), None) is None:
+        raise UserError(f'{folder} holds no *{ending} ({kind}). {_how_to_get(kind, root)}')
+
+
+def _image_ending(dataset):
+    if 'img_suffix' in dataset:
+        return dataset['img_suffix']
+    parameter = inspect.signature(DATASETS.get(dataset['type'])).parameters.get('img_suffix')
+    return parameter.default if parameter else ''
 
 
 def _check_class_index(source):

@@ -82,6 +82,16 @@ def config_of(work_dir):
     return files[0] if files else None
 
 
+def check_is_free(work_dir):
+    """Raise a :class:`UserError` if a folder holds a run already."""
+    there = config_of(work_dir)
+    if there is not None:
+        raise UserError(
+            f'{work_dir} holds another run ({there}). Choose another --work-dir, or delete that '
+            'run.'
+        )
+
+
 def is_finished(cfg, work_dir):
     """Whether the checkpoint of the last iteration is there."""
     return osp.isfile(osp.join(work_dir, f'iter_{cfg.runner.max_iters}.pth'))

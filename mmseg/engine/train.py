@@ -96,6 +96,8 @@ def _build_model(cfg, dataset, device, resumed):
     model = revert_sync_batchnorm(build_train_model(cfg))
     model.CLASSES, model.PALETTE = dataset.CLASSES, dataset.PALETTE
     if not resumed:
+        # mmcv would log a paragraph for every single parameter.
+        student_of(model)._dump_init_info = lambda logger_name: None
         model.init_weights()
         if cfg.get('load_from'):
             weights = segmentor_weights(_state_dict(load_file(cfg.load_from)))

@@ -1,0 +1,213 @@
+"""A run from its first iteration to its files: what it leaves, and that stopping changes nothing."""
+
+import json
+import os
+import re
+import shutil
+import signal
+
+import cityscapesscripts.helpers.labels as cityscapes_labels
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.tiny_runs import (
+    FEATURE_DISTANCE,
+    SOURCE_ONLY_CONFIG,
+    UDA_CONFIG,
+    TrainedRun,
+    assert_same_training,
+    files_below,
+    only,
+    run_experiment,
+)
+
+
+def test_run_leaves_its_files(trained_run):
+    generated = only(f'configs/generated/local-street_scenes/{trained_run.name}.json')
+    with open(generated) as file:
+        child = json.load(file)
+    assert child['name'] == trained_run.name and child['work_dir'] == trained_run.work_dir
+    assert child['runner'] == {'max_iters': 4}
+    base = os.path.join(os.path.dirname(generated), child['_base_'][0])
+    assert os.path.samefile(base, UDA_CONFIG)
+    assert re.fullmatch(r'\d{6}_\d{4}_street_scenes_.+_[0-9a-f]{5}', trained_run.name)
+
+    names = {str(path.relative_to(trained_run.work_dir)) for path in files_below('work_dirs')}
+    logs = {name for name in names if '.log' in name or name.startswith('tf_logs/')}
+    assert {os.path.splitext(name)[1] for name in logs if '.log' in name} == {'.log', '.json'}
+    assert any('events.out' in name for name in logs)
+    assert names - logs == {
+        f'{trained_run.name}.json',
+        'iter_4.pth',
+        'latest.pth',
+        *(f'class_mix_debug/00000{i}_{image}.png' for i in (1, 3) for image in (0, 1)),
+    }
+    assert os.readlink(trained_run.checkpoint) == 'iter_4.pth'
+
+
+def test_log_has_the_losses_of_the_method(trained_run):
+    train = trained_run.log('train')
+    assert [entry['iter'] for entry in train] == [1, 2, 3, 4]
+    losses = {name for name in train[0] if '.' in name}
+    assert losses == {
+        'decode.loss_ce', 'decode.acc_seg', 'src.loss_imnet_feat_dist',
+        'mix.decode.loss_ce', 'mix.decode.acc_seg',
+    }  # fmt: skip
+    assert 'loss' not in train[0]
+    assert all(np.isfinite(entry[name]) for entry in train for name in losses)
+
+
+def test_student_is_evaluated_in_the_intervals(trained_run):
+    val = trained_run.log('val')
+    assert [entry['iter'] for entry in val] == [2, 4]
+    assert all(0 <= entry['mIoU'] <= 1 and 'IoU.traffic light' in entry for entry in val)
+
+
+def test_text_log_is_short(trained_run):
+    with open(only(f'{trained_run.work_dir}/*.log')) as file:
+        text = file.read()
+    # Two evaluations have a table of about 30 lines each.
+    assert len(text.splitlines()) < 90
+    assert 'Iter [4/4]' in text and 'init_weights' not in text
+
+
+def test_checkpoint_is_plain_and_complete(trained_run):
+    content = trained_run.load()
+    names = {name.split('.')[0] for name in content['state_dict']}
+    assert names == {'model', 'ema_model', 'imnet_model'}
+    assert 'imnet_model.backbone.patch_embed1.proj.weight' in content['state_dict']
+    assert not any(name.startswith('imnet_model.decode_head') for name in content['state_dict'])
+    meta = content['meta']
+    assert meta['iter'] == 4 and meta['seed'] == 0 and meta['CLASSES'][18] == 'bicycle'
+    assert json.loads(meta['config'])['runner']['max_iters'] == 4
+
+
+def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, trained_run, capsys):
+    monkeypatch.chdir(workplace)
+    for iteration, completed in ((0, 1), (2, 3)):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_info:
+            _signal_at(patch, iteration)
+            run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+        assert exit_info.value.code == 128 + signal.SIGTERM
+        assert 'goes on from here' in capsys.readouterr().out
+        run = TrainedRun(workplace)  # one run, whichever command of the two
+        assert os.readlink(run.checkpoint) == f'resume_{completed}.pth'
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    assert f'Going on with {run.work_dir}' in capsys.readouterr().out
+    assert_same_training(run, trained_run)
+    assert not list((workplace / run.work_dir).glob('resume_*'))
+    logged = [{k: v for k, v in e.items() if '.' in k} for e in run.log('train')]
+    assert logged == [{k: v for k, v in e.items() if '.' in k} for e in trained_run.log('train')]
+    assert [entry['mIoU'] for entry in run.log('val')] == [
+        entry['mIoU'] for entry in trained_run.log('val')
+    ]
+
+
+def test_damaged_state_is_passed_over(copied_run, monkeypatch, shared_run):
+    """A run whose newest state is broken goes on from the one before it."""
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    os.remove(copied_run.checkpoint)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        _signal_at(patch, 2)
+        run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    with open(f'{copied_run.work_dir}/resume_3.pth', 'r+b') as file:
+        file.truncate(1000)
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    with open(only(f'{copied_run.work_dir}/*.log')) as file:
+        assert 'resume_3.pth is no checkpoint' in file.read()
+    assert_same_training(copied_run, shared_run)
+
+
+def test_number_of_workers_does_not_matter(workplace, trained_run, monkeypatch):
+    monkeypatch.chdir(workplace)
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, 'data.workers_per_gpu=2')
+    assert_same_training(TrainedRun(workplace), trained_run)
+
+
+def test_source_only_run_starts_a_uda_run(workplace, monkeypatch):
+    from mmseg.models.uda.dacs import DACS
+
+    run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=2')
+    source_only = TrainedRun(workplace)
+    weights = source_only.load()['state_dict']
+    assert 'decode_head.conv_seg.weight' in weights
+    started = []
+
+    def look(self, batch, optimizer, *, step):
+        started.append([dict(network.state_dict()) for network in (self.model, self.ema_model)])
+        return dict(log_vars={'decode.loss_ce': 0.0}, num_samples=2)
+
+    monkeypatch.setattr(DACS, 'train_step', look)
+    arguments = ['--load-from', source_only.checkpoint, '--work-dir', 'uda']
+    run_experiment(UDA_CONFIG, 'runner.max_iters=1', arguments=arguments)
+    for network in started[0]:
+        assert list(network) == list(weights)
+        assert all(torch.equal(network[name], weights[name]) for name in weights)
+
+
+def test_prediction_is_the_students(trained_run):
+    from mmseg.engine.config import load_config
+    from mmseg.engine.inference import predict_image
+    from mmseg.engine.trained import load_trained
+
+    path = only('data/street_scenes/cityscapes/leftImg8bit/val/*/*_000001_*.png')
+    cfg = load_config(trained_run.config)
+    segmentor = load_trained(cfg, trained_run.checkpoint, torch.device('cpu'))
+    expected = trained_run.predict(cv2.imread(path))
+    np.testing.assert_array_equal(predict_image(segmentor, cfg, path), expected)
+
+
+@pytest.mark.parametrize('to_label_id', [True, False])
+def test_id_maps_hold_the_ids_that_the_servers_take(tmp_path, to_label_id):
+    from mmseg.datasets import CityscapesDataset
+    from mmseg.engine.predictions import write_id_map
+
+    train_ids = np.arange(19, dtype=np.uint8).reshape(1, 19)
+    path = tmp_path / 'folder' / 'map.png'
+    write_id_map(train_ids, str(path), to_label_id, CityscapesDataset.PALETTE)
+    labels = [cityscapes_labels.trainId2label[i] for i in range(19)]
+    with Image.open(path) as picture:
+        ids = [label.id for label in labels] if to_label_id else list(range(19))
+        assert np.asarray(picture).tolist() == [ids]
+        colors = np.asarray(picture.convert('RGB'))[0]
+    assert colors.tolist() == [list(label.color) for label in labels]
+    assert os.listdir(path.parent) == ['map.png']
+
+
+def test_failed_write_leaves_the_old_checkpoint(tmp_path):
+    from mmseg.engine.checkpoint import save_file
+
+    path = str(tmp_path / 'iter_1.pth')
+    save_file({'a': torch.ones(1)}, path)
+    with pytest.raises(Exception, match='pickle'):
+        save_file({'a': lambda: None}, path)
+    assert torch.load(path, weights_only=True)['a'].item() == 1
+    assert os.listdir(tmp_path) == ['iter_1.pth']
+
+
+def test_moved_run_goes_on_where_it_is(copied_run, monkeypatch):
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    os.remove(copied_run.checkpoint)
+    shutil.move(copied_run.work_dir, 'elsewhere')
+    run_experiment(
+        UDA_CONFIG, *FEATURE_DISTANCE, arguments=['--work-dir', 'elsewhere', '--device', 'cpu']
+    )
+    assert os.path.isfile('elsewhere/iter_4.pth')
+    assert not os.path.exists(copied_run.work_dir)
+
+
+def _signal_at(patch, iteration):
+    """Let this process get a SIGTERM in the middle of an iteration (from 0)."""
+    from mmseg.models.uda.dacs import DACS
+
+    original = DACS.train_step
+
+    def train_step(self, batch, optimizer, *, step):
+        if step.iteration == iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, optimizer, step=step)
+
+    patch.setattr(DACS, 'train_step', train_step)

@@ -1,0 +1,130 @@
+"""Runs of seconds: the options that make them small, and what tests ask of the files they leave."""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+UDA_CONFIG = CHECKOUT / 'configs/street_scenes/uda_mitb0.py'
+SOURCE_ONLY_CONFIG = CHECKOUT / 'configs/street_scenes/source_only_mitb0.py'
+
+SMALL = (
+    'runner.max_iters=4',
+    'evaluation.interval=2',
+    'log_config.interval=1',
+    'data.workers_per_gpu=0',
+    'model.decode_head.channels=16',
+    'model.decode_head.decoder_params.embed_dims=16',
+)
+# A handful of images has no large motorcycle.
+SMALL_UDA = (*SMALL, 'data.train.rare_class_sampling.min_pixels=0', 'uda.debug_img_interval=2')
+FEATURE_DISTANCE = (
+    'uda.imnet_feature_dist_lambda=0.005',
+    'uda.imnet_feature_dist_classes=6,7,11,12,13,14,15,16,17,18',
+    'uda.imnet_feature_dist_scale_min_ratio=0.75',
+)
+
+
+def run_experiment(config, *options, arguments=()):
+    """Call run_experiments.py on a config, made small, with more KEY=VALUE options."""
+    import run_experiments
+
+    small = SMALL if config == SOURCE_ONLY_CONFIG else SMALL_UDA
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run_experiments.main(
+            ['--config', str(config), *arguments, '--cfg-options', *small, *options]
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_python(*arguments, cwd):
+    """Run ``python ARGUMENTS`` in a process of its own, as a user would."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def only(pattern):
+    """The one path that a pattern matches."""
+    (path,) = glob.glob(str(pattern))
+    return path
+
+
+def files_below(folder):
+    """Paths of all files below a folder."""
+    return sorted(path for path in Path(folder).rglob('*') if not path.is_dir())
+
+
+class TrainedRun:
+    """The files of the only run in a folder; paths are relative to that folder.
+
+    Args:
+        folder (Path): Where the command ran.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.work_dir = os.path.relpath(only(folder / 'work_dirs/*/*'), folder)
+        self.name = os.path.basename(self.work_dir)
+        self.config = os.path.join(self.work_dir, f'{self.name}.json')
+        self.checkpoint = os.path.join(self.work_dir, 'latest.pth')
+
+    def load(self):
+        """The content of ``latest.pth``."""
+        return torch.load(self.folder / self.checkpoint, map_location='cpu', weights_only=True)
+
+    def log(self, mode):
+        """The entries of the JSON log whose mode is ``'train'`` or ``'val'``."""
+        with open(only(self.folder / self.work_dir / '*.log.json')) as file:
+            entries = [json.loads(line) for line in file]
+        return [entry for entry in entries if entry.get('mode') == mode]
+
+    def predict(self, image, network='model.'):
+        """Train ids of a BGR image (H, W, 3), computed from the checkpoint by hand.
+
+        Args:
+            network (str): Prefix of the student's or the teacher's names.
+        """
+        import mmcv
+
+        from mmseg.models import build_segmentor
+
+        config = mmcv.Config.fromfile(self.folder / self.config)
+        segmentor = build_segmentor(config.model).eval()
+        weights = self.load()['state_dict']
+        segmentor.load_state_dict(
+            {k.removeprefix(network): v for k, v in weights.items() if k.startswith(network)}
+        )
+        pixels = mmcv.imrescale(image, (256, 128))[..., ::-1].astype(np.float32)
+        pixels = (pixels - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+        pixels = torch.from_numpy(pixels.transpose(2, 0, 1)).float()[None]
+        with torch.no_grad():
+            logits = segmentor.encode_decode(pixels, [{}])
+        logits = torch.nn.functional.interpolate(logits, image.shape[:2], mode='bilinear')
+        return logits.argmax(1)[0].numpy()
+
+
+def assert_same_training(one, other):
+    """Check that two runs' checkpoints hold equal networks and optimizer states, bit for bit."""
+    one, other = one.load(), other.load()
+    assert list(one['state_dict']) == list(other['state_dict'])
+    for name, value in one['state_dict'].items():
+        assert torch.equal(value, other['state_dict'][name]), name
+    assert one['optimizer']['param_groups'] == other['optimizer']['param_groups']
+    states, other_states = one['optimizer']['state'], other['optimizer']['state']
+    assert list(states) == list(other_states)
+    for number, state in states.items():
+        for key, value in state.items():
+            assert torch.equal(value, other_states[number][key]), (number, key)
+    assert one['meta']['log_window'] == other['meta']['log_window']
