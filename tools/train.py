@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
 from mmseg.engine.devices import choose_device
 from mmseg.engine.preflight import check_files
@@ -54,6 +55,7 @@ def main(argv=None):
     device = choose_device(args.device)
     check_files(cfg)
     _leave_config(cfg)
+    archive_code(cfg.work_dir)
     signal = train(cfg, device)
     if signal is not None:
         print(f'Stopped by signal {signal}. The same command goes on from here.')

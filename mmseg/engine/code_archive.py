@@ -1,0 +1,23 @@
+"""The source of a run as it was, kept beside its results."""
+
+import glob
+import os
+import os.path as osp
+import tarfile
+
+# The checkout: tools run from it.
+ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+KEPT = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py', 'configs/**/*.py')
+
+
+def archive_code(work_dir):
+    """Write ``code.tar.gz`` into a run's folder, unless an earlier start of the run did."""
+    path = osp.join(work_dir, 'code.tar.gz')
+    if osp.exists(path):
+        return
+    beside = f'{path}.part'
+    with tarfile.open(beside, 'w:gz') as archive:
+        for pattern in KEPT:
+            for file in sorted(glob.glob(osp.join(ROOT, pattern), recursive=True)):
+                archive.add(file, arcname=osp.join('code', osp.relpath(file, ROOT)))
+    os.replace(beside, path)
