@@ -70,6 +70,17 @@ def copied_run(shared_run, tmp_path, monkeypatch):
     return TrainedRun(folder)
 
 
+@pytest.fixture
+def one_thread():
+    """Let torch use one thread: for tiny networks more of them only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def fresh_loggers():
     """Drop the log handlers of a test: they write to its captured output and to its files."""

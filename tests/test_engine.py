@@ -1,4 +1,4 @@
-"""A run from its first iteration to its files: what it leaves, and that stopping changes nothing."""
+"""A run from its first iteration to its files, and that stopping it changes nothing."""
 
 import json
 import os
@@ -24,6 +24,8 @@ from tests.tiny_runs import (
     run_experiment,
 )
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 def test_run_leaves_its_files(trained_run):
     generated = only(f'configs/generated/local-street_scenes/{trained_run.name}.json')
@@ -41,6 +43,7 @@ def test_run_leaves_its_files(trained_run):
     assert any('events.out' in name for name in logs)
     assert names - logs == {
         f'{trained_run.name}.json',
+        'code.tar.gz',
         'iter_4.pth',
         'latest.pth',
         *(f'class_mix_debug/00000{i}_{image}.png' for i in (1, 3) for image in (0, 1)),

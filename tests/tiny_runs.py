@@ -106,13 +106,15 @@ class TrainedRun:
         segmentor.load_state_dict(
             {k.removeprefix(network): v for k, v in weights.items() if k.startswith(network)}
         )
-        pixels = mmcv.imrescale(image, (256, 128))[..., ::-1].astype(np.float32)
-        pixels = (pixels - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
-        pixels = torch.from_numpy(pixels.transpose(2, 0, 1)).float()[None]
+        mean = np.array([123.675, 116.28, 103.53], np.float32)
+        std = np.array([58.395, 57.12, 57.375], np.float32)
+        pixels = mmcv.imnormalize(mmcv.imrescale(image, (256, 128)), mean, std)
+        pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None]
         with torch.no_grad():
             logits = segmentor.encode_decode(pixels, [{}])
         logits = torch.nn.functional.interpolate(logits, image.shape[:2], mode='bilinear')
-        return logits.argmax(1)[0].numpy()
+        # MMSegmentation takes the softmax first, whose rounding can make ties.
+        return logits.softmax(1).argmax(1)[0].numpy()
 
 
 def assert_same_training(one, other):

@@ -1,11 +1,14 @@
 """Reading config files: Python ones, and JSON ones as runs leave them behind."""
 
 import argparse
+import contextlib
 import json
 import os.path as osp
+import traceback
 
 from mmcv import Config, DictAction
 
+from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError
 
 
@@ -24,19 +27,16 @@ def load_config(path, overrides=None):
     """
     if not osp.isfile(path):
         raise UserError(f'config {path} does not exist. The ready ones are below configs/.')
-    try:
-        cfg = Config.fromfile(path)
-    except FileNotFoundError as error:
-        raise UserError(f'config {path} builds on a file that does not exist: {error}') from None
-    except (SyntaxError, json.JSONDecodeError) as error:
-        raise UserError(f'config {path} cannot be read: {error}') from None
-    except OSError as error:
-        raise UserError(f'config {path}: {error}') from None
+    cfg = _read(path)
     for key in ('model', 'data'):
         if key not in cfg:
             raise UserError(f'config {path} has no {key!r}: it describes no run.')
-    cfg.merge_from_dict(overrides or {})
+    try:
+        cfg.merge_from_dict(overrides or {})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
     _restore_tuples(cfg._cfg_dict)
+    fill_in_channels(cfg.model)
     if cfg.get('seed') is None:
         cfg.seed = 0
     if cfg.get('name') is None:
@@ -44,6 +44,23 @@ def load_config(path, overrides=None):
     if cfg.get('log_level') is None:
         cfg.log_level = 'INFO'
     return cfg
+
+
+def _read(path):
+    """Read a config file. It is code of the user's, so whatever it raises is for the user."""
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        where = ''
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_name == '<module>':
+                where = f' (line {line})'
+            # mmcv leaves it open in a folder that is gone, about which Python complains later.
+            if 'temp_config_file' in frame.f_locals:
+                with contextlib.suppress(FileNotFoundError):
+                    frame.f_locals['temp_config_file'].close()
+        reason = f'{type(error).__name__}: {error}'.replace('\n', ' ')
+        raise UserError(f'config {path} cannot be read: {reason}{where}') from None
 
 
 def parse_options(options, flag='--cfg-options'):

@@ -41,7 +41,7 @@ def new_run(cfg, group, base, overrides, work_dir=None):
     )
     child = {'_base_': [osp.relpath(base, osp.dirname(path))], **_nested(overrides), **own}
     write_text(path, json.dumps(child, indent=2) + '\n')
-    if comparable(load_config(path)) != comparable(cfg):
+    if not _describes(path, cfg):
         # An override that a child config cannot express, such as an entry of a list.
         write_text(path, json.dumps({**as_dict(cfg), **own}, indent=2) + '\n')
     return path
@@ -109,6 +109,13 @@ def git_revision():
         cwd=osp.dirname(osp.abspath(__file__)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     return result.stdout.strip() if result.returncode == 0 else ''
+
+
+def _describes(path, cfg):
+    try:
+        return comparable(load_config(path)) == comparable(cfg)
+    except UserError:
+        return False
 
 
 def _nested(dotted):

@@ -1,0 +1,245 @@
+"""The commands as a user types them: their options and what they write."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+import cityscapesscripts.helpers.labels as cityscapes_labels
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny_runs import (
+    CHECKOUT,
+    FEATURE_DISTANCE,
+    UDA_CONFIG,
+    files_below,
+    only,
+    run_experiment,
+    run_python,
+)
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+VAL = 'data/street_scenes/cityscapes/leftImg8bit/val/dunmore'
+COLORS = np.array([cityscapes_labels.trainId2label[i].color for i in range(19)], np.uint8)
+
+
+# run_experiments.py: which run a command means
+
+
+def test_same_command_again_says_that_the_run_is_finished(trained_run, capsys):
+    before = files_below('.')
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    assert f'This run is finished: {trained_run.work_dir} (--new' in capsys.readouterr().out
+    assert files_below('.') == before
+
+
+@pytest.mark.parametrize(
+    ('options', 'arguments'), [((), ['--new']), (['uda.alpha=0.9'], []), ((), ['--seed', '1'])]
+)
+def test_what_starts_another_run(copied_run, monkeypatch, capsys, options, arguments):
+    calls = []
+    monkeypatch.setattr('tools.train.main', calls.append)
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, *options, arguments=arguments)
+    (argv,) = calls
+    assert f'New run: {argv[0]}' in capsys.readouterr().out
+    assert os.path.dirname(argv[0]) == 'configs/generated/local-street_scenes'
+    assert copied_run.name not in argv[0]
+    assert argv[argv.index('--work-dir') + 1] != copied_run.work_dir
+
+
+def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    shutil.copytree(copied_run.work_dir, 'work_dirs/local-street_scenes/finished', symlinks=True)
+    for path in glob.glob('work_dirs/local-street_scenes/finished/*.json'):
+        os.utime(path, (2e9, 2e9))
+    open('work_dirs/local-street_scenes/finished/iter_4.pth', 'w').close()
+    monkeypatch.setattr('tools.train.main', lambda argv: None)
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    assert f'Going on with {copied_run.work_dir}' in capsys.readouterr().out
+
+
+def test_override_of_a_list_entry_is_in_the_generated_config(workplace, monkeypatch):
+    from mmseg.engine.config import load_config
+
+    calls = []
+    monkeypatch.setattr('tools.train.main', calls.append)
+    run_experiment(UDA_CONFIG, 'data.train.source.pipeline.3.cat_max_ratio=0.5')
+    pipeline = load_config(calls[0][0]).data.train.source.pipeline
+    assert pipeline[3].cat_max_ratio == 0.5 and pipeline[3].type == 'RandomCrop'
+    assert pipeline[0].type == 'LoadImageFromFile'
+
+
+# test.sh
+
+
+@pytest.mark.parametrize(('shell', 'ending'), [('sh', ''), ('dash', '/')])
+def test_test_sh(copied_run, shell, ending):
+    if shutil.which(shell) is None:
+        pytest.skip(f'no {shell}')
+    result = subprocess.run(
+        [shell, CHECKOUT / 'test.sh', copied_run.work_dir + ending],
+        env={**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    pictures = files_below(f'{copied_run.work_dir}/preds')
+    assert [path.name for path in pictures] == sorted(os.listdir(VAL))
+    mean = copied_run.log('val')[-1]['mIoU']
+    assert f'mIoU: {100 * mean:.2f}' in result.stdout
+    assert 'traffic light' in result.stdout
+    assert 'Warning' not in result.stderr and len(result.stderr.splitlines()) < 5
+
+
+@pytest.mark.parametrize(('directory', 'says'), [('nowhere', 'not a folder'), ('.', 'no config')])
+def test_test_sh_names_what_is_wrong(tmp_path, directory, says):
+    result = subprocess.run(
+        ['sh', CHECKOUT / 'test.sh', directory],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1 and says in result.stderr and directory in result.stderr
+
+
+# tools/test.py
+
+
+def run_test(run, *arguments):
+    from tools import test
+
+    return test.main([run.config, run.checkpoint, *map(str, arguments)])
+
+
+@pytest.mark.parametrize(('which', 'prefix'), [('student', 'model.'), ('teacher', 'ema_model.')])
+def test_predictions_are_those_of_the_chosen_network(trained_run, tmp_path, which, prefix):
+    run_test(trained_run, '--weights', which, '--show-dir', tmp_path)
+    for name in os.listdir(VAL):
+        label = trained_run.predict(cv2.imread(f'{VAL}/{name}'), prefix)
+        painted = cv2.imread(str(tmp_path / 'dunmore' / name))
+        np.testing.assert_array_equal(painted[..., ::-1], COLORS[label])
+
+
+def test_metrics_are_those_of_the_last_evaluation(trained_run):
+    found = run_test(trained_run)
+    logged = trained_run.log('val')[-1]
+    names = [name for name in found if 'IoU' in name]
+    assert len(names) == 20
+    for name in names:
+        assert np.isclose(found[name], logged[name], atol=1e-4, equal_nan=True)
+
+
+def test_opacity_lets_the_image_shine_through(trained_run, tmp_path):
+    run_test(trained_run, '--show-dir', tmp_path, '--opacity', '0.25')
+    name = os.listdir(VAL)[0]
+    image = cv2.imread(f'{VAL}/{name}')
+    expected = 0.25 * COLORS[trained_run.predict(image)][..., ::-1] + 0.75 * image
+    shown = cv2.imread(str(tmp_path / 'dunmore' / name))
+    assert np.abs(shown - expected).max() <= 1
+
+
+def test_aug_test_sees_six_scales_and_their_mirror_images(trained_run, monkeypatch):
+    from mmseg.models import EncoderDecoder
+
+    seen = []
+    original = EncoderDecoder.aug_test
+
+    def aug_test(self, imgs, img_metas, rescale=True):
+        seen.append([(tuple(i.shape[2:]), m[0]['flip']) for i, m in zip(imgs, img_metas)])  # noqa: B905
+        return original(self, imgs, img_metas, rescale)
+
+    monkeypatch.setattr(EncoderDecoder, 'aug_test', aug_test)
+    run_test(trained_run, '--aug-test')
+    sizes = [(64, 128), (96, 192), (128, 256), (160, 320), (192, 384), (224, 448)]
+    assert len(seen) == 3
+    assert sorted(seen[0]) == sorted((size, flip) for size in sizes for flip in (False, True))
+
+
+def test_submission_to_cityscapes_holds_label_ids(copied_run, capsys):
+    assert run_test(copied_run, '--format-only') is None
+    folder = f'{copied_run.work_dir}/labelIds'
+    assert f'Files for the server are in {folder}' in capsys.readouterr().out
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(VAL))
+    ids = np.array([cityscapes_labels.trainId2label[i].id for i in range(19)])
+    for name in os.listdir(folder):
+        with Image.open(f'{folder}/{name}') as picture:
+            label = copied_run.predict(cv2.imread(f'{VAL}/{name}'))
+            np.testing.assert_array_equal(np.asarray(picture), ids[label])
+
+
+@pytest.mark.parametrize('kind', ['ACDCDataset', 'DarkZurichDataset'])
+def test_submission_to_acdc_and_dark_zurich_holds_train_ids(copied_run, kind, tmp_path):
+    images = tmp_path / 'night' / 'rgb_anon' / 'val'
+    images.mkdir(parents=True)
+    shutil.copy(only(f'{VAL}/*_000000_*'), images / 'a_rgb_anon.png')
+    run_test(
+        copied_run, '--format-only', '--eval-options', f'imgfile_prefix={tmp_path}/sent',
+        '--cfg-options', f'data.test.type={kind}', f'data.test.data_root={tmp_path}/night',
+        'data.test.img_dir=rgb_anon/val', 'data.test.ann_dir=gt/val',
+    )  # fmt: skip
+    assert os.listdir(tmp_path / 'sent') == ['a_rgb_anon.png']
+    with Image.open(tmp_path / 'sent' / 'a_rgb_anon.png') as picture:
+        label = copied_run.predict(cv2.imread(str(images / 'a_rgb_anon.png')))
+        np.testing.assert_array_equal(np.asarray(picture), label)
+
+
+def test_test_set_is_the_folder_test(own_data, shared_run):
+    test_images = own_data / 'cityscapes/leftImg8bit/test/town'
+    test_images.mkdir(parents=True)
+    shutil.copy(only(f'{VAL}/*_000000_*'), test_images / 'town_1_leftImg8bit.png')
+    shutil.copytree(shared_run.folder / shared_run.work_dir, 'run')
+    from tools import test
+
+    arguments = [f'run/{shared_run.name}.json', 'run/latest.pth', '--test-set', '--format-only']
+    test.main([*arguments, '--show-dir', 'shown'])
+    assert os.listdir('run/labelIds') == ['town_1_leftImg8bit.png']
+    assert [path.name for path in files_below('shown')] == ['town_1_leftImg8bit.png']
+
+
+def test_synthia_is_reported_over_its_own_classes(trained_run, capsys):
+    found = run_test(trained_run, '--cfg-options', 'data.train.source.type=SynthiaDataset')
+    thirteen = [
+        'road', 'sidewalk', 'building', 'traffic light', 'traffic sign', 'vegetation', 'sky',
+        'person', 'rider', 'car', 'bus', 'motorcycle', 'bicycle',
+    ]  # fmt: skip
+    out = capsys.readouterr().out
+    for classes in (thirteen, [*thirteen, 'wall', 'fence', 'pole']):
+        name = f'mIoU{len(classes)}'
+        assert np.isclose(found[name], np.nanmean([found[f'IoU.{c}'] for c in classes]))
+        assert f'{name}: {100 * found[name]:.2f}' in out
+
+
+# demo/image_demo.py
+
+
+@pytest.mark.parametrize(
+    ('name', 'mode', 'size'),
+    [('odd.png', 'RGB', (123, 77)), ('photo.jpg', 'RGB', (300, 151)), ('grey.png', 'L', (64, 200))],
+)
+def test_image_demo(trained_run, tmp_path, capsys, name, mode, size):
+    from demo import image_demo
+
+    path = tmp_path / name
+    with Image.open(only(f'{VAL}/*_000000_*')) as picture:
+        picture.convert(mode).resize(size).save(path)
+    out = image_demo.main([str(path), trained_run.config, trained_run.checkpoint])
+    assert out == str(path.with_name(f'{path.stem}_pred.png'))
+    assert f'Wrote {out}' in capsys.readouterr().out
+    label = trained_run.predict(cv2.imread(str(path)))
+    with Image.open(out) as picture:
+        assert picture.size == size
+        np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), COLORS[label])
+
+
+def test_image_demo_as_a_module(trained_run, tmp_path):
+    path = tmp_path / 'image.png'
+    shutil.copy(only(f'{VAL}/*_000000_*'), path)
+    run = trained_run.folder
+    result = run_python(
+        '-m', 'demo.image_demo', path, run / trained_run.config, run / trained_run.checkpoint,
+        cwd=CHECKOUT,
+    )  # fmt: skip
+    assert result.returncode == 0 and result.stderr == ''
+    assert result.stdout == f'Wrote {tmp_path}/image_pred.png\n'

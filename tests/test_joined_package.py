@@ -1,0 +1,132 @@
+"""The one name ``mmseg``: this checkout's additions and the installed MMSegmentation together."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_runs import CHECKOUT, run_python
+
+LOCAL = CHECKOUT / 'mmseg'
+
+
+def installed_files():
+    """Files of the installed MMSegmentation, relative to its mmseg/."""
+    files = importlib.metadata.files('mmsegmentation')
+    return {path.relative_to('mmseg') for path in files if path.parts[0] == 'mmseg'}
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['mmseg', 'mmseg.models', 'mmseg.models.backbones', 'mmseg.models.decode_heads',
+     'mmseg.models.necks', 'mmseg.datasets', 'mmseg.datasets.pipelines', 'mmseg.utils'],
+)  # fmt: skip
+def test_checkout_comes_first_and_the_installed_second(name):
+    import mmseg  # noqa: F401  (joins)
+
+    path = [Path(folder).resolve() for folder in importlib.import_module(name).__path__]
+    local = LOCAL.joinpath(*name.split('.')[1:])
+    assert path[0] == local
+    assert any('site-packages' in folder.parts for folder in path[1:])
+
+
+def test_every_local_module_is_imported_from_the_checkout():
+    import mmseg  # noqa: F401  (registers)
+
+    for name, module in list(sys.modules.items()):
+        path = LOCAL.joinpath(*name.split('.')[1:]).with_suffix('.py')
+        if name.startswith('mmseg.') and path.is_file():
+            assert Path(module.__file__).resolve() == path
+
+
+def test_no_local_file_has_the_name_of_an_installed_one():
+    local = {path.relative_to(LOCAL) for path in LOCAL.rglob('*.py')}
+    installed = {Path(path) for path in installed_files()}
+    assert Path('models/builder.py') in installed
+    assert local & installed == {Path('__init__.py')}
+
+
+def test_everything_is_registered_by_importing_mmseg():
+    from mmseg.datasets import DATASETS
+    from mmseg.models.builder import BACKBONES, HEADS, NECKS, SEGMENTORS
+
+    for registry, names in (
+        (BACKBONES, ['mit_b0', 'mit_b1', 'mit_b2', 'mit_b3', 'mit_b4', 'mit_b5', 'ResNetV1c']),
+        (HEADS, ['DAFormerHead', 'SegFormerHead', 'DLV2Head', 'UPerHead']),
+        (NECKS, ['SegFormerAdapter']),
+        (SEGMENTORS, ['DACS', 'EncoderDecoder']),
+        (DATASETS, ['UDADataset', 'GTADataset', 'SynthiaDataset', 'ACDCDataset',
+                    'CityscapesDataset', 'DarkZurichDataset']),
+    ):  # fmt: skip
+        missing = [name for name in names if name not in registry]
+        assert not missing
+
+
+def test_names_of_the_installed_top_level_are_there():
+    import mmseg
+
+    assert mmseg.__version__ == importlib.metadata.version('mmsegmentation')
+    assert mmseg.digit_version('1.2') > mmseg.digit_version('1.1')
+
+
+# mmcv.ops
+
+
+@pytest.fixture
+def no_ops(monkeypatch):
+    """As if mmcv had been installed without its operators, and nothing stood in for them yet."""
+    monkeypatch.delitem(sys.modules, 'mmcv.ops', raising=False)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+
+
+def test_missing_operator_can_be_imported_but_not_used(no_ops):
+    from mmseg.mmcv_ops import provide
+
+    provide()
+    from mmcv.ops import CrissCrossAttention, point_sample
+
+    with pytest.raises(ImportError, match=r'CrissCrossAttention is a compiled operator.*WITH_OPS'):
+        CrissCrossAttention(8)
+    with pytest.raises(ImportError, match='point_sample is a compiled operator'):
+        point_sample(None, None)
+
+
+def test_operators_that_are_there_are_left_alone(monkeypatch):
+    from mmseg.mmcv_ops import provide
+
+    real = types.ModuleType('mmcv.ops')
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', real)
+    provide()
+    assert sys.modules['mmcv.ops'] is real
+    # Not imported yet, but compiled: nothing is put in its place.
+    monkeypatch.delitem(sys.modules, 'mmcv.ops')
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: object())
+    provide()
+    assert 'mmcv.ops' not in sys.modules
+
+
+# From outside the checkout
+
+
+@pytest.mark.parametrize(
+    'tool', ['run_experiments.py', 'tools/train.py', 'tools/test.py', 'demo/image_demo.py']
+)
+def test_tool_works_from_another_folder(tmp_path, tool):
+    result = run_python(CHECKOUT / tool, '--help', cwd=tmp_path)
+    assert result.returncode == 0 and result.stdout.startswith('usage: ')
+    assert result.stderr == ''
+
+
+def test_without_mmsegmentation_the_message_says_so(tmp_path):
+    """-S leaves the installed packages out."""
+    result = subprocess.run(
+        [sys.executable, '-S', '-c', 'import mmseg'],
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(CHECKOUT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert 'MMSegmentation is not installed here. Run `make setup`' in result.stderr
