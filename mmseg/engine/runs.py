@@ -7,6 +7,7 @@ import glob
 import json
 import os.path as osp
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -18,14 +19,13 @@ from mmseg.utils.user_error import UserError
 _OF_THE_RUN = ('name', 'work_dir', 'git_rev', 'resume_from')
 
 
-def new_run(cfg, group, base, overrides, work_dir=None):
+def new_run(cfg, group, child, work_dir=None):
     """Name a run and write its generated config.
 
     Args:
         cfg (mmcv.Config): The resolved config.
         group (str): ``{machine}-{experiment}``, the folder of generated configs and runs.
-        base (str): The config file that the generated one builds on.
-        overrides (dict): Dotted keys to values, put over it.
+        child (dict): The config as it was stated: ``_base_`` paths and what is put over them.
         work_dir (str | None): None: ``work_dirs/{group}/{name}``.
 
     Returns:
@@ -39,12 +39,30 @@ def new_run(cfg, group, base, overrides, work_dir=None):
         work_dir=work_dir or osp.join('work_dirs', group, name),
         git_rev=git_revision(),
     )
-    child = {'_base_': [osp.relpath(base, osp.dirname(path))], **_nested(overrides), **own}
-    write_text(path, json.dumps(child, indent=2) + '\n')
+    bases = [osp.relpath(base, osp.dirname(path)) for base in child['_base_']]
+    write_text(path, json.dumps({**child, '_base_': bases, **own}, indent=2) + '\n')
     if not _describes(path, cfg):
         # An override that a child config cannot express, such as an entry of a list.
         write_text(path, json.dumps({**as_dict(cfg), **own}, indent=2) + '\n')
     return path
+
+
+def resolve(child):
+    """Read a stated config (see :func:`new_run`) without leaving a file.
+
+    Returns:
+        mmcv.Config: The resolved config.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = osp.join(folder, f'{child["name"]}.json')
+        bases = [osp.relpath(base, folder) for base in child['_base_']]
+        write_text(path, json.dumps({**child, '_base_': bases}))
+        return load_config(path)
+
+
+def child_config(base, overrides):
+    """State a config as a base file with dotted keys put over it."""
+    return {'_base_': [base], **_nested(overrides)}
 
 
 def find_run(cfg, work_dirs):
