@@ -16,6 +16,7 @@ PACKAGES = ['mmseg.engine', 'mmseg.models.uda']
 JOINED = [
     'mmseg',
     'mmseg.datasets',
+    'mmseg.models',
     'mmseg.models.backbones',
     'mmseg.models.decode_heads',
     'mmseg.models.necks',

@@ -169,7 +169,7 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path, weights, monkeypatch
     (tmp_path / 'empty.pth').write_bytes(b'')
     (tmp_path / 'page.safetensors').write_text('<html>Not found</html>')
     for name in ['truncated.pth', 'page.pth', 'empty.pth', 'page.safetensors']:
-        refused(tmp_path / name, 'cannot be read as a weight file: download it again')
+        refused(tmp_path / name, 'cannot be read as a weight file: remove it, download it again')
 
     torch.save([1, 2], 'list.pth')
     refused(tmp_path / 'list.pth', 'holds no table of named weights')

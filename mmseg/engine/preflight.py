@@ -9,6 +9,7 @@ from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.rare_class_sampling import SAMPLES_FILE, STATS_FILE
 from mmseg.engine.checkpoint import load_file
 from mmseg.utils.user_error import UserError
+from mmseg.utils.weight_address import is_address, local_file
 
 _CONVERTERS = {
     'GTADataset': 'gta',
@@ -45,18 +46,21 @@ def check_test_files(dataset_cfg, needs_labels):
 
 
 def check_weights(cfg):
-    """Check that local weight files exist; ``scheme://`` addresses are left to their loader."""
+    """Check that weight files exist; pretrained ones with an address are downloaded."""
     for name, path in (
         ('model.pretrained', cfg.model.get('pretrained')),
         ('model.backbone.pretrained', cfg.model.backbone.get('pretrained')),
         ('load_from', cfg.get('load_from')),
         ('resume_from', cfg.get('resume_from')),
     ):
-        if path and '://' not in path and not osp.isfile(path):
+        if path and 'pretrained' in name and is_address(path):
+            local_file(path)
+        elif path and not osp.isfile(path):
             hint = ''
             if 'pretrained' in name:
                 hint = (
-                    ' Put the ImageNet weights there as the README says ("Weights"), or train '
+                    ' Put the ImageNet weights there as the README says ("Weights": '
+                    'python tools/download.py --help), or train '
                     f'from scratch with --cfg-options {name}=None.'
                 )
             raise UserError(f'{name} names {path}, which does not exist.{hint}')

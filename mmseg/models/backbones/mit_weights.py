@@ -1,4 +1,4 @@
-"""Weight files for the Mix Transformer: reading them, and the names they use.
+"""Weight files for the Mix Transformer: the names they use, and loading them.
 
 Three formats are in circulation: the SegFormer authors' (our names, and a classifier `head`),
 OpenMMLab's (the names of MMSegmentation's `MixVisionTransformer`) and Hugging Face's
@@ -6,15 +6,12 @@ OpenMMLab's (the names of MMSegmentation's `MixVisionTransformer`) and Hugging F
 """
 
 import logging
-import os
-import pickle
 import re
 
-import safetensors
 import torch
-from safetensors.torch import load_file
 
-from mmseg.utils.user_error import UserError
+from mmseg.utils.weight_address import local_file
+from mmseg.utils.weight_file import read_weights, require_fit
 
 # Prefixes with the stage counted from 0 there and from 1 here, then parts of the names.
 OPENMMLAB_STAGES = {
@@ -51,43 +48,15 @@ def load_mit_weights(encoder, path):
 
     Args:
         encoder: a `MixTransformer`.
-        path: a local file, `.safetensors` or what `torch.save` writes.
+        path: a local file or an address (see `weight_address`).
 
     Raises:
         UserError: the file is missing, unreadable, or its names or shapes are not the encoder's.
     """
-    state = to_our_names(read_weights(path))
-    _require_fit(type(encoder).__name__, encoder.state_dict(), state, path)
+    state = to_our_names(read_weights(local_file(path)))
+    require_fit(type(encoder).__name__, encoder.state_dict(), state, path)
     encoder.load_state_dict(state)
     logging.getLogger('mmseg').info('%s: loaded %s', type(encoder).__name__, path)
-
-
-def read_weights(path):
-    """Returns the {name: tensor} that a weight file holds; no code in the file is run.
-
-    Raises:
-        UserError: the file is missing, damaged, or holds anything but named tensors.
-    """
-    if not os.path.isfile(path):
-        raise UserError(
-            f'the encoder weights {path} do not exist: download the ImageNet weights and put '
-            'them there, or set pretrained=None to start from random weights'
-        )
-    try:
-        if str(path).endswith('.safetensors'):
-            return load_file(path)
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UserError(
-            f'{path} cannot be read as a weight file: download it again, and check that it is '
-            f'the file itself and not a web page ({reason})'
-        ) from error
-    if isinstance(state, dict):
-        state = state.get('state_dict', state)
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise UserError(f'{path} holds no table of named weights: use the weights of an encoder')
-    return state
 
 
 def to_our_names(state):
@@ -153,25 +122,3 @@ def _rename(name, stages, parts):
                 rest = rest.replace(old, new)
             return prefix.format(int(match[1]) + 1) + rest
     return name
-
-
-def _require_fit(encoder_name, wanted, given, path):
-    problems = {
-        'missing': [name for name in wanted if name not in given],
-        'unknown': [name for name in given if name not in wanted],
-        'of another shape': [
-            f'{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}'
-            for name in wanted
-            if name in given and given[name].shape != wanted[name].shape
-        ],
-    }
-    found = [
-        f'{len(names)} {what}: {", ".join(names[:3])}{", …" if len(names) > 3 else ""}'
-        for what, names in problems.items()
-        if names
-    ]
-    if found:
-        raise UserError(
-            f'{path} does not fit the encoder {encoder_name} ({"; ".join(found)}): '
-            f'set pretrained to the ImageNet weights of {encoder_name}'
-        )

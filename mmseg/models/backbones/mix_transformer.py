@@ -132,7 +132,7 @@ class MixTransformer(BaseModule):
     """Encoder with four stages at strides 4, 8, 16 and 32; `mit_b0` to `mit_b5` give its sizes.
 
     Args:
-        pretrained: path of a weight file (see `mit_weights`), read by `init_weights()`;
+        pretrained: a weight file or its address (see `mit_weights`), read by `init_weights()`;
             None starts from random weights.
         init_cfg: MMSegmentation's way to say the same: dict(type='Pretrained', checkpoint=path).
         drop_path_rate: rate of the last block; the rates rise linearly from 0 at the first.

@@ -1,0 +1,87 @@
+"""Weight files: reading them without running code in them, and the check that all of it fits."""
+
+import os
+import pickle
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+from mmseg.utils.user_error import UserError
+
+
+def read_weights(path):
+    """Returns the {name: tensor} that a weight file holds; no code in the file is run.
+
+    Args:
+        path: a local file, `.safetensors` or what `torch.save` writes.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but named tensors.
+    """
+    state = read_file(path)
+    if isinstance(state, dict):
+        state = state.get('state_dict', state)
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise UserError(f'{path} holds no table of named weights: use the weights of an encoder')
+    return {name.removeprefix('module.'): value for name, value in state.items()}
+
+
+def read_file(path):
+    """Returns what a weight file holds, with whatever stands around the weights.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds more than tensors and plain values.
+    """
+    if not os.path.isfile(path):
+        raise UserError(
+            f'the encoder weights {path} do not exist: download the ImageNet weights and put '
+            'them there, or set pretrained=None to start from random weights'
+        )
+    try:
+        if str(path).endswith('.safetensors'):
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = str(error).partition('\n')[0]
+        raise UserError(
+            f'{path} cannot be read as a weight file: remove it, download it again, and check that '
+            f'it is the file itself and not a web page ({reason})'
+        ) from error
+
+
+def require_fit(encoder_name, wanted, given, path):
+    """Raises a UserError that names what differs between an encoder's weights and a file's.
+
+    Args:
+        encoder_name: for the message.
+        wanted: the encoder's {name: tensor}.
+        given: the file's {name: tensor}, less what may be left over (a classifier).
+        path: of the file, or its address.
+    """
+    problems = {
+        'missing': [name for name in wanted if name not in given],
+        'unknown': [name for name in given if name not in wanted],
+        'of another shape': [
+            f'{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}'
+            for name in wanted
+            if name in given and given[name].shape != wanted[name].shape
+        ],
+    }
+    found = [
+        f'{len(names)} {what}: {", ".join(names[:3])}{", …" if len(names) > 3 else ""}'
+        for what, names in problems.items()
+        if names
+    ]
+    if found:
+        raise UserError(
+            f'{path} does not fit the encoder {encoder_name} ({"; ".join(found)}): '
+            f'set pretrained to the ImageNet weights of {encoder_name}'
+        )
