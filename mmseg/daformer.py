@@ -9,7 +9,9 @@ import importlib
 importlib.import_module('mmseg.mmcv_ops').provide()
 
 MODULES = (
+    'mmseg.models.pretrained',
     'mmseg.models.backbones.mix_transformer',
+    'mmseg.models.backbones.timm_encoder',
     'mmseg.models.decode_heads.daformer_head',
     'mmseg.models.decode_heads.mlp_head',
     'mmseg.models.decode_heads.dlv2_head',
