@@ -53,7 +53,7 @@ def test_run_leaves_its_files(trained_run):
 
 def test_log_has_the_losses_of_the_method(trained_run):
     train = trained_run.log('train')
-    assert [entry['iter'] for entry in train] == [1, 2, 3, 4]
+    assert [entry['iter'] for entry in train] == [2, 4]
     losses = {name for name in train[0] if '.' in name}
     assert losses == {
         'decode.loss_ce', 'decode.acc_seg', 'src.loss_imnet_feat_dist',
@@ -74,7 +74,7 @@ def test_text_log_is_short(trained_run):
         text = file.read()
     # Two evaluations have a table of about 30 lines each.
     assert len(text.splitlines()) < 90
-    assert 'Iter [4/4]' in text and 'init_weights' not in text
+    assert 'Iter [4/4]' in text
 
 
 def test_checkpoint_is_plain_and_complete(trained_run):
@@ -95,7 +95,10 @@ def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, tr
             _signal_at(patch, iteration)
             run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
         assert exit_info.value.code == 128 + signal.SIGTERM
-        assert 'goes on from here' in capsys.readouterr().out
+        printed = capsys.readouterr()
+        assert 'goes on from here' in printed.out
+        # mmcv's list of how each parameter was initialised has hundreds of lines.
+        assert 'Training on cpu' in printed.err and 'init_weights' not in printed.err
         run = TrainedRun(workplace)  # one run, whichever command of the two
         assert os.readlink(run.checkpoint) == f'resume_{completed}.pth'
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)

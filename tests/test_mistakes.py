@@ -148,6 +148,15 @@ def test_checkpoint_that_is_none(workplace, shared_run, tool, content, says):
             image_demo.main([only(IMAGE), config, 'file.pth', '--out', 'out.png'])
 
 
+def test_weights_alone_are_nothing_to_resume_from(workplace):
+    from tools import train
+
+    torch.save({'state_dict': {'weight': torch.zeros(1)}}, 'weights.pth')
+    options = ['data.train.rare_class_sampling.min_pixels=0']
+    with refused('weights.pth', '--load-from'):
+        train.main([str(UDA_CONFIG), '--resume-from', 'weights.pth', '--cfg-options', *options])
+
+
 def test_code_in_a_checkpoint_is_not_run(workplace, shared_run):
     from tools import test
 
@@ -208,12 +217,13 @@ def test_options_are_checked_before_predicting(trained_run, capsys, arguments, s
     ('arguments', 'says'),
     [
         (['run_experiments.py', '--config', CHECKOUT / GTA_CONFIG], 'data/gta.* is missing'),
-        (['tools/train.py', 'nowhere.py'], 'nowhere.py does not exist'),
+        (['tools/train.py', 'broken.py'], 'broken.py cannot be read'),
         (['tools/test.py', CHECKOUT / GTA_CONFIG, 'no.pth'], 'data/cityscapes.* is missing'),
     ],
 )
 def test_mistake_in_a_process_of_its_own(tmp_path, arguments, says):
+    (tmp_path / 'broken.py').write_text('model = foo\n')
     result = run_python(CHECKOUT / arguments[0], *arguments[1:], cwd=tmp_path)
     assert result.returncode == 1 and result.stdout == ''
     assert re.fullmatch(rf'Error: .*{says}.*\n', result.stderr), result.stderr
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ['broken.py']

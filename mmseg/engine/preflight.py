@@ -66,6 +66,11 @@ def check_weights(cfg):
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
+    if cfg.get('resume_from') and 'optimizer' not in load_file(cfg.resume_from):
+        raise UserError(
+            f'{cfg.resume_from} holds weights alone, from which no run goes on; start one with '
+            '--load-from.'
+        )
 
 
 def _check_folders(dataset, needs_labels):

@@ -37,6 +37,7 @@ class SeededRunner(IterBasedRunner):
         self.seed = seed
         self.device = device
         self.stopped_by = None
+        self._resumed_log_window = {}
 
     def register_hooks(
         self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
@@ -65,6 +66,10 @@ class SeededRunner(IterBasedRunner):
         self.data_loader = loader
         self.call_hook('before_run')
         self.call_hook('before_epoch')
+        # Only now: the loggers clear the buffer before an epoch.
+        for name, (values, counts) in self._resumed_log_window.items():
+            self.log_buffer.val_history[name] = list(values)
+            self.log_buffer.n_history[name] = list(counts)
         with StopRequest() as stop:
             for batch in loader:
                 self._train_iteration(to_device(batch, self.device))
@@ -136,6 +141,4 @@ class SeededRunner(IterBasedRunner):
         self.model.load_state_dict(checkpoint['state_dict'])
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         self._iter = self._inner_iter = checkpoint['meta']['iter']
-        for name, (values, counts) in checkpoint['meta']['log_window'].items():
-            self.log_buffer.val_history[name] = list(values)
-            self.log_buffer.n_history[name] = list(counts)
+        self._resumed_log_window = checkpoint['meta']['log_window']
