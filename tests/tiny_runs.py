@@ -109,7 +109,9 @@ class TrainedRun:
         )
         mean = np.array([123.675, 116.28, 103.53], np.float32)
         std = np.array([58.395, 57.12, 57.375], np.float32)
-        pixels = mmcv.imnormalize(mmcv.imrescale(image, (256, 128)), mean, std)
+        pixels = mmcv.imnormalize(
+            mmcv.imrescale(image, tuple(config.data.test.pipeline[1].img_scale)), mean, std
+        )
         pixels = torch.from_numpy(pixels.transpose(2, 0, 1))[None]
         with torch.no_grad():
             logits = segmentor.encode_decode(pixels, [{}])
