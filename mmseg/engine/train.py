@@ -72,6 +72,12 @@ def train(cfg, device):
     if checkpoint is not None:
         runner.resume(checkpoint)
         logger.info('Resumed after iteration %d.', runner.iter)
+        before = checkpoint['meta'].get('environment')
+        if before != _environment():
+            logger.warning(
+                'The run began under %s and goes on under %s: it will not be bit-identical to '
+                'an uninterrupted one.', before, _environment(),
+            )  # fmt: skip
     batches = RunBatches(
         runner.iter,
         cfg.runner.max_iters,
@@ -159,10 +165,15 @@ def _meta(cfg, dataset):
         PALETTE=[list(color) for color in dataset.PALETTE],
         seed=cfg.seed,
         epoch=0,
-        environment=dict(
-            python=platform.python_version(),
-            torch=str(torch.__version__),
-            threads=torch.get_num_threads(),
-            device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
-        ),
+        environment=_environment(),
+    )
+
+
+def _environment():
+    """What bit-identical results depend on, beside code, config and seed."""
+    return dict(
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
     )
