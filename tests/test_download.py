@@ -115,8 +115,10 @@ def test_a_partial_file_with_nothing_left_to_fetch(server, monkeypatch, too_many
         download.main([])
     (part,) = TARGET.parent.iterdir()
     part.write_bytes(part.read_bytes() + b'x' * too_many)
+    server.requests.clear()
     download.main([])
     assert_downloaded()
+    assert len(server.requests) == (2 if too_many else 1)
 
 
 def test_a_corrupt_file_is_removed(server, capsys):
