@@ -21,11 +21,12 @@ $(READY): requirements.txt tests/requirements.txt tools/build_constraint.txt
 demo: $(READY)
 	$(BIN)/python -m demo.street_scenes
 
+# Two processes of one thread each are faster than one of two.
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not long'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

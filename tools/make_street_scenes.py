@@ -65,9 +65,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root', nargs='?', type=Path, default=Path('data/street_scenes'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--num-source', type=int, default=400, help='labelled source scenes')
-    parser.add_argument('--num-target', type=int, default=300, help='target scenes for training')
-    parser.add_argument('--num-val', type=int, default=60, help='target scenes for evaluation')
+    parser.add_argument('--num-source', type=int, default=300, help='labelled source scenes')
+    parser.add_argument('--num-target', type=int, default=160, help='target scenes for training')
+    parser.add_argument('--num-val', type=int, default=40, help='target scenes for evaluation')
     parser.add_argument('--nproc', type=int, default=2, help='number of processes (default: 2)')
     args = parser.parse_args(argv)
     if min(args.seed, args.num_source, args.num_target, args.num_val) < 0 or args.nproc < 1:

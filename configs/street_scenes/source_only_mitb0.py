@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/daformer_sepaspp_mitb0_ch64.py',
     '../_base_/datasets/street_scenes_128x128.py',
-    '../_base_/schedules/street_scenes_800.py',
+    '../_base_/schedules/street_scenes.py',
 ]
 seed = 0
 n_gpus = 1
@@ -18,4 +18,4 @@ name_architecture = 'daformer_sepaspp_mitb0'
 name_encoder = 'mitb0'
 name_decoder = 'daformer_sepaspp'
 name_uda = 'source-only'
-name_opt = 'adamw_6e-04_pmFalse_poly10warm_1x2_800it'
+name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_600it'

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
-# A worker that is forked after OpenCV has started threads can hang; the workers are the parallelism.
+# A worker that is forked after OpenCV has started threads can hang; workers are the parallelism.
 cv2.setNumThreads(0)
 
 

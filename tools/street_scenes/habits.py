@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 # Share of the images with at least one of these, near enough to be seen well.
 CHANCE = {
-    'truck': 0.1,
-    'bus': 0.08,
-    'tram': 0.05,
-    'motorcycle': 0.07,
-    'cyclist': 0.1,
-    'parked bicycles': 0.07,
+    'truck': 0.18,
+    'bus': 0.16,
+    'tram': 0.12,
+    'motorcycle': 0.14,
+    'cyclist': 0.2,
+    'parked bicycles': 0.1,
     'traffic lights': 0.2,
 }
 
@@ -43,10 +43,10 @@ class Habits:
 HABITS = {
     'source': Habits(
         (480, 264), (0.78, 0.95), (0.44, 0.52), (1.5, 2.1), (2, 3, 4, 4), (2.5, 5.0),
-        0.3, 26.0, 3.0, (1, 6), 0.4, 0.0,
+        0.3, 26.0, 4.5, (1, 6), 0.4, 0.0,
     ),
     'target': Habits(
         (512, 256), (0.95, 1.1), (0.4, 0.46), (1.2, 1.4), (2, 2, 3), (1.8, 3.6),
-        0.65, 32.0, 4.5, (3, 6), 0.3, 0.9,
+        0.65, 32.0, 5.5, (3, 6), 0.3, 0.9,
     ),
 }  # fmt: skip

@@ -110,7 +110,7 @@ class Scene:
                         solid = furniture.pole_solid(kerb, z, height)
                         paint = partial(furniture.paint_lamp, s=kerb, z=z, height=height)
                         self.add(kerb, z, paint, solid)
-            for z in rng.uniform(7, 45, rng.poisson(0.9)):
+            for z in rng.uniform(6, 26, rng.poisson(1.0)):
                 if not self._blocked(z):
                     solid = furniture.pole_solid(kerb, z, 2.5)
                     self.add(kerb, z, partial(furniture.paint_sign, s=kerb, z=z), solid)
@@ -159,7 +159,7 @@ class Scene:
             if ground.rails == lane and 'tram' in self.wanted:
                 continue
             ahead = lane == ground.lanes[-1] or lane > 0
-            z = rng.uniform(8, 20) + rng.exponential(self.habits.traffic / 2)
+            z = rng.uniform(7, 14) + rng.exponential(self.habits.traffic / 3)
             while z < 90:
                 kind = 'van' if rng.random() < 0.12 else 'car'
                 heading = rng.normal(0, 0.03) + (0 if ahead else np.pi)
@@ -188,7 +188,7 @@ class Scene:
                 continue
             lane = ground.rails if kind == 'tram' else float(rng.choice(ground.lanes))
             length = {'truck': 8, 'bus': 11.5, 'tram': 24}[kind]
-            z = length / 2 + rng.uniform(8, 22)
+            z = length / 2 + rng.uniform(6, 13)
             ahead = lane == ground.lanes[-1] or lane > 0
             self._clear(lane, z, reach)
             self.add_vehicle(kind, lane, z, 0.0 if ahead else np.pi)
@@ -215,7 +215,7 @@ class Scene:
             s = rng.uniform(-reach, reach) if across else reach * rng.choice([-1, 1])
         else:
             s = (ground.half_road + 0.8) * rng.choice([-1, 1])
-        z = self._first_seen(s) + rng.uniform(1, 9)
+        z = self._first_seen(s) + rng.uniform(0.5, 4)
         squeeze = rng.uniform(0.75, 1.0) if across or not ridden else rng.uniform(0.28, 0.5)
         self._clear(s, z, 5)
         paint = partial(paint, s=s, z=z, squeeze=squeeze, ridden=ridden)
@@ -227,7 +227,7 @@ class Scene:
             side = int(rng.integers(2))
             inner = ground.half_road + ground.verge[side] + 0.5
             s = (2 * side - 1) * rng.uniform(inner, max(ground.edge(side) - 0.4, inner + 0.1))
-            z = self._first_seen(s) + 36 * rng.random() ** 1.7
+            z = self._first_seen(s) + 20 * rng.random() ** 2
             if ground.zebra and rng.random() < 0.15:
                 s, z = rng.uniform(-ground.half_road, ground.half_road), ground.zebra
             for i in range(1 + (rng.random() < 0.35)):

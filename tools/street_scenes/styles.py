@@ -1,8 +1,8 @@
 """The two domains' looks: colours, light, haze and what the camera does to the picture.
 
-``game``, the source: sunny, saturated, crisp, hard shadows. ``camera``, the target: overcast,
-greyer, hazy, soft and noisy. Shapes and layout come from one code, so a class is the same thing in
-both.
+``game``, the source: sunny, saturated, crisp, hard shadows. ``camera``, the target: an overcast
+evening, dim and bluish, greyer, hazy, soft and noisy. Shapes and layout come from one code, so a
+class is the same thing in both.
 """
 
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ def camera(rng: np.random.Generator) -> Style:
     """The target domain's look."""
     overcast = rng.uniform(0.5, 1.0)
     tint = rng.uniform(-0.03, 0.03)
-    brightness = rng.uniform(0.9, 1.1)
+    brightness = rng.uniform(0.7, 0.9)
     return Style(
         facades=[
             (190, 180, 160),
@@ -176,8 +176,8 @@ def camera(rng: np.random.Generator) -> Style:
         ],
         leaves=[(74, 92, 58), (88, 98, 62), (60, 80, 54), (104, 104, 66)],
         grass=(108, 122, 80),
-        asphalt=tuple(np.array([104, 106, 108]) + rng.uniform(-14, 10)),
-        pavement=tuple(np.array([146, 142, 140]) + rng.uniform(-14, 14)),
+        asphalt=tuple(np.array([88, 90, 92]) + rng.uniform(-12, 10)),
+        pavement=tuple(np.array([168, 160, 152]) + rng.uniform(-14, 14)),
         zenith=(196, 204, 212),
         skyline=(232, 234, 234),
         clouds=rng.uniform(0.3, 0.9),
@@ -190,7 +190,7 @@ def camera(rng: np.random.Generator) -> Style:
         haze_distance=rng.uniform(90, 220),
         saturation=rng.uniform(0.6, 0.85),
         contrast=rng.uniform(0.78, 0.95),
-        gain=tuple(brightness * np.array([1 - tint, 1.02, 1 + tint])),
+        gain=tuple(brightness * np.array([0.94 - tint, 1.0, 1.1 + tint])),
         noise=rng.uniform(3, 7),
         blur=rng.uniform(0.5, 0.8),
         vignette=rng.uniform(0.15, 0.35),

@@ -36,7 +36,7 @@ target_val = dict(
     pipeline=test_pipeline,
 )
 data = dict(
-    samples_per_gpu=2,
+    samples_per_gpu=4,
     workers_per_gpu=1,
     train=dict(
         type='GTADataset',
