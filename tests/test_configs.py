@@ -200,7 +200,7 @@ def test_street_scenes_configs_differ_in_the_method_alone():
     assert source_only.data.val == uda.data.val
     assert uda.model.pretrained is None
     assert uda.uda.imnet_feature_dist_lambda == 0
-    assert uda.data.train.rare_class_sampling.min_pixels == round(3000 * 480 * 264 / (1914 * 1052))
+    assert uda.data.train.rare_class_sampling.min_pixels == 300
     # Rows of the 128 that the hood of the drawn car may cover: a tenth.
     assert uda.uda.pseudo_weight_ignore_bottom == 13
     assert uda.uda.pseudo_weight_ignore_top == 0
