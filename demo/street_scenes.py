@@ -1,7 +1,7 @@
 """The whole method in minutes: ``python -m demo.street_scenes`` (``make demo``).
 
-Draws StreetScenes, converts it as the real data sets are, trains source-only and DAFormer-UDA,
-tests both on the target and compares them in a table and a picture. Every step that is finished
+Draws StreetScenes, converts it as the real data sets are, trains source-only and, from its weights,
+DAFormer-UDA, tests both on the target and compares them in a table and a picture. Every step that is finished
 already is skipped, so an interrupted demo goes on.
 """
 
@@ -87,6 +87,10 @@ def _train_and_test(method, seed, args):
     _say(f'Training {method}, seed {seed}')
     config = osp.join(ROOT, 'configs', 'street_scenes', f'{METHODS[method]}.py')
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+    if method == 'DAFormer':
+        # In place of ImageNet weights: a teacher must know something to label the target.
+        source_only = osp.join(_run_dir('source-only', seed, args), 'latest.pth')
+        options = ['--load-from', source_only, *options]
     run_experiments.main(
         ['--config', config, '--work-dir', run_dir, '--seed', str(seed), *device, *options]
     )
