@@ -1,7 +1,10 @@
 # DAFormer's self-training on StreetScenes, small enough for a CPU: the game-like style has labels,
 # the camera-like one does not. What differs from the published setting is said here and why.
-# Draw the data first:
+# Draw the data first, and train source_only_mitb0.py, whose weights stand in for ImageNet's: a
+# teacher of random weights has nothing to say about the target.
 #   python tools/make_street_scenes.py
+#   python run_experiments.py --config configs/street_scenes/uda_mitb0.py --load-from SOURCE_ONLY.pth
+# `make demo` does all of it.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/daformer_sepaspp_mitb0_ch64.py',
@@ -30,9 +33,9 @@ uda = dict(
     # Most target pictures show the hood of the camera's car, which has no class and which the
     # source does not know. It is at most a tenth of the height; at the top nothing is amiss.
     pseudo_weight_ignore_bottom=13,
-    # From random weights and after a few hundred iterations hardly a pixel reaches 0.968, and
-    # pseudo-labels without weight teach nothing.
-    pseudo_threshold=0.7,
+    # After a few hundred iterations hardly a pixel reaches the published 0.968, and pseudo-labels
+    # without weight teach nothing.
+    pseudo_threshold=0.9,
     debug_img_interval=200,
 )
 optimizer_config = None  # DACS steps the optimizer itself

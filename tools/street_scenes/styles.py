@@ -1,8 +1,8 @@
 """The two domains' looks: colours, light, haze and what the camera does to the picture.
 
-``game``, the source: sunny, saturated, crisp, hard shadows. ``camera``, the target: an overcast
-day, dimmer and bluish, greyer, hazy, soft and noisy. Shapes and layout come from one code, so a
-class is the same thing in both.
+``game``, the source: sunny, saturated, crisp, hard shadows. ``camera``, the target: overcast,
+greyer, hazy, soft and noisy. Shapes and layout come from one code, so a class is the same thing in
+both.
 """
 
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ def camera(rng: np.random.Generator) -> Style:
     """The target domain's look."""
     overcast = rng.uniform(0.5, 1.0)
     tint = rng.uniform(-0.03, 0.03)
-    brightness = rng.uniform(0.82, 1.0)
+    brightness = rng.uniform(0.9, 1.1)
     return Style(
         facades=[
             (190, 180, 160),
@@ -190,7 +190,7 @@ def camera(rng: np.random.Generator) -> Style:
         haze_distance=rng.uniform(90, 220),
         saturation=rng.uniform(0.6, 0.85),
         contrast=rng.uniform(0.78, 0.95),
-        gain=tuple(brightness * np.array([0.97 - tint, 1.0, 1.06 + tint])),
+        gain=tuple(brightness * np.array([1 - tint, 1.02, 1 + tint])),
         noise=rng.uniform(3, 7),
         blur=rng.uniform(0.5, 0.8),
         vignette=rng.uniform(0.15, 0.35),
