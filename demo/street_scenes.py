@@ -1,8 +1,8 @@
 """The whole method in minutes: ``python -m demo.street_scenes`` (``make demo``).
 
-Draws StreetScenes, converts it as the real data sets are, trains source-only and, from its weights,
-DAFormer-UDA, tests both on the target and compares them in a table and a picture. Every step that is finished
-already is skipped, so an interrupted demo goes on.
+Draws StreetScenes, converts it as the real data sets are, trains source-only and, from its
+weights, DAFormer-UDA, tests both on the target and compares them in a table and a picture. Every
+step that is finished already is skipped, so an interrupted demo goes on.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 # Draw the data first, and train source_only_mitb0.py, whose weights stand in for ImageNet's: a
 # teacher of random weights has nothing to say about the target.
 #   python tools/make_street_scenes.py
-#   python run_experiments.py --config configs/street_scenes/uda_mitb0.py --load-from SOURCE_ONLY.pth
+#   python run_experiments.py --config configs/street_scenes/uda_mitb0.py --load-from FILE.pth
 # `make demo` does all of it.
 _base_ = [
     '../_base_/default_runtime.py',
