@@ -15,6 +15,9 @@ _base_ = [
     '../_base_/uda/dacs.py',
     '../_base_/schedules/street_scenes.py',
 ]
+runner = dict(type='IterBasedRunner', max_iters=650)
+checkpoint_config = dict(by_epoch=False, interval=650, max_keep_ckpts=1)
+evaluation = dict(interval=650, metric='mIoU')
 seed = 0
 n_gpus = 1
 
@@ -48,4 +51,4 @@ name_architecture = 'daformer_sepaspp_mitb0'
 name_encoder = 'mitb0'
 name_decoder = 'daformer_sepaspp'
 name_uda = 'dacs_rcs0.01_cpl'
-name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_600it'
+name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_650it'
