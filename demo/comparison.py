@@ -1,7 +1,6 @@
 """One picture that shows what UDA gains: source, target, truth and predictions side by side."""
 
 import glob
-import os
 import os.path as osp
 
 import matplotlib
@@ -14,6 +13,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from mmseg.datasets import CityscapesDataset
+from mmseg.utils.files import moved_into_place
+from mmseg.utils.palette import color_label
 
 ROWS = 4
 
@@ -36,7 +37,7 @@ def draw_comparison(path, data, predictions):
         pictures = [
             Image.open(sources[row]),
             Image.open(osp.join(data, 'cityscapes', 'leftImg8bit', 'val', name)),
-            Image.fromarray(_paint(truth)),
+            Image.fromarray(color_label(truth, CityscapesDataset.PALETTE)),
             *(Image.open(osp.join(folder, name)) for folder in predictions.values()),
         ]
         size = pictures[1].size
@@ -51,11 +52,9 @@ def draw_comparison(path, data, predictions):
     ]
     figure.legend(handles=legend, loc='lower center', ncol=10, frameon=False, fontsize=9)
     figure.subplots_adjust(left=0.005, right=0.995, top=0.95, bottom=0.1, wspace=0.02, hspace=0.03)
-    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    beside = f'{path}.part'
-    figure.savefig(beside, dpi=80, format='png')
+    with moved_into_place(path) as file:
+        figure.savefig(file, dpi=80, format='png')
     plt.close(figure)
-    os.replace(beside, path)
     return path
 
 
@@ -69,9 +68,3 @@ def _most_varied(data):
         found.append((len(np.unique(label)), name, label))
     found.sort(key=lambda entry: -entry[0])
     return [(name, label) for _, name, label in found[:ROWS]]
-
-
-def _paint(label):
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(CityscapesDataset.PALETTE)] = CityscapesDataset.PALETTE
-    return colors[label]

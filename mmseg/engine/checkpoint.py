@@ -7,28 +7,21 @@ import re
 
 import torch
 
+from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
 
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
 
 def save_file(content, path):
-    """Write a checkpoint beside its target and move it into place.
+    """Write a checkpoint, whole or not at all.
 
     Args:
         content (dict): Tensors and plain Python only, so that it loads with ``weights_only=True``.
-        path (str): The target; whoever opens it sees the old file or the new one, never a part.
+        path (str): The target.
     """
-    beside = osp.join(osp.dirname(path), f'.{osp.basename(path)}.part')
-    try:
-        with open(beside, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        if osp.exists(beside):
-            os.remove(beside)
+    with moved_into_place(path) as file:
+        torch.save(content, file)
 
 
 def link_latest(path):

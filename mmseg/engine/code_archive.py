@@ -1,9 +1,10 @@
 """The source of a run as it was, kept beside its results."""
 
 import glob
-import os
 import os.path as osp
 import tarfile
+
+from mmseg.utils.files import moved_into_place
 
 # The checkout: tools run from it.
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
@@ -15,9 +16,7 @@ def archive_code(work_dir):
     path = osp.join(work_dir, 'code.tar.gz')
     if osp.exists(path):
         return
-    beside = f'{path}.part'
-    with tarfile.open(beside, 'w:gz') as archive:
+    with moved_into_place(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
         for pattern in KEPT:
             for file in sorted(glob.glob(osp.join(ROOT, pattern), recursive=True)):
                 archive.add(file, arcname=osp.join('code', osp.relpath(file, ROOT)))
-    os.replace(beside, path)

@@ -1,6 +1,5 @@
 """Predictions as files: coloured pictures for the eye, id maps for benchmark servers."""
 
-import os
 import os.path as osp
 
 import cityscapesscripts.helpers.labels as cityscapes_labels
@@ -9,6 +8,8 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+from mmseg.utils.files import moved_into_place
+from mmseg.utils.palette import color_label
 from mmseg.utils.user_error import UserError
 
 
@@ -24,32 +25,27 @@ def paint(label, palette, image=None, opacity=1.0):
     Returns:
         np.ndarray: (H, W, 3) BGR uint8.
     """
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(palette)] = np.array(palette, np.uint8)[:, ::-1]
-    painted = colors[label]
+    painted = color_label(label, palette)[..., ::-1]
     if image is None or opacity == 1:
         return painted
     return cv2.addWeighted(painted, opacity, image, 1 - opacity, 0)
 
 
 def write_picture(picture, path):
-    """Write a BGR picture beside its target and move it into place.
+    """Write a BGR picture, whole or not at all.
 
     Raises:
         UserError: If the path's ending names no picture format.
     """
-    os.makedirs(osp.dirname(path) or '.', exist_ok=True)
-    stem, ending = osp.splitext(path)
+    ending = osp.splitext(path)[1]
     try:
         ok, encoded = cv2.imencode(ending, picture)
     except cv2.error:
         ok = False
     if not ok:
         raise UserError(f'{path}: no picture format ends in {ending!r}; use .png or .jpg.')
-    beside = f'{stem}.part{ending}'
-    with open(beside, 'wb') as file:
+    with moved_into_place(path) as file:
         file.write(encoded.tobytes())
-    os.replace(beside, path)
 
 
 def read_picture(path):
@@ -89,7 +85,5 @@ def write_id_map(label, path, to_label_id, palette):
         ids, colors = table[label], label_colors
     picture = Image.fromarray(ids)
     picture.putpalette(colors.tobytes())
-    os.makedirs(osp.dirname(path), exist_ok=True)
-    beside = f'{path}.part'
-    picture.save(beside, format='PNG')
-    os.replace(beside, path)
+    with moved_into_place(path) as file:
+        picture.save(file, format='PNG')

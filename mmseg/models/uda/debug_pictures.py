@@ -6,6 +6,8 @@ import cv2
 import mmcv
 import numpy as np
 
+from mmseg.utils.palette import color_label
+
 _PANEL_WIDTH = 320
 _TITLE_HEIGHT = 22
 
@@ -64,13 +66,6 @@ def _panels(image, norm, palette):
         ('Mixed label', label('mixed_label')),
         ('FD mask', grey('fd_mask') if image['fd_mask'] is not None else empty),
     ]  # fmt: skip
-
-
-def color_label(label, palette):
-    """Paint train ids (H, W) with a palette (n, 3); ids beyond it become black."""
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(palette)] = palette
-    return colors[label.astype(np.uint8)]
 
 
 def _grid(panels):
