@@ -1,5 +1,6 @@
 """Fixtures that several test files share: a tiny StreetScenes data set and a run trained on it."""
 
+import importlib
 import logging
 import shutil
 import sys
@@ -7,6 +8,12 @@ import sys
 import pytest
 
 from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, run_experiment
+
+
+def pytest_configure(config):
+    """Fill yapf's cache before the test processes start (mmseg/yapf_cache.py says why)."""
+    if not hasattr(config, 'workerinput'):
+        importlib.import_module('yapf')
 
 
 @pytest.fixture(scope='session')

@@ -1,9 +1,12 @@
 """The one name ``mmseg``: this checkout's additions and the installed MMSegmentation together."""
 
+import fcntl
+import importlib
 import importlib.metadata
 import os
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -71,6 +74,49 @@ def test_names_of_the_installed_top_level_are_there():
 
     assert mmseg.__version__ == importlib.metadata.version('mmsegmentation')
     assert mmseg.digit_version('1.2') > mmseg.digit_version('1.1')
+
+
+# yapf's cache
+
+
+@pytest.mark.parametrize('size', [0, 8192])
+def test_a_broken_cache_of_yapf_is_made_anew(tmp_path, size):
+    def in_new_process(code):
+        environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, '-c', code], env=environment, capture_output=True, text=True,
+            cwd=CHECKOUT, check=False,
+        )  # fmt: skip
+
+    assert in_new_process('import yapf').returncode == 0
+    cached = list(tmp_path.rglob('*.pickle'))
+    for file in cached:
+        os.truncate(file, min(size, file.stat().st_size - 1))
+    assert in_new_process('import yapf').returncode != 0
+    by_path = (
+        'import runpy; runpy.run_path("mmseg/yapf_cache.py")["import_yapf"]();'
+        'import yapf; print(yapf.yapf_api.FormatCode("a=1")[0])'
+    )
+    result = in_new_process(by_path)
+    assert (result.stdout.strip(), result.returncode) == ('a = 1', 0), result.stderr
+    assert sorted(tmp_path.rglob('*.pickle')) == sorted(cached)
+
+
+def test_processes_import_yapf_one_after_the_other(tmp_path, monkeypatch):
+    import mmseg.yapf_cache
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(importlib, 'import_module', lambda name: imported.append(is_locked()))
+    imported = []
+
+    def is_locked():
+        (lock,) = tmp_path.iterdir()
+        with open(lock, encoding='utf-8') as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+
+    mmseg.yapf_cache.import_yapf()
+    assert imported == [True]
 
 
 # mmcv.ops
