@@ -5,24 +5,37 @@ tests it on the target's validation set. The same command again goes on where it
 """
 
 import argparse
-import glob
-import os.path as osp
 import sys
+from fnmatch import fnmatchcase
 
-MACHINE = 'local'
+from experiments import STUDIES, generate_experiment_cfgs
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description='Train a config, or an experiment of the paper, with everything around it. '
         'The same command again goes on where it stopped.',
-        epilog='example: python run_experiments.py --config configs/street_scenes/uda_mitb0.py',
+        epilog='examples: python run_experiments.py --config configs/street_scenes/uda_mitb0.py   '
+        'python run_experiments.py --exp 6 --only daformer_sepaspp --seeds 0 1',
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--config', metavar='FILE', help='config file to train')
     what.add_argument(
         '--exp', type=int, metavar='ID', help='train all runs of an experiment in experiments.py'
     )
+    what.add_argument('--list', action='store_true', help='show all experiments with their runs')
+    parser.add_argument('--dry-run', action='store_true', help='write configs, train nothing')
+    parser.add_argument(
+        '--only', metavar='PATTERN',
+        help='of an experiment, the runs whose name holds this; * and ? stand for anything',
+    )  # fmt: skip
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', metavar='SEED', help='of an experiment, these seeds'
+    )
+    parser.add_argument(
+        '--debug', action='store_true',
+        help='log every 10, evaluate every 200, draw debug pictures every 10 iterations',
+    )  # fmt: skip
     parser.add_argument('--work-dir', help='folder of the run (default: made below work_dirs/)')
     parser.add_argument(
         '--new', action='store_true', help='start another run even if there is one of this config'
@@ -36,94 +49,56 @@ def parse_args(argv):
     )  # fmt: skip
     args = parser.parse_args(argv)
     for option in ('work_dir', 'load_from', 'seed', 'cfg_options'):
-        if args.exp is not None and getattr(args, option) is not None:
-            parser.error(f'--{option.replace("_", "-")} goes with --config, not with --exp')
+        if args.config is None and getattr(args, option) is not None:
+            parser.error(f'--{option.replace("_", "-")} goes with --config')
+    for option in ('only', 'seeds'):
+        if args.config is not None and getattr(args, option) is not None:
+            parser.error(f'--{option} goes with --exp and --list')
     return args
 
 
 def main(argv=None):
     """Find or make the run, then train it; with ``--exp`` one run after the other."""
     args = parse_args(argv)
+    if args.list:
+        list_experiments(args)
+        return
     configs = None
     if args.exp is not None:
-        from experiments import generate_experiment_cfgs
-
         try:
-            configs = generate_experiment_cfgs(args.exp)
+            configs = select(generate_experiment_cfgs(args.exp), args)
         except ValueError as error:
             sys.exit(f'Error: {error}')
+        if not configs:
+            sys.exit(f'Error: no run of experiment {args.exp} fits; --list shows what there is.')
     # Importing mmseg takes seconds: only after the arguments are known to be good.
-    from mmseg.utils.user_error import reports_user_errors
+    from tools.launch import launch_config, launch_experiment
 
     if configs is None:
-        reports_user_errors(_run_config)(args)
+        launch_config(args)
     else:
-        reports_user_errors(lambda args: _run_experiment(configs, args))(args)
+        launch_experiment(args, configs)
 
 
-def _run_config(args):
-    from mmseg.engine.config import load_config, parse_options
-    from mmseg.engine.runs import child_config
-
-    overrides = parse_options(args.cfg_options)
-    for key in ('seed', 'load_from'):
-        if getattr(args, key) is not None:
-            overrides[key] = getattr(args, key)
-    cfg = load_config(args.config, overrides)
-    _check(cfg, args)
-    _run(cfg, child_config(args.config, overrides), args)
+def list_experiments(args):
+    """Print every experiment with those of its runs that the options select."""
+    for experiment, study in STUDIES.items():
+        configs = select(generate_experiment_cfgs(experiment), args)
+        if configs:
+            runs = 'run' if len(configs) == 1 else 'runs'
+            print(f'{experiment}: {study.title} ({len(configs)} {runs})')
+            print(''.join(f'    {config["name"]}\n' for config in configs))
 
 
-def _run_experiment(configs, args):
-    from mmseg.engine.runs import resolve
-    from tools.run_config import with_bases_from
-
-    children = [with_bases_from(config, '.') for config in configs]
-    resolved = [resolve(child) for child in children]
-    # All runs are checked before the first one takes its hours.
-    for cfg in resolved:
-        _check(cfg, args)
-    for number, (cfg, child) in enumerate(zip(resolved, children, strict=True), 1):
-        print(f'Run {number} of {len(children)}: {cfg.name}')
-        _run(cfg, child, args)
-
-
-def _check(cfg, args):
-    from mmseg.engine.devices import choose_device
-    from mmseg.engine.preflight import check_files
-
-    choose_device(args.device)
-    check_files(cfg)
-
-
-def _run(cfg, child, args):
-    """Train a checked config: go on with its run, or start one."""
-    from mmseg.engine.config import load_config
-    from mmseg.engine.runs import check_is_free, find_run, new_run
-    from tools.train import main as train
-
-    experiment = cfg.get('exp', 'basic')
-    group = f'{MACHINE}-{experiment}' if args.exp is None else f'{MACHINE}-exp{experiment}'
-    work_dirs = [args.work_dir] if args.work_dir else glob.glob(osp.join('work_dirs', group, '*'))
-    found = None if args.new else find_run(cfg, work_dirs)
-    if found is None:
-        if args.work_dir:
-            check_is_free(args.work_dir)
-        path = new_run(cfg, group, child, args.work_dir)
-        work_dir = load_config(path).work_dir
-        print(f'New run: {path}')
-    else:
-        path, finished = found
-        # Not the one in the config: the folder may have been moved.
-        work_dir = osp.dirname(path)
-        if finished:
-            print(f'This run is finished: {work_dir} (--new starts another).')
-            return
-        print(f'Going on with {work_dir}')
-    train([path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])])
-    print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
+def select(configs, args):
+    """Returns the configs that ``--only`` and ``--seeds`` select."""
+    return [
+        config
+        for config in configs
+        if (args.only is None or fnmatchcase(config['name'], f'*{args.only}*'))
+        and (args.seeds is None or config['seed'] in args.seeds)
+    ]
 
 
 if __name__ == '__main__':
-    sys.path.insert(0, osp.dirname(osp.abspath(__file__)))
     main()

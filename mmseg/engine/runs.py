@@ -3,6 +3,7 @@
 All paths are relative to the folder in which the command runs, normally the checkout.
 """
 
+import copy
 import glob
 import json
 import os.path as osp
@@ -20,7 +21,7 @@ _OF_THE_RUN = ('name', 'work_dir', 'git_rev', 'resume_from')
 
 
 def new_run(cfg, group, child, work_dir=None):
-    """Name a run and write its generated config.
+    """Name a run and write its generated config, that of ``--dry-run`` if it is still waiting.
 
     Args:
         cfg (mmcv.Config): The resolved config.
@@ -32,7 +33,9 @@ def new_run(cfg, group, child, work_dir=None):
         str: Path of the generated config, ``configs/generated/{group}/{name}.json``, which names
         the ``work_dir``.
     """
-    name = f'{time.strftime("%y%m%d_%H%M")}_{cfg.name}_{uuid.uuid4().hex[:5]}'
+    name = _waiting(cfg, group)
+    if name is None:
+        name = f'{time.strftime("%y%m%d_%H%M")}_{cfg.name}_{uuid.uuid4().hex[:5]}'
     path = osp.join('configs', 'generated', group, f'{name}.json')
     own = dict(
         name=name,
@@ -45,6 +48,15 @@ def new_run(cfg, group, child, work_dir=None):
         # An override that a child config cannot express, such as an entry of a list.
         write_text(path, json.dumps({**as_dict(cfg), **own}, indent=2) + '\n')
     return path
+
+
+def _waiting(cfg, group):
+    """The name of an equal generated config whose run has not begun; None if there is none."""
+    pattern = osp.join('configs', 'generated', group, f'*_{glob.escape(cfg.name)}_*.json')
+    for path in sorted(glob.glob(pattern)):
+        if _describes(path, cfg) and not osp.isdir(load_config(path).work_dir):
+            return osp.splitext(osp.basename(path))[0]
+    return None
 
 
 def resolve(child):
@@ -62,7 +74,19 @@ def resolve(child):
 
 def child_config(base, overrides):
     """State a config as a base file with dotted keys put over it."""
-    return {'_base_': [base], **_nested(overrides)}
+    return put_over({'_base_': [base]}, overrides)
+
+
+def put_over(child, overrides):
+    """Put dotted keys over a stated config; returns another one."""
+    child = copy.deepcopy(child)
+    for key, value in overrides.items():
+        place = child
+        *parents, last = key.split('.')
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return child
 
 
 def find_run(cfg, work_dirs):
@@ -134,14 +158,3 @@ def _describes(path, cfg):
         return comparable(load_config(path)) == comparable(cfg)
     except UserError:
         return False
-
-
-def _nested(dotted):
-    nested = {}
-    for key, value in dotted.items():
-        place = nested
-        *parents, last = key.split('.')
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return nested

@@ -15,9 +15,9 @@ def reports_user_errors(main):
     """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1."""
 
     @functools.wraps(main)
-    def wrapped(argv=None):
+    def wrapped(*args):
         try:
-            return main(argv)
+            return main(*args)
         except UserError as error:
             sys.exit(f'Error: {error}')
 

@@ -1,0 +1,119 @@
+"""The table of results: what it reads from folders of runs, and how it sums them up."""
+
+import csv
+import json
+import statistics
+
+import pytest
+
+from tests.tiny_runs import CHECKOUT, run_python
+from tools import collect_results
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Makes a run's folder below work_dirs with its config and JSON log; returns the folder."""
+
+    def make(name, seed, mious, exp=1, folder=None, max_iters=40, **settings):
+        number = len(list(tmp_path.glob('work_dirs/*/*')))
+        full_name = f'261123_07{number:02}_{name}_s{seed}_{number:05x}'
+        folder = tmp_path / 'work_dirs' / f'local-exp{exp}' / (folder or full_name)
+        folder.mkdir(parents=True)
+        config = {
+            'name': full_name, 'seed': seed, 'exp': exp, 'work_dir': str(folder),
+            'git_rev': str(number),
+            'runner': {'type': 'IterBasedRunner', 'max_iters': max_iters},
+            'uda': {'alpha': 0.999, 'debug_img_interval': 1000}, **settings,
+        }  # fmt: skip
+        (folder / f'{full_name}.json').write_text(json.dumps(config))
+        entries = [{'exp_name': full_name}, {'mode': 'train', 'iter': 10, 'loss': 1.0}]
+        for iteration, miou in mious.items():
+            metrics = {'mIoU': miou, 'IoU.road': 0.9, 'IoU.train': float('nan')}
+            entries.append({'mode': 'val', 'iter': iteration, **metrics})
+        lines = ''.join(f'{json.dumps(entry)}\n' for entry in entries)
+        (folder / '20261123_070000.log.json').write_text(lines)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def rows(tmp_path, capsys):
+    """Rows of the table: label → cells."""
+
+    def rows(*arguments):
+        collect_results.main([str(tmp_path / 'work_dirs'), *arguments])
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+        cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+        return {label: values for label, *values in cells}
+
+    return rows
+
+
+def test_mean_and_deviation_over_seeds(make_run, rows):
+    for seed, miou in enumerate((0.683, 0.6749, 0.689)):
+        make_run('gta2cs_daformer', seed, {20: 0.5, 40: miou})
+    make_run('gta2cs_dacs', 1, {40: 0.521})
+    deviation = statistics.stdev((68.3, 67.49, 68.9))
+    assert rows() == {
+        'mIoU (%)': ['seed 0', 'seed 1', 'seed 2', 'mean', 'std'],
+        'gta2cs_daformer': ['68.30', '67.49', '68.90', '68.23', f'{deviation:.2f}'],
+        'gta2cs_dacs': ['', '52.10', '', '52.10', ''],
+    }
+
+
+def test_unfinished_runs_do_not_count(make_run, rows):
+    make_run('daformer', 0, {20: 0.6, 40: 0.7})
+    make_run('daformer', 1, {20: 0.5})
+    make_run('daformer', 2, {})
+    assert rows()['daformer'] == ['70.00', '50.00 (20/40)', '- (0/40)', '70.00', '']
+
+
+def test_two_runs_of_one_seed_both_count(make_run, rows):
+    make_run('daformer', 0, {40: 0.6})
+    make_run('daformer', 0, {40: 0.7})
+    assert rows()['daformer'][:2] == ['60.00, 70.00', '65.00']
+
+
+def test_what_a_setting_changes_stands_in_a_row_of_its_own(make_run, rows):
+    make_run('daformer', 0, {40: 0.6})
+    make_run('daformer', 1, {40: 0.7}, uda={'alpha': 0.9, 'debug_img_interval': 10})
+    make_run('daformer', 2, {40: 0.8}, uda={'alpha': 0.9, 'debug_img_interval': 1000})
+    assert rows() == {
+        'mIoU (%)': ['seed 0', 'seed 1', 'seed 2', 'mean', 'std'],
+        'daformer (uda.alpha=0.999)': ['60.00', '', '', '60.00', ''],
+        'daformer (uda.alpha=0.9)': ['', '70.00', '80.00', '75.00', '7.07'],
+    }
+
+
+def test_csv_has_every_metric_of_every_run(make_run, rows, tmp_path):
+    folders = [make_run('daformer', seed, {40: 0.6 + seed / 10}) for seed in (0, 1)]
+    rows('--csv', str(tmp_path / 'results' / 'all.csv'))
+    with open(tmp_path / 'results' / 'all.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert [line['seed'] for line in lines] == ['0', '1', 'mean', 'std']
+    assert [line['mIoU'] for line in lines] == ['60.00', '70.00', '65.00', '7.07']
+    assert [line['IoU.road'] for line in lines] == ['90.00', '90.00', '90.00', '0.00']
+    assert [line['IoU.train'] for line in lines] == ['nan'] * 4
+    assert [line['work_dir'] for line in lines[:2]] == [str(folder) for folder in folders]
+
+
+def test_a_half_written_last_line_is_passed_over(make_run, rows):
+    folder = make_run('daformer', 0, {20: 0.6})
+    with open(folder / '20261123_070000.log.json', 'a') as file:
+        file.write('{"mode": "val", "it')
+    assert rows()['daformer'][0] == '60.00 (20/40)'
+
+
+def test_a_renamed_folder(make_run, rows):
+    make_run('daformer', 0, {40: 0.6}, folder='best one')
+    assert rows()['daformer'][0] == '60.00'
+
+
+@pytest.mark.parametrize(
+    ('folder', 'says'), [('nowhere', 'nowhere is no folder'), ('.', 'there is no run in .')]
+)
+def test_folders_without_runs(tmp_path, folder, says):
+    result = run_python(CHECKOUT / 'tools/collect_results.py', folder, cwd=tmp_path)
+    assert result.returncode == 1 and result.stdout == ''
+    assert result.stderr.startswith('Error: ') and says in result.stderr

@@ -1,0 +1,236 @@
+"""The results of finished and unfinished runs in one table: ``python tools/collect_results.py``.
+
+Reads what runs leave in their folders, without torch. run_experiments.py --exp prints the same
+table at its end.
+"""
+
+import argparse
+import csv
+import glob
+import io
+import json
+import os.path as osp
+import re
+import sys
+from dataclasses import dataclass, field
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+import numpy as np
+from prettytable import PrettyTable
+
+# What run_experiments.py puts around a config's name.
+_GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
+_SEED = re.compile(r'_s\d+$')
+# Runs that differ in these alone have the same result.
+_WITHOUT_INFLUENCE = (
+    'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
+    'evaluation', 'checkpoint_config', 'uda.debug_img_interval', 'data.workers_per_gpu',
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run's folder says.
+
+    Args:
+        configuration: the config's name without its seed.
+        seed: the run's seed.
+        work_dir: its folder.
+        iteration: of the last evaluation; 0 if there was none.
+        max_iters: the length of the run.
+        metrics: of the last evaluation, in percent: mIoU, IoU.road, ...
+        settings: the config, dotted key to value, without what has no influence on the result.
+    """
+
+    configuration: str
+    seed: int
+    work_dir: str
+    iteration: int
+    max_iters: int
+    metrics: dict = field(hash=False)
+    settings: dict = field(hash=False)
+
+    @property
+    def is_finished(self):
+        return self.iteration == self.max_iters
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        description='Show the mIoU of runs, with mean and standard deviation over seeds.',
+        epilog='example: python tools/collect_results.py work_dirs/local-exp6 --csv exp6.csv',
+    )
+    parser.add_argument(
+        'folders', nargs='*', default=['work_dirs'], metavar='FOLDER',
+        help='runs, or folders with runs at any depth (default: work_dirs)',
+    )  # fmt: skip
+    parser.add_argument('--csv', metavar='FILE', help='also write every metric of every run there')
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Print the table; returns it."""
+    args = parse_args(argv)
+    for folder in args.folders:
+        if not osp.isdir(folder):
+            sys.exit(f'Error: {folder} is no folder. Give folders of runs, such as work_dirs.')
+    work_dirs = find_work_dirs(args.folders)
+    results = read_results(work_dirs)
+    if not results:
+        sys.exit(f'Error: there is no run in {", ".join(args.folders)}.')
+    table = results_table(results)
+    print(table)
+    if args.csv:
+        # Importing mmseg takes seconds, which the table alone does not need.
+        from mmseg.utils.files import write_text
+
+        write_text(args.csv, results_csv(results))
+    return table
+
+
+def find_work_dirs(folders):
+    """Returns the folders of runs among and below `folders`: those that hold a JSON log."""
+    logs = {
+        log
+        for folder in folders
+        for log in glob.glob(osp.join(glob.escape(folder), '**', '*.log.json'), recursive=True)
+    }
+    return sorted({osp.dirname(log) for log in logs})
+
+
+def read_results(work_dirs):
+    """Returns the `Result` of every run that has begun; folders without one are left out."""
+    results = [_read_result(work_dir) for work_dir in work_dirs]
+    return [result for result in results if result is not None]
+
+
+def _read_result(work_dir):
+    files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
+    logs = sorted(path for path in files if path.endswith('.log.json'))
+    configs = [path for path in files if path not in logs]
+    if len(configs) != 1:
+        return None
+    with open(configs[0], encoding='utf-8') as file:
+        config = json.load(file)
+    last = {}
+    for log in logs:
+        with open(log, encoding='utf-8') as file:
+            # The last line of a run that goes on may be half written.
+            entries = [json.loads(line) for line in file if line.endswith('\n')]
+        last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
+    return Result(
+        configuration=_SEED.sub('', _GENERATED_NAME.sub(r'\1', config['name'])),
+        seed=config['seed'],
+        work_dir=work_dir,
+        iteration=last.get('iter', 0),
+        max_iters=config['runner']['max_iters'],
+        metrics={
+            key: 100 * value
+            for key, value in last.items()
+            if key.startswith(('mIoU', 'IoU.', 'mAcc', 'aAcc'))
+        },
+        settings=_settings(config),
+    )
+
+
+def _settings(config, prefix=''):
+    flat = {}
+    for key, value in config.items():
+        if prefix + key in _WITHOUT_INFLUENCE:
+            continue
+        if isinstance(value, dict) and value:
+            flat.update(_settings(value, f'{prefix}{key}.'))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def configurations(results):
+    """Puts runs together that differ in their seed alone.
+
+    Returns:
+        A list of (label, results) pairs in the order of the runs. Where several configurations
+        have the same name, as after `--cfg-options`, their labels say in what they differ.
+    """
+    groups = []
+    for result in results:
+        for group in groups:
+            same_name = group[0].configuration == result.configuration
+            if same_name and group[0].settings == result.settings:
+                group.append(result)
+                break
+        else:
+            groups.append([result])
+    return [(_label(group[0], [other[0] for other in groups]), group) for group in groups]
+
+
+def _label(result, others):
+    namesakes = [other for other in others if other.configuration == result.configuration]
+    keys = {key for other in namesakes for key in other.settings}
+    differing = [
+        f'{key}={result.settings.get(key)}'
+        for key in sorted(keys)
+        if any(other.settings.get(key) != result.settings.get(key) for other in namesakes)
+    ]
+    return result.configuration + (f' ({", ".join(differing)})' if differing else '')
+
+
+def results_table(results, metric='mIoU'):
+    """Returns a PrettyTable: a row per configuration, a column per seed, mean ± deviation.
+
+    The deviation is that of a sample (n - 1). A value of a run that is not finished is given with
+    its iteration and does not count.
+    """
+    seeds = sorted({result.seed for result in results})
+    table = PrettyTable([f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std'])
+    table.align = 'r'
+    table.align[f'{metric} (%)'] = 'l'
+    for label, group in configurations(results):
+        cells = [
+            ', '.join(_cell(result, metric) for result in group if result.seed == seed)
+            for seed in seeds
+        ]
+        mean, deviation = _mean_and_deviation(group, metric)
+        table.add_row([label, *cells, mean, deviation])
+    return table
+
+
+def _cell(result, metric):
+    if metric not in result.metrics:
+        return f'- (0/{result.max_iters})'
+    value = f'{result.metrics[metric]:.2f}'
+    return value if result.is_finished else f'{value} ({result.iteration}/{result.max_iters})'
+
+
+def _mean_and_deviation(group, metric):
+    values = [run.metrics[metric] for run in group if run.is_finished and metric in run.metrics]
+    return (
+        f'{np.mean(values):.2f}' if values else '',
+        f'{np.std(values, ddof=1):.2f}' if len(values) > 1 else '',
+    )
+
+
+def results_csv(results):
+    """Returns CSV with a line per run and all its metrics, then a line per mean and deviation."""
+    metrics = list(dict.fromkeys(key for result in results for key in result.metrics))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['configuration', 'seed', 'iteration', 'max_iters', *metrics, 'work_dir'])
+    for label, group in configurations(results):
+        for result in group:
+            values = [
+                f'{result.metrics[key]:.2f}' if key in result.metrics else '' for key in metrics
+            ]
+            writer.writerow(
+                [label, result.seed, result.iteration, result.max_iters, *values, result.work_dir]
+            )
+        summaries = [_mean_and_deviation(group, key) for key in metrics]
+        for title, row in zip(('mean', 'std'), zip(*summaries, strict=True), strict=False):
+            if any(row):
+                writer.writerow([label, title, '', '', *row, ''])
+    return text.getvalue()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,140 @@
+"""From a config to its trained run: goes on with the run there is, or starts one.
+
+run_experiments.py imports this once its arguments are known to be good.
+"""
+
+import glob
+import os.path as osp
+import sys
+
+from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.devices import choose_device
+from mmseg.engine.preflight import check_files
+from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
+from mmseg.utils.files import write_text
+from mmseg.utils.user_error import reports_user_errors
+from tools import train
+from tools.collect_results import read_results, results_csv, results_table
+from tools.run_config import with_bases_from
+
+MACHINE = 'local'
+
+
+@reports_user_errors
+def launch_config(args):
+    """Train the config that run_experiments.py was given."""
+    overrides = parse_options(args.cfg_options)
+    for key in ('seed', 'load_from'):
+        if getattr(args, key) is not None:
+            overrides[key] = getattr(args, key)
+    if args.debug:
+        overrides = {**debug_overrides(load_config(args.config)), **overrides}
+    cfg = load_config(args.config, overrides)
+    group = f'{MACHINE}-{cfg.get("exp", "basic")}'
+    found = _find(cfg, group, args)
+    if not args.dry_run:
+        _check(cfg, args)
+    _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
+
+
+@reports_user_errors
+def launch_experiment(args, configs):
+    """Train an experiment's runs, one after the other, and show their results.
+
+    A run that cannot go on (a loss that is not finite, a full disk) does not keep the others from
+    theirs. All of them are checked before the first one takes its hours.
+
+    Args:
+        args: run_experiments.py's.
+        configs: some of what `generate_experiment_cfgs` gave.
+    """
+    group = f'{MACHINE}-exp{args.exp}'
+    runs = []
+    for config in configs:
+        child = with_bases_from(config, '.')
+        if args.debug:
+            child = put_over(child, debug_overrides(child))
+        cfg = resolve(child)
+        found = _find(cfg, group, args)
+        if not args.dry_run and not _is_finished(found):
+            _check(cfg, args)
+        runs.append((cfg, child, found))
+    work_dirs, failed = [], []
+    for number, (cfg, child, found) in enumerate(runs, 1):
+        print(f'Run {number} of {len(runs)}: {cfg.name}')
+        try:
+            work_dirs.append(_start_or_go_on(cfg, child, group, found, args))
+        except SystemExit as stop:
+            # A message is an error of this run alone; a number says that a signal stopped it.
+            if not isinstance(stop.code, str):
+                raise
+            print(stop.code, file=sys.stderr)
+            failed.append(cfg.name)
+    if not args.dry_run:
+        show_results(work_dirs, group)
+    if failed:
+        sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
+
+
+def debug_overrides(cfg):
+    """Returns what ``--debug`` sets, by dotted key: more logs, evaluations and pictures."""
+    overrides = {'log_config.interval': 10, 'evaluation.interval': 200}
+    if 'uda' in cfg:
+        overrides['uda.debug_img_interval'] = 10
+    return overrides
+
+
+def show_results(work_dirs, group):
+    """Print the runs' results as a table and leave it, with a CSV, beside them."""
+    results = read_results(work_dirs)
+    if not results:
+        return
+    table = results_table(results)
+    print(table)
+    folder = osp.join('work_dirs', group)
+    write_text(osp.join(folder, 'results.txt'), f'{table}\n')
+    write_text(osp.join(folder, 'results.csv'), results_csv(results))
+    print(f'The same, and IoU per class, is in {osp.join(folder, "results.csv")}')
+
+
+def _check(cfg, args):
+    choose_device(args.device)
+    check_files(cfg)
+
+
+def _find(cfg, group, args):
+    """The run to go on with, as `find_run` gives it; None starts one."""
+    if args.new:
+        return None
+    if args.work_dir:
+        return find_run(cfg, [args.work_dir])
+    # Reading each config of a large study for each of its runs would take minutes.
+    pattern = osp.join('work_dirs', group, '*', f'*_{glob.escape(cfg.name)}_*.json')
+    return find_run(cfg, sorted({osp.dirname(path) for path in glob.glob(pattern)}))
+
+
+def _is_finished(found):
+    return found is not None and found[1]
+
+
+def _start_or_go_on(cfg, child, group, found, args):
+    """Train a checked config; returns the run's folder."""
+    if found is None:
+        if args.work_dir:
+            check_is_free(args.work_dir)
+        path = new_run(cfg, group, child, args.work_dir)
+        work_dir = load_config(path).work_dir
+        print(f'New run: {path}')
+    else:
+        path = found[0]
+        # Not the one in the config: the folder may have been moved.
+        work_dir = osp.dirname(path)
+        if _is_finished(found):
+            print(f'This run is finished: {work_dir} (--new starts another).')
+            return work_dir
+        print(f'Going on with {work_dir}')
+    if args.dry_run:
+        return work_dir
+    train.main([path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])])
+    print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
+    return work_dir
