@@ -127,6 +127,16 @@ def test_damaged_state_is_passed_over(copied_run, monkeypatch, shared_run):
     assert_same_training(copied_run, shared_run)
 
 
+def test_going_on_under_other_versions_is_warned_of(copied_run):
+    content = copied_run.load()
+    content['meta'].update(iter=3, environment={**content['meta']['environment'], 'torch': '1.7'})
+    torch.save(content, f'{copied_run.work_dir}/resume_3.pth')
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    with open(only(f'{copied_run.work_dir}/*.log')) as file:
+        assert re.search(r"WARNING .*'torch': '1\.7'.*will not be bit-identical", file.read())
+
+
 def test_number_of_workers_does_not_matter(workplace, trained_run, monkeypatch):
     monkeypatch.chdir(workplace)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, 'data.workers_per_gpu=2')
