@@ -9,6 +9,7 @@ import sys
 from fnmatch import fnmatchcase
 
 from experiments import STUDIES, generate_experiment_cfgs
+from tools.small_scale import small_scale
 
 
 def parse_args(argv):
@@ -36,6 +37,11 @@ def parse_args(argv):
         '--debug', action='store_true',
         help='log every 10, evaluate every 200, draw debug pictures every 10 iterations',
     )  # fmt: skip
+    parser.add_argument(
+        '--small', action='store_true',
+        help='with --exp: on StreetScenes, in small crops, from untrained encoders, for two '
+        'iterations: does every run start here?',
+    )  # fmt: skip
     parser.add_argument('--work-dir', help='folder of the run (default: made below work_dirs/)')
     parser.add_argument(
         '--new', action='store_true', help='start another run even if there is one of this config'
@@ -54,6 +60,8 @@ def parse_args(argv):
     for option in ('only', 'seeds'):
         if args.config is not None and getattr(args, option) is not None:
             parser.error(f'--{option} goes with --exp and --list')
+    if args.small and args.exp is None:
+        parser.error('--small goes with --exp')
     return args
 
 
@@ -71,6 +79,8 @@ def main(argv=None):
             sys.exit(f'Error: {error}')
         if not configs:
             sys.exit(f'Error: no run of experiment {args.exp} fits; --list shows what there is.')
+        if args.small:
+            configs = [small_scale(config) for config in configs]
     # Importing mmseg takes seconds: only after the arguments are known to be good.
     from tools.launch import launch_config, launch_experiment
 

@@ -46,9 +46,9 @@ def launch_experiment(args, configs):
 
     Args:
         args: run_experiments.py's.
-        configs: some of what `generate_experiment_cfgs` gave.
+        configs: some of what `generate_experiment_cfgs` gave, perhaps at small scale.
     """
-    group = f'{MACHINE}-exp{args.exp}'
+    group = f'{MACHINE}-exp{configs[0]["exp"]}'
     runs = []
     for config in configs:
         child = with_bases_from(config, '.')

@@ -20,6 +20,11 @@ def cnn(weights, **backbone):
     return Encoder('cnn', f'open-mmlab://{weights}', backbone)
 
 
+def mit(size, family='mit', **backbone):
+    """Returns MiT-B0 to B5."""
+    return Encoder(family, f'pretrained/mit_b{size}.pth', {**backbone, 'type': f'mit_b{size}'})
+
+
 RESNEXT = {'type': 'ResNeXt', 'groups': 32, 'base_width': 4}
 RESNEST = {'type': 'ResNeSt', 'radix': 2, 'reduction_factor': 4, 'avg_down_stride': True}
 
@@ -31,11 +36,9 @@ ENCODERS = {
     's50': cnn('resnest50', **RESNEST, depth=50, stem_channels=64),
     's101': cnn('resnest101', **RESNEST, depth=101, stem_channels=128),
     's200': cnn('resnest200', **RESNEST, depth=200, stem_channels=128),
-    'mitb3': Encoder('mit', 'pretrained/mit_b3.pth', {'type': 'mit_b3'}),
-    'mitb4': Encoder('mit', 'pretrained/mit_b4.pth', {'type': 'mit_b4'}),
-    'mitb5': Encoder('mit', 'pretrained/mit_b5.pth', {'type': 'mit_b5'}),
-    # In place of a CNN, whose backbone settings it replaces whole.
-    'mitb5-del': Encoder('mit-del', 'pretrained/mit_b5.pth', {'_delete_': True, 'type': 'mit_b5'}),
+    **{f'mitb{size}': mit(size) for size in range(6)},
+    # In place of a CNN, whose backbone settings they replace whole.
+    **{f'mitb{size}-del': mit(size, 'mit-del', _delete_=True) for size in range(6)},
 }
 
 

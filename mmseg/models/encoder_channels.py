@@ -1,4 +1,8 @@
-"""`in_channels='from_encoder'`: the decode head's channels, looked up in the encoder."""
+"""The channels that decode heads get, looked up in the encoder.
+
+A config asks for them with `in_channels='from_encoder'`. Those of a MiT are filled in whatever the
+config says, so that another size of it needs no more than another `backbone.type`.
+"""
 
 from mmseg.models.backbones.timm_encoder import four_levels
 from mmseg.models.builder import BACKBONES
@@ -22,7 +26,7 @@ def encoder_channels(backbone):
         for name in ('pretrained', 'init_cfg'):
             options.pop(name, None)
         return four_levels(options.pop('model_name'), options)[1]
-    channels = getattr(BACKBONES.get(kind), 'embed_dims', None)
+    channels = mit_channels(kind)
     if channels is None:
         raise UserError(
             f"in_channels='{FROM_ENCODER}' is for TimmEncoder and mit_b0 to mit_b5; for {kind} "
@@ -31,17 +35,34 @@ def encoder_channels(backbone):
     return list(channels)
 
 
-def fill_in_channels(model):
-    """Replaces 'from_encoder' in the heads of a segmentor's config by the numbers, in place.
+def mit_channels(kind):
+    """Returns the channels of a MiT's levels, None for any other type of encoder."""
+    return getattr(BACKBONES.get(kind), 'embed_dims', None)
 
-    A head with several `in_index` gets a channel count for each.
+
+def fill_in_channels(model):
+    """Writes the channels into the heads of a segmentor's config, in place.
+
+    A head with several `in_index` gets a channel count for each; `c1_in_channels` (DeepLabV3+) is
+    of the finest level. Behind a neck other than SegFormerAdapter the config's numbers stay.
     """
+    neck = model.get('neck')
+    is_mit = mit_channels(model.backbone.type) is not None
+    is_known = is_mit and (neck is None or neck.type == 'SegFormerAdapter')
     heads = [model.decode_head]
     auxiliary = model.get('auxiliary_head') or []
     heads += auxiliary if isinstance(auxiliary, list) else [auxiliary]
     for head in heads:
-        if head.get('in_channels') != FROM_ENCODER:
-            continue
-        channels, index = encoder_channels(model.backbone), head.get('in_index', -1)
-        many = isinstance(index, list | tuple)
-        head.in_channels = [channels[i] for i in index] if many else channels[index]
+        for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
+            if head.get(key) == FROM_ENCODER or (is_known and key in head):
+                channels = level_channels(model.backbone, neck)
+                many = isinstance(index, list | tuple)
+                head[key] = [channels[i] for i in index] if many else channels[index]
+
+
+def level_channels(backbone, neck):
+    """Returns the channels of the levels that heads get: an adapter replaces the last one."""
+    channels = encoder_channels(backbone)
+    if neck is not None and neck.type == 'SegFormerAdapter':
+        channels[-1] = sum(channels[level] for level in neck.get('out_layers', [3]))
+    return channels

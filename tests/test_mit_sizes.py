@@ -1,0 +1,67 @@
+"""MiT-B0 to B5 under every decoder that goes with a MiT: the channels follow from the size."""
+
+import pytest
+import torch
+
+from experiments import TARGET_ONLY
+from mmseg.engine.config import load_config
+from mmseg.engine.runs import child_config, resolve
+from mmseg.models import build_segmentor
+from tests.tiny_runs import CHECKOUT
+from tools.run_config import Run, run_config, with_bases_from
+from tools.run_parts import ARCHITECTURES, ENCODERS
+
+SIZES = range(6)
+ANNOTATED = CHECKOUT / 'configs/daformer/'
+ANNOTATED /= 'gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
+PAIRS = [
+    (architecture, name)
+    for architecture, parts in ARCHITECTURES.items()
+    for name, encoder in ENCODERS.items()
+    if encoder.family in parts.files and encoder.family != 'cnn'
+]
+
+
+def test_every_size_goes_with_every_decoder_for_mit():
+    assert len(PAIRS) == 9 * len(SIZES)
+
+
+@pytest.mark.parametrize(('architecture', 'encoder'), PAIRS)
+def test_every_size_fits_every_decoder(architecture, encoder):
+    run = Run('gta', 'cityscapes', architecture, encoder, TARGET_ONLY, 'poly10warm', seed=0)
+    cfg = resolve(with_bases_from(run_config(run, experiment=0), '.'))
+    size = encoder.removesuffix('-del')[-1]
+    assert cfg.model.backbone.type == f'mit_b{size}'
+    assert cfg.model.pretrained == f'pretrained/mit_b{size}.pth'
+    with torch.device('meta'):  # shapes alone: no memory, no arithmetic
+        network = build_segmentor(cfg.model).eval()
+        logits = network.encode_decode(torch.empty(2, 3, 64, 96), None)
+    assert logits.shape == (2, 19, 64, 96)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_a_size_is_one_option(size):
+    model = load_config(str(ANNOTATED), {'model.backbone.type': f'mit_b{size}'}).model
+    head = model.decode_head
+    assert head.in_channels == ([32, 64, 160, 256] if size == 0 else [64, 128, 320, 512])
+
+
+def small_deeplab(neck):
+    """DeepLabV3+ on MiT-B0 with numbers of another encoder, as after another `backbone.type`."""
+    file = CHECKOUT / 'configs/_base_/models/deeplabv3plus_r50-d8.py'
+    options = {
+        'model.backbone': {'_delete_': True, 'type': 'mit_b0'}, 'model.neck': neck, 'data': {},
+    }  # fmt: skip
+    return resolve({**child_config(str(file), options), 'name': 'deeplab'}).model.decode_head
+
+
+def test_an_adapter_stacks_channels():
+    head = small_deeplab({'type': 'SegFormerAdapter', 'out_layers': [2, 3], 'scales': [2, 4]})
+    assert (head.in_channels, head.c1_in_channels) == (160 + 256, 32)
+    assert small_deeplab({'type': 'SegFormerAdapter'}).in_channels == 256
+
+
+def test_behind_another_neck_the_numbers_stay():
+    neck = {'type': 'FPN', 'in_channels': [32, 64, 160, 256], 'out_channels': 48, 'num_outs': 4}
+    head = small_deeplab(neck)
+    assert (head.in_channels, head.c1_in_channels) == (2048, 256)

@@ -1,0 +1,95 @@
+"""Start-up tests: every run of experiments 100 and 101 trains, evaluates and saves, made small.
+
+What `run_experiments.py --small` does is in tools/small_scale.py.
+"""
+
+import json
+import math
+import os
+import shutil
+
+import pytest
+
+import run_experiments
+from experiments import generate_experiment_cfgs
+from mmseg.engine.runner import SeededRunner
+from mmseg.models.decode_heads.mlp_head import SegFormerHead
+from mmseg.models.uda.build import student_of
+from tests.tiny_runs import only
+
+# The cheapest network, and the method with everything on.
+FAST = (
+    'target-only_dlv2red_r50v1c',
+    'dacs_a999_fdthings_rcs001_cpl_segformer_mitb5',
+)
+
+
+def start_up_tests():
+    """The runs: (experiment, name)."""
+    for experiment in (100, 101):
+        for config in generate_experiment_cfgs(experiment):
+            name = config['name'].removeprefix('gta2cs_').removesuffix('_poly10warm_s0')
+            marks = () if name in FAST else pytest.mark.long
+            yield pytest.param(experiment, config['name'], id=f'{experiment}-{name}', marks=marks)
+
+
+@pytest.fixture
+def started(monkeypatch, workplace, one_thread):
+    """The runners of the runs that a test starts."""
+    runners, run = [], SeededRunner.run
+
+    def remember(runner, loader):
+        runners.append(runner)
+        run(runner, loader)
+
+    monkeypatch.setattr(SeededRunner, 'run', remember)
+    yield runners
+    runners.clear()
+    shutil.rmtree('work_dirs', ignore_errors=True)  # pytest would keep gigabytes of checkpoints
+
+
+@pytest.mark.parametrize(('experiment', 'name'), start_up_tests())
+def test_a_run_starts(started, experiment, name):
+    run_experiments.main(['--exp', str(experiment), '--small', '--only', name, '--device', 'cpu'])
+
+    folder = only(f'work_dirs/local-exp{experiment}-small/*_small_{name}_*')
+    assert os.path.isfile(f'{folder}/iter_2.pth')
+    with open(only(f'{folder}/*.log.json')) as file:
+        log = [json.loads(line) for line in file]
+    train = [entry for entry in log if entry.get('mode') == 'train']
+    assert [entry['iter'] for entry in train] == [1, 2]
+    for entry in train:
+        losses = {name: value for name, value in entry.items() if 'loss' in name}
+        assert losses and all(map(math.isfinite, losses.values())), losses
+        assert ('mix.decode.loss_ce' in losses) == ('_dacs' in name)
+        assert ('src.loss_imnet_feat_dist' in losses) == ('_fd' in name)
+    (val,) = (entry for entry in log if entry.get('mode') == 'val')
+    assert 0 <= val['mIoU'] <= 1
+
+    (runner,) = started
+    check_gradients(student_of(runner.model))
+    trained = {id(p) for group in runner.optimizer.param_groups for p in group['params']}
+    assert trained == set(map(id, student_of(runner.model).parameters()))
+    if '_dacs' in name:
+        check_frozen(runner.model, with_encoder='_fd' in name)
+
+
+def check_gradients(student):
+    """Check the gradients that the last iteration left: none is missing, all are finite."""
+    # Published checkpoints contain SegFormerHead's conv_seg, which nothing uses.
+    unused = {'decode_head.conv_seg.weight', 'decode_head.conv_seg.bias'}
+    frozen = {name for name, p in student.named_parameters() if not p.requires_grad}
+    assert frozen == (unused if isinstance(student.decode_head, SegFormerHead) else set())
+    for name, parameter in student.named_parameters():
+        if name not in frozen:
+            assert parameter.grad is not None, f'{name} has no gradient'
+            assert parameter.grad.isfinite().all(), f'the gradient of {name} is not finite'
+
+
+def check_frozen(dacs, with_encoder):
+    """Check that no gradient reaches the teacher and the frozen encoder."""
+    frozen = {n: p for n, p in dacs.named_parameters() if not n.startswith('model.')}
+    networks = {name.split('.')[0] for name in frozen}
+    assert networks == ({'ema_model', 'imnet_model'} if with_encoder else {'ema_model'})
+    for name, parameter in frozen.items():
+        assert not parameter.requires_grad and parameter.grad is None, name
