@@ -6,12 +6,14 @@ import torch
 from experiments import TARGET_ONLY
 from mmseg.engine.config import load_config
 from mmseg.engine.runs import child_config, resolve
-from mmseg.models import build_segmentor
+from mmseg.models import build_backbone, build_head
+from mmseg.models.builder import BACKBONES, build_neck
 from tests.tiny_runs import CHECKOUT
 from tools.run_config import Run, run_config, with_bases_from
 from tools.run_parts import ARCHITECTURES, ENCODERS
 
 SIZES = range(6)
+META = torch.device('meta')  # shapes alone: no memory, no arithmetic
 ANNOTATED = CHECKOUT / 'configs/daformer/'
 ANNOTATED /= 'gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
 PAIRS = [
@@ -22,6 +24,12 @@ PAIRS = [
 ]
 
 
+def feature_maps(channels):
+    """What a MiT makes of two images of 64×96."""
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
+    return [torch.empty(2, c, *size) for c, size in zip(channels, sizes, strict=True)]
+
+
 def test_every_size_goes_with_every_decoder_for_mit():
     assert len(PAIRS) == 9 * len(SIZES)
 
@@ -29,14 +37,25 @@ def test_every_size_goes_with_every_decoder_for_mit():
 @pytest.mark.parametrize(('architecture', 'encoder'), PAIRS)
 def test_every_size_fits_every_decoder(architecture, encoder):
     run = Run('gta', 'cityscapes', architecture, encoder, TARGET_ONLY, 'poly10warm', seed=0)
-    cfg = resolve(with_bases_from(run_config(run, experiment=0), '.'))
+    model = resolve(with_bases_from(run_config(run, experiment=0), '.')).model
     size = encoder.removesuffix('-del')[-1]
-    assert cfg.model.backbone.type == f'mit_b{size}'
-    assert cfg.model.pretrained == f'pretrained/mit_b{size}.pth'
-    with torch.device('meta'):  # shapes alone: no memory, no arithmetic
-        network = build_segmentor(cfg.model).eval()
-        logits = network.encode_decode(torch.empty(2, 3, 64, 96), None)
-    assert logits.shape == (2, 19, 64, 96)
+    assert model.backbone == {'type': f'mit_b{size}'}
+    assert model.pretrained == f'pretrained/mit_b{size}.pth'
+    with META:
+        features = feature_maps(BACKBONES.get(model.backbone.type).embed_dims)
+        if model.get('neck'):
+            features = build_neck(model.neck)(features)
+        logits = build_head(model.decode_head).eval()(features)
+    assert logits.shape[:2] == (2, 19)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_channels_of_the_encoder(size):
+    with META:
+        encoder = build_backbone({'type': f'mit_b{size}'}).eval()
+        features = encoder(torch.empty(2, 3, 64, 96))
+        expected = feature_maps(encoder.embed_dims)
+    assert [f.shape for f in features] == [f.shape for f in expected]
 
 
 @pytest.mark.parametrize('size', SIZES)

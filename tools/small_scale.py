@@ -34,6 +34,7 @@ def small_scale(config):
         if 'rare_class_sampling' in train:
             sampling = {**train['rare_class_sampling'], 'min_pixels': MIN_PIXELS}
             train = {'rare_class_sampling': sampling}
+        # All that a run sets there itself are the rows of the crop without weight.
         uda = {key: rows // SMALLER for key, rows in uda.items()}
     iterations = START_UP_TEST_ITERATIONS
     return {
