@@ -64,6 +64,17 @@ def test_every_config_resolves_with_all_that_a_run_needs(resolved):
         assert config.optimizer.paramwise_cfg.custom_keys['head'] == dict(lr_mult=10.0)
 
 
+def test_every_key_is_read(resolved, tmp_path):
+    from mmseg.engine.config import as_dict
+    from mmseg.engine.unread_keys import check_keys
+
+    file = tmp_path / 'resolved.json'
+    for (_, name), config in resolved.items():
+        check_keys(config, name)
+        file.write_text(json.dumps(as_dict(config)))
+        check_keys(mmcv.Config.fromfile(str(file)), name)
+
+
 def test_whole_runs_and_start_up_tests(resolved):
     for (experiment, _), config in resolved.items():
         if experiment < 100:

@@ -17,6 +17,7 @@ from mmseg.engine.config import load_config
 from mmseg.engine.inference import predict_image
 from mmseg.engine.predictions import paint
 from mmseg.engine.trained import load_trained
+from mmseg.engine.unread_keys import check_keys
 from mmseg.models import build_segmentor
 from tests.golden.fill import fill
 from tests.tiny_runs import CHECKOUT
@@ -134,6 +135,22 @@ def test_tools_take_them(config, networks):
     picture = cv2.imread(image_demo.main([IMAGE, config, 'published.pth']))
     expected = paint(label, CityscapesDataset.PALETTE, None, 1.0)
     assert np.array_equal(picture, expected)
+
+
+def test_training_takes_all_keys_of_their_configs(config):
+    content = json.loads(Path(config).read_text())
+    content['uda']['imnet_feature_dist_scale_method'] = 'ratio'
+    content.update(use_ddp_wrapper=True, find_unused_parameters=True, git_rev='abc')
+    # Variables of their base files.
+    for name in ('dataset_type', 'data_root', 'backbone_norm_cfg'):
+        content[name] = 'text'
+    for name in ('gta', 'synthia', 'cityscapes', 'acdc', 'dark_zurich'):
+        content[f'{name}_train_pipeline'] = []
+    Path(config).write_text(json.dumps(content))
+    check_keys(load_config(config), config)
+    # As their training left it.
+    Path(config).write_text(json.dumps({**content, 'work_dir': 'work_dirs/somewhere'}))
+    check_keys(load_config(config), config)
 
 
 @pytest.mark.parametrize('with_uda', [True, False])

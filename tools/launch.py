@@ -11,6 +11,7 @@ from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
+from mmseg.engine.unread_keys import check_keys
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
 from tools import train
@@ -32,6 +33,7 @@ def launch_config(args):
     cfg = load_config(args.config, overrides)
     group = f'{MACHINE}-{cfg.get("exp", "basic")}'
     found = _find(cfg, group, args)
+    check_keys(cfg, args.config)
     if not args.dry_run:
         _check(cfg, args)
     _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
@@ -56,6 +58,7 @@ def launch_experiment(args, configs):
             child = put_over(child, debug_overrides(child))
         cfg = resolve(child)
         found = _find(cfg, group, args)
+        check_keys(cfg, cfg.name)
         if not args.dry_run and not _is_finished(found):
             _check(cfg, args)
         runs.append((cfg, child, found))

@@ -13,6 +13,7 @@ from mmseg.engine.devices import choose_device
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import comparable, config_of
 from mmseg.engine.train import train
+from mmseg.engine.unread_keys import check_keys
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 
@@ -53,6 +54,7 @@ def main(argv=None):
     if cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     device = choose_device(args.device)
+    check_keys(cfg, args.config)
     check_files(cfg)
     _leave_config(cfg)
     archive_code(cfg.work_dir)

@@ -23,14 +23,13 @@ from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
-from mmseg.utils.user_error import UserError
 
 
 def train(cfg, device):
     """Train as the config says, going on from what its ``work_dir`` holds.
 
     Args:
-        cfg (mmcv.Config): Checked by ``preflight.check_files``; with ``work_dir`` and ``seed``.
+        cfg (mmcv.Config): Checked (``unread_keys``, ``preflight``); with ``work_dir`` and ``seed``.
         device (torch.device): Where to train.
 
     Returns:
@@ -39,8 +38,6 @@ def train(cfg, device):
     Raises:
         UserError: If the config asks for something that cannot be.
     """
-    if cfg.runner.type != 'IterBasedRunner':
-        raise UserError(f'runner.type is {cfg.runner.type}; only IterBasedRunner is supported.')
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark'))
     logger, timestamp = _open_log(cfg)
     checkpoint = _checkpoint_to_resume(cfg, logger)

@@ -25,6 +25,8 @@ def encoder_channels(backbone):
     if kind == 'TimmEncoder':
         for name in ('pretrained', 'init_cfg'):
             options.pop(name, None)
+        if 'model_name' not in options:
+            raise UserError('model.backbone: TimmEncoder needs model_name')
         return four_levels(options.pop('model_name'), options)[1]
     channels = mit_channels(kind)
     if channels is None:
@@ -40,6 +42,13 @@ def mit_channels(kind):
     return getattr(BACKBONES.get(kind), 'embed_dims', None)
 
 
+def heads_of(model):
+    """Returns the configs of all decode and auxiliary heads of a segmentor's config."""
+    parts = [model.get('decode_head'), model.get('auxiliary_head')]
+    parts = [head for part in parts for head in (part if isinstance(part, list) else [part])]
+    return [head for head in parts if isinstance(head, dict)]
+
+
 def fill_in_channels(model):
     """Writes the channels into the heads of a segmentor's config, in place.
 
@@ -49,10 +58,7 @@ def fill_in_channels(model):
     neck = model.get('neck')
     is_mit = mit_channels(model.backbone.type) is not None
     is_known = is_mit and (neck is None or neck.type == 'SegFormerAdapter')
-    heads = [model.decode_head]
-    auxiliary = model.get('auxiliary_head') or []
-    heads += auxiliary if isinstance(auxiliary, list) else [auxiliary]
-    for head in heads:
+    for head in heads_of(model):
         for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
             if head.get(key) == FROM_ENCODER or (is_known and key in head):
                 channels = level_channels(model.backbone, neck)

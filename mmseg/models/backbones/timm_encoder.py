@@ -94,7 +94,7 @@ def four_levels(model_name, options):
         Indices of the four levels and their channels, two lists.
 
     Raises:
-        UserError: there is no such model, or it lacks one of the strides.
+        UserError: there is no such model, it takes no such argument, or lacks one of the strides.
     """
     if not timm.is_model(model_name):
         close = difflib.get_close_matches(model_name, timm.list_models(), n=3)
@@ -103,7 +103,7 @@ def four_levels(model_name, options):
     try:
         with torch.device('meta'):
             encoder = timm.create_model(model_name, pretrained=False, features_only=True, **options)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f'timm cannot build {model_name} as an encoder: {error}') from error
     strides = encoder.feature_info.reduction()
     if not set(STRIDES) <= set(strides):

@@ -14,8 +14,6 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.decode_heads.decoder_layers import build_layer, stack_levels
 from mmseg.utils.user_error import UserError
 
-OPTIONS = ('embed_dims', 'embed_cfg', 'embed_neck_cfg', 'fusion_cfg')
-
 
 @HEADS.register_module(name=['DAFormerHead', 'UniHead'])  # UniHead: its name in older configs
 class DAFormerHead(BaseDecodeHead):
@@ -32,6 +30,8 @@ class DAFormerHead(BaseDecodeHead):
     Raises:
         UserError: an option is missing, unknown or impossible.
     """
+
+    OPTIONS = ('embed_dims', 'embed_cfg', 'embed_neck_cfg', 'fusion_cfg')
 
     def __init__(self, decoder_params, **kwargs):
         super().__init__(input_transform='multiple_select', **kwargs)
@@ -53,15 +53,14 @@ class DAFormerHead(BaseDecodeHead):
         fusion_cfg.pop('fusion', None)  # stands in published configs and means nothing
         self.fuse_layer = build_layer(fusion_cfg, sum(embed_dims), self.channels)
 
-    @staticmethod
-    def require_options(decoder_params):
+    def require_options(self, decoder_params):
         """Raises UserError, naming the key, where decoder_params has one too many or too few."""
-        unknown = ', '.join(sorted(set(decoder_params) - set(OPTIONS)))
-        missing = ', '.join(sorted(set(OPTIONS) - set(decoder_params)))
+        unknown = ', '.join(sorted(set(decoder_params) - set(self.OPTIONS)))
+        missing = ', '.join(sorted(set(self.OPTIONS) - set(decoder_params)))
         if unknown or missing:
             problem = f'has the unknown key {unknown}' if unknown else f'lacks {missing}'
             raise UserError(
-                f'decoder_params of DAFormerHead {problem}; its keys are {", ".join(OPTIONS)}'
+                f'decoder_params of DAFormerHead {problem}; its keys are {", ".join(self.OPTIONS)}'
             )
 
     def per_level(self, embed_dims):

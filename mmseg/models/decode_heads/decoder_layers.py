@@ -30,6 +30,11 @@ def register_layer(name):
     return register
 
 
+def layer_options(name):
+    """Returns the options of a layer: a dict of name → `inspect.Parameter`."""
+    return dict(list(inspect.signature(LAYERS[name]).parameters.items())[2:])
+
+
 def build_layer(cfg, in_channels, out_channels):
     """Builds a layer.
 
@@ -49,7 +54,7 @@ def build_layer(cfg, in_channels, out_channels):
         )
     ignored = IGNORED_OPTIONS.get(name, ())
     options = {key: value for key, value in options.items() if key not in ignored}
-    parameters = dict(list(inspect.signature(LAYERS[name]).parameters.items())[2:])
+    parameters = layer_options(name)
     unknown = set(options) - set(parameters)
     if unknown:
         raise UserError(

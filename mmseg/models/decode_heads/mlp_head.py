@@ -28,11 +28,13 @@ class SegFormerHead(BaseDecodeHead):
         UserError: decoder_params has other keys, or align_corners is set.
     """
 
+    OPTIONS = ('embed_dims', 'conv_kernel_size')
+
     def __init__(self, decoder_params, **kwargs):
         super().__init__(input_transform='multiple_select', **kwargs)
         if self.align_corners:
             raise UserError('SegFormerHead needs align_corners=False')
-        if set(decoder_params) != {'embed_dims', 'conv_kernel_size'}:
+        if set(decoder_params) != set(self.OPTIONS):
             raise UserError(
                 'decoder_params of SegFormerHead has the keys embed_dims and conv_kernel_size, '
                 f'not {", ".join(decoder_params)}'

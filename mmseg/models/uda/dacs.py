@@ -42,6 +42,7 @@ class DACS(BaseModule):
         color_jitter_probability (float): The jitter acts where u > this, u ~ U(0, 1).
         debug_img_interval (int): Iterations between debug pictures; 0 = none.
         print_grad_magnitude (bool): Log gradient norms per loss; costs a backward pass for each.
+        imnet_feature_dist_scale_method: Stands in published configs and means nothing.
 
     Raises:
         UserError: If a loss cannot be weighted per pixel, or ``mix`` is unknown.
@@ -63,6 +64,7 @@ class DACS(BaseModule):
         color_jitter_probability=0.2,
         debug_img_interval=1000,
         print_grad_magnitude=False,
+        imnet_feature_dist_scale_method=None,
     ):
         super().__init__()
         if mix != 'class':
