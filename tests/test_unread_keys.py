@@ -99,6 +99,8 @@ def test_misspelled_key_in_lists():
 def test_key_that_is_like_no_other():
     said = problem({'runner.epochs': 3})
     assert said == 'runner.epochs: nothing reads this key; known are max_iters, type.'
+    said = problem({'data.train.rare_class_sampling.quota': 3})
+    assert said.endswith('known are class_temp, min_crop_ratio, min_pixels.')
 
 
 @pytest.mark.parametrize(
@@ -266,6 +268,8 @@ def own_classes():
     @HEADS.register_module()
     class OwnHead(FCNHead):
         def __init__(self, sharpness=1, **kwargs):
+            """A docstring may
+            reach to the left."""
             super().__init__(num_convs=1, **kwargs)
             self.sharpness = sharpness
 
@@ -356,11 +360,12 @@ def test_train_refuses_its_file_and_its_options(empty_folder):
 def test_reading_of_keys_in_code():
     code = """
 cfg.get('a'), self.cfg['b'], 'c' in cfg, cfg.d, cfg[name]['e'], cfg.pop('f', 1), cfg.items()
+getattr(cfg, 'l', 0), hasattr(other, 'm')
 other.get('g'), cfg.h.i, cfg['j']['k'], cfg[name]
 """
     from mmseg.engine.known_keys import _reads
 
-    assert {key for key, _ in _reads(ast.parse(code), ['cfg'])} == set('abcdefhj')
+    assert {key for key, _ in _reads(ast.parse(code), ['cfg'])} == set('abcdefhjl')
 
 
 def test_testing_is_lenient(tmp_path):

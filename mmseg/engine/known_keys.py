@@ -3,7 +3,6 @@
 import ast
 import functools
 import inspect
-import textwrap
 
 from torch import nn
 
@@ -22,33 +21,35 @@ def keys_taken_by(target):
         frozenset[str] | None: None stands for any.
     """
     if not inspect.isclass(target):
-        return _keys_of([target], has_self=False)
+        return _keys_of([target])
     # object's and nn.Module's take **kwargs to refuse them.
     classes = [cls for cls in target.__mro__ if cls not in (object, nn.Module)]
     return _keys_of([vars(cls)['__init__'] for cls in classes if '__init__' in vars(cls)])
 
 
 def named_parameters(target):
-    """The names of the parameters of a function, or of a class's own ``__init__``."""
+    """The parameters that can be given by name to a function, or to a class's own ``__init__``."""
     parameters = inspect.signature(target).parameters.values()
-    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in parameters if p.kind in kinds} - {'self'}
 
 
-def _keys_of(functions, has_self=True):
+def _keys_of(functions):
     """The keys of the first of these functions, which may hand on the rest to the next one."""
     if not functions:
         return frozenset()
     function, *bases = functions
-    parameters = list(inspect.signature(function).parameters.values())[int(has_self) :]
-    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    named |= _old_names(function)
+    named = named_parameters(function) | _old_names(function)
+    parameters = inspect.signature(function).parameters.values()
     rest = [p.name for p in parameters if p.kind == p.VAR_KEYWORD]
     if not rest:
         return frozenset(named)
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        source = inspect.getsource(function)
     except OSError:  # typed in by hand, or compiled
         return None
+    # A method's is indented, apart from what its docstring may have.
+    tree = ast.parse(f'if True:\n{source}' if source[0].isspace() else source)
     calls = [node for node in ast.walk(tree) if _hands_on(node, rest[0])]
     reads = [read for read in _reads(tree, rest) if isinstance(read[1], ast.Name)]
     uses = [n for n in ast.walk(tree) if _is_named(n, rest) and isinstance(n.ctx, ast.Load)]
@@ -91,8 +92,8 @@ def _is_named(node, names):
 def keys_read_in(module, *names):
     """The keys that the code of a module reads from the dicts with these names.
 
-    ``cfg.get('key')``, ``self.cfg['key']``, ``'key' in cfg``, ``cfg.key`` and, of dicts of dicts,
-    ``cfg[name]['key']`` are understood.
+    ``cfg.get('key')``, ``self.cfg['key']``, ``'key' in cfg``, ``cfg.key``, ``getattr(cfg, 'key')``
+    and, of dicts of dicts, ``cfg[name]['key']`` are understood.
 
     Args:
         module (module): Its source is read.
@@ -113,6 +114,10 @@ def _reads(tree, names):
             case ast.Call(
                 func=ast.Attribute(value=place, attr='get' | 'pop' | 'setdefault'),
                 args=[ast.Constant(value=key), *_],
+            ):
+                pass
+            case ast.Call(
+                func=ast.Name(id='getattr' | 'hasattr'), args=[place, ast.Constant(value=key), *_]
             ):
                 pass
             case ast.Subscript(value=place, slice=ast.Constant(value=key)):
