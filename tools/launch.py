@@ -25,7 +25,7 @@ MACHINE = 'local'
 def launch_config(args):
     """Train the config that run_experiments.py was given."""
     overrides = parse_options(args.cfg_options)
-    for key in ('seed', 'load_from'):
+    for key in ('seed', 'load_from', 'deterministic'):
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     if args.debug:
@@ -56,6 +56,8 @@ def launch_experiment(args, configs):
         child = with_bases_from(config, '.')
         if args.debug:
             child = put_over(child, debug_overrides(child))
+        if args.deterministic:
+            child = put_over(child, {'deterministic': True})
         cfg = resolve(child)
         found = _find(cfg, group, args)
         check_keys(cfg, cfg.name)

@@ -31,6 +31,10 @@ def parse_args(argv):
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument(
+        '--deterministic', action='store_true', default=None,
+        help='on a GPU: the same tensors every time, more slowly (on the CPU they always are)',
+    )  # fmt: skip
+    parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE',
         help='replace entries of the config, e.g. runner.max_iters=100',
     )  # fmt: skip
@@ -40,7 +44,7 @@ def parse_args(argv):
 def overrides_of(args):
     """The dotted config entries that the options replace."""
     overrides = parse_options(args.cfg_options)
-    for key in ('work_dir', 'resume_from', 'load_from', 'seed'):
+    for key in ('work_dir', 'resume_from', 'load_from', 'seed', 'deterministic'):
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     return overrides

@@ -12,3 +12,4 @@ load_from = None
 resume_from = None
 workflow = [('train', 1)]
 cudnn_benchmark = False
+deterministic = False  # True, or --deterministic: what bit-identical runs on a GPU need

@@ -12,6 +12,8 @@ from mmseg.datasets.run_loader import to_device
 from mmseg.engine.checkpoint import link_latest, save_file
 from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.stop import StopRequest
+from mmseg.engine.undo import StateBefore, stopped_before
+from mmseg.utils.finite import NonFiniteLoss, check_losses, check_weights
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
@@ -38,6 +40,7 @@ class SeededRunner(IterBasedRunner):
         self.device = device
         self.stopped_by = None
         self._resumed_log_window = {}
+        self._before = None
 
     def register_hooks(
         self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
@@ -89,7 +92,17 @@ class SeededRunner(IterBasedRunner):
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
         self.call_hook('before_train_iter')
         step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir)
-        self.outputs = self.model.train_step(batch, self.optimizer, step=step)
+        if self._before is None:
+            self._before = StateBefore(self.model)
+        self._before.copy()
+        try:
+            self.outputs = self.model.train_step(batch, self.optimizer, step=step)
+            # A method that steps the optimizer itself has looked before that; for all others the
+            # optimizer's hook does it below.
+            check_losses(self.outputs['log_vars'])
+        except NonFiniteLoss as error:
+            self._before.put_back()
+            raise stopped_before(self, batch, error) from error
         self._note_losses()
         self.call_hook('after_train_iter')
         self._inner_iter += 1
@@ -107,14 +120,17 @@ class SeededRunner(IterBasedRunner):
         self._save(osp.join(out_dir, f'iter_{self.iter + 1}.pth'), self.iter + 1, save_optimizer)
 
     def save_resume_state(self, iteration):
-        """Save ``resume_N.pth`` after N iterations and keep the newest two."""
-        self._save(osp.join(self.work_dir, f'resume_{iteration}.pth'), iteration, True)
+        """Save ``resume_N.pth`` after N iterations, keep the newest two, and return its path."""
+        path = osp.join(self.work_dir, f'resume_{iteration}.pth')
+        self._save(path, iteration, True)
         states = glob(osp.join(self.work_dir, 'resume_*.pth'))
         states.sort(key=lambda path: int(path.rsplit('_', 1)[1].removesuffix('.pth')))
-        for path in states[:-_KEPT_RESUME_STATES]:
-            os.remove(path)
+        for old in states[:-_KEPT_RESUME_STATES]:
+            os.remove(old)
+        return path
 
     def _save(self, path, iteration, save_optimizer):
+        check_weights(self.model, iteration)
         content = dict(
             meta={**self.meta, 'iter': iteration, 'log_window': self._log_window()},
             state_dict=self.model.state_dict(),

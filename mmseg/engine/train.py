@@ -18,6 +18,7 @@ from mmseg.datasets import build_dataset
 from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.engine.checkpoint import load_file, load_segmentor, newest_loadable, segmentor_weights
+from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.runner import SeededRunner
@@ -38,7 +39,7 @@ def train(cfg, device):
     Raises:
         UserError: If the config asks for something that cannot be.
     """
-    torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark'))
+    set_determinism(cfg)
     logger, timestamp = _open_log(cfg)
     checkpoint = _checkpoint_to_resume(cfg, logger)
     if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:

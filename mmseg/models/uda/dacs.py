@@ -18,6 +18,7 @@ from mmseg.models.uda.teacher import (
     teacher_mode,
     update_teacher,
 )
+from mmseg.utils.finite import check_losses
 from mmseg.utils.user_error import UserError
 
 
@@ -125,6 +126,9 @@ class DACS(BaseModule):
 
         Returns:
             dict: ``log_vars`` (name to float) and ``num_samples``.
+
+        Raises:
+            NonFiniteLoss: Before the optimizer's step; the teacher and BatchNorm have moved.
         """
         update_teacher(self.ema_model, self.model, step.iteration, self.alpha)
         optimizer.zero_grad()
@@ -141,7 +145,8 @@ class DACS(BaseModule):
         if self.imnet_model is not None:
             distance, fd_label, fd_mask = self._feature_distance(features, img, gt_semantic_seg)
             losses['src.loss_imnet_feat_dist'] = distance
-        log_vars = self._backward(losses, 'src')
+        log_vars = {}
+        self._backward(losses, 'src', log_vars)
 
         # The teacher labels the target images, as they are.
         label, share = pseudo_labels(
@@ -158,7 +163,8 @@ class DACS(BaseModule):
 
         with pixel_weights(self.model, mixed_weight):
             losses, _ = self._student_losses(mixed_img, target_img_metas, mixed_label)
-        log_vars |= self._backward({f'mix.{name}': loss for name, loss in losses.items()}, 'mix')
+        losses = {f'mix.{name}': loss for name, loss in losses.items()}
+        self._backward(losses, 'mix', log_vars)
 
         if self.debug_img_interval and step.iteration % self.debug_img_interval == 0:
             save_debug_pictures(
@@ -212,11 +218,12 @@ class DACS(BaseModule):
             img = gaussian_blur(img, step.image_generators('blur', len(img)))
         return img
 
-    def _backward(self, losses, part):
-        """Add the gradients of the sum of ``losses`` and return what to log of them."""
-        total, log_vars = self.model._parse_losses(losses)
+    def _backward(self, losses, part, log_vars):
+        """Add the gradients of the sum of ``losses``, and to ``log_vars`` what to log of them."""
+        total, values = self.model._parse_losses(losses)
+        values.pop('loss')
+        log_vars |= values
+        check_losses(log_vars)
         if self.print_grad_magnitude:
             log_vars |= grad_magnitudes(losses, self.model, part)
         total.backward()
-        log_vars.pop('loss')
-        return log_vars
