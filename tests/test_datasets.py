@@ -242,6 +242,33 @@ def test_workers_change_nothing_and_batches_are_plain_tensors(data):
     assert torch.equal(again['img'], batches[0][2]['img'])
 
 
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def shrink(path):
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::2])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize(
+    ('path', 'breaks', 'says'),
+    [
+        ('source/images/4.png', shorten, 'cannot be read: damaged, or no picture'),
+        ('source/images/4.png', os.remove, 'cannot be read: No such file'),
+        ('source/labels/4_labelTrainIds.png', shorten, 'cannot be read: damaged'),
+        ('source/labels/4_labelTrainIds.png', os.remove, 'cannot be read: No such file'),
+        ('source/labels/4_labelTrainIds.png', shrink, r'\(32, 96\), but its image \S+ \(64, 96\)'),
+        ('target/images/2_leftImg8bit.png', shorten, 'cannot be read: damaged, or no picture'),
+    ],
+)
+def test_an_unreadable_file_is_named_whoever_reads_it(data, workers, path, breaks, says):
+    dataset = uda(data)
+    breaks(data / path)
+    with pytest.raises(UserError, match=rf'^\S*{path} .*{says}[^\n]*$'):
+        list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
+
+
 def test_seeded_epochs_show_every_image_once_an_epoch_in_changing_order(data):
     source = dict(
         type='GTADataset', data_root=str(data / 'source'), img_dir='images', ann_dir='labels',

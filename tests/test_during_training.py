@@ -1,14 +1,21 @@
-"""What goes wrong in the middle of a run: it stops with the names of the files and loses nothing."""
+"""What goes wrong in the middle of a run: it stops, names the files, and nothing is lost."""
 
+import logging
 import os
 import re
+import signal
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from mmseg.datasets import CityscapesDataset
+from mmseg.engine.runner import SeededRunner
+from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
-    SOURCE_ONLY_CONFIG,
     UDA_CONFIG,
     TrainedRun,
     assert_same_training,
@@ -19,21 +26,17 @@ from tests.tiny_runs import (
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 
-def mistake(run):
-    """The message of one line with which a run ends, and what it logged."""
-    with pytest.raises(SystemExit) as exit_info:
-        run()
-    message = exit_info.value.code
-    assert message.startswith('Error: ') and '\n' not in message
-    logs = [open(path).read() for path in (only('work_dirs/*/*/*.log'),)]
-    return message, logs[0]
+def log_text():
+    """The text log of the only run below the current folder."""
+    with open(only('work_dirs/*/*/*.log')) as file:
+        return file.read()
 
 
-# Losses that are not finite
+# Losses and gradients that are not finite
 
 
 def break_mixed_images(patch, iteration):
-    """NaN in the mixed images: the teacher and BatchNorm have moved before the loss shows it."""
+    """NaN in the mixed images: the teacher and BatchNorm have moved before a loss shows it."""
     from mmseg.models.uda.dacs import DACS
 
     original = DACS._augment
@@ -46,18 +49,180 @@ def break_mixed_images(patch, iteration):
 
 
 def test_run_with_a_nan_leaves_the_state_before_it(workplace, monkeypatch, shared_run):
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_info:
         break_mixed_images(patch, 2)
-        message, log = mistake(lambda: run_experiment(UDA_CONFIG, *FEATURE_DISTANCE))
-    run = TrainedRun(workplace)
-    assert 'iteration 3: mix.decode.loss_ce is not finite' in message
+        run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    run, message = TrainedRun(workplace), exit_info.value.code
+    assert message.startswith('Error: iteration 3: mix.decode.loss_ce is not finite')
     assert f'{run.work_dir}/resume_2.pth is the state before it' in message
+    assert '\n' not in message and 'optimizer.lr' in message
     assert re.search(
         r'The losses of iteration 3: decode.loss_ce [\d.]+, src.loss_imnet_feat_dist [\d.]+, '
         r'mix.decode.loss_ce nan\nImages: .*gta/images/\d+\.png, .*gta/images/\d+\.png\n'
         r'Target images: .*train/.*\.png, .*train/.*\.png\n',
-        log,
+        log_text(),
     )
     assert os.readlink(run.checkpoint) == 'resume_2.pth'
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)  # as if the cause were mended
     assert_same_training(run, shared_run)
+
+
+class OneWeight(nn.Module):
+    """Stands for a network without a method around it: the runner steps its optimizer."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def train_step(self, batch, optimizer, *, step):
+        loss = (self.weight * self.norm(batch['img'])).square().mean() + batch['more'](self.weight)
+        return dict(loss=loss, log_vars={'loss_ce': loss.item()}, num_samples=4)
+
+
+def no_more(weight):
+    return 0 * weight.sum()
+
+
+def train_one_weight(work_dir, batches):
+    torch.manual_seed(0)
+    model = OneWeight()
+    runner = SeededRunner(
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=0.1),
+        work_dir=str(work_dir),
+        logger=logging.getLogger('test'),
+        meta={},
+        max_iters=len(batches),
+        seed=0,
+        device=torch.device('cpu'),
+    )
+    checkpoints = dict(by_epoch=False, interval=len(batches))
+    logs = dict(interval=1, hooks=[])
+    runner.register_hooks(dict(policy='fixed'), dict(grad_clip=None), checkpoints, logs, None)
+    runner.run(batches)
+
+
+def batch_of(values, more=no_more):
+    return dict(img=torch.tensor(values)[:, None], img_metas=[dict(filename='a.png')], more=more)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_state_before_is_left_without_a_method_too(tmp_path, caplog, bad):
+    good, broken = batch_of([1.0, 2.0, 4.0]), batch_of([1.0, 2.0, bad])
+    train_one_weight(tmp_path / 'good', [good])
+    with pytest.raises(UserError, match=r'iteration 2: loss_ce is not finite.*resume_1\.pth'):
+        train_one_weight(tmp_path / 'broken', [good, broken, good])
+    assert 'The losses of iteration 2: loss_ce nan\nImages: a.png' in caplog.text
+    expected, left = (
+        torch.load(tmp_path / path, weights_only=True)
+        for path in ('good/iter_1.pth', 'broken/resume_1.pth')
+    )
+    assert left['meta']['iter'] == 1
+    assert left['state_dict'] == expected['state_dict']
+    assert left['optimizer'] == expected['optimizer']
+
+
+def test_weights_broken_by_a_gradient_are_not_saved(tmp_path):
+    """The loss is 0 where the gradient is NaN, and there is no iteration after it."""
+    broken = batch_of([1.0, 2.0, 4.0], lambda weight: (0 * weight).sqrt().sum())
+    with pytest.raises(UserError, match=r'after iteration 2 the weights are not finite.*gradient'):
+        train_one_weight(tmp_path, [batch_of([1.0, 2.0]), broken])
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_label_without_a_class_gives_losses_that_are_finite():
+    """No thing class for the feature distance, nothing but ignored pixels for the cross entropy."""
+    from mmseg.utils.step import Step
+    from tests.test_dacs import THINGS, build_dacs, random_batch
+
+    dacs = build_dacs(
+        imnet_feature_dist_lambda=0.005, imnet_feature_dist_classes=THINGS,
+        imnet_feature_dist_scale_min_ratio=0.75, debug_img_interval=0,
+    )  # fmt: skip
+    dacs.init_weights()
+    dacs.train()
+    optimizer = torch.optim.AdamW(dacs.model.parameters(), lr=1e-3)
+    for iteration, only_class in enumerate((0, 255)):
+        data = random_batch()
+        data['gt_semantic_seg'][:] = only_class
+        log = dacs.train_step(data, optimizer, step=Step(0, iteration))['log_vars']
+        assert log['src.loss_imnet_feat_dist'] == 0
+        assert all(np.isfinite(value) for value in log.values())
+    assert all(weight.isfinite().all() for weight in dacs.state_dict().values())
+
+
+# Files that cannot be read
+
+
+def shorten(path):
+    with open(path, 'r+b') as file:
+        file.truncate(os.path.getsize(path) // 2)
+
+
+def shrink(path):
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:-8])
+
+
+def test_run_names_the_file_that_a_worker_cannot_read(own_data):
+    for path in (own_data / 'cityscapes/leftImg8bit/train').rglob('*.png'):
+        shorten(path)
+    with pytest.raises(SystemExit) as exit_info:
+        run_experiment(UDA_CONFIG, 'data.workers_per_gpu=2')
+    assert re.fullmatch(
+        r'Error: \S*leftImg8bit/train/\S+\.png cannot be read: .*', exit_info.value.code
+    )
+
+
+@pytest.mark.parametrize(
+    ('folder', 'breaks', 'says'),
+    [
+        ('leftImg8bit', shorten, 'cannot be read: damaged, or no picture'),
+        ('gtFine', os.remove, 'cannot be read: No such file'),
+        ('gtFine', shorten, 'cannot be read: damaged, or no picture'),
+        ('gtFine', shrink, r'has the shape \(\d+, \d+\), but its image \S+ \(\d+, \d+\)'),
+    ],
+)
+def test_evaluation_names_the_file(own_data, shared_run, folder, breaks, says):
+    from tools import test
+
+    pattern = '*_labelTrainIds.png' if folder == 'gtFine' else '*.png'
+    path = max((own_data / 'cityscapes' / folder / 'val').rglob(pattern))
+    run = shared_run.folder
+    breaks(path)
+    with pytest.raises(SystemExit, match=rf'^Error: \S*{path.name} {says}[^\n]*$'):
+        test.main([str(run / shared_run.config), str(run / shared_run.checkpoint)])
+
+
+# Classes that get lost
+
+
+def test_class_that_is_predicted_no_more_is_warned_of(workplace, monkeypatch):
+    """Everything is found at the first evaluation; after a stop the student sees only road."""
+    from mmseg.models.uda.dacs import DACS
+
+    def train_step(self, batch, optimizer, *, step):
+        if step.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return dict(log_vars={'decode.loss_ce': 1.0}, num_samples=2)
+
+    def truth(segmentor, dataset, device, num_workers):
+        for index in range(len(dataset)):
+            yield index, dataset.get_gt_seg_map_by_idx(index)
+
+    def road(*arguments):
+        for index, label in truth(*arguments):
+            found.update(label.ravel().tolist())
+            yield index, np.zeros_like(label)
+
+    found = set()
+    monkeypatch.setattr(DACS, 'train_step', train_step)
+    monkeypatch.setattr('mmseg.engine.hooks.predict', truth)
+    with pytest.raises(SystemExit):
+        run_experiment(UDA_CONFIG)
+    assert 'any more' not in log_text()
+    monkeypatch.setattr('mmseg.engine.hooks.predict', road)
+    run_experiment(UDA_CONFIG)
+    warning = re.search(r'WARNING - Iteration 4: .* any more: (.*)', log_text())
+    lost = {CityscapesDataset.CLASSES[train_id] for train_id in found - {0, 255}}
+    assert set(warning[1].split(', ')) == lost and len(lost) > 5

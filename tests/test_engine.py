@@ -137,12 +137,6 @@ def test_going_on_under_other_versions_is_warned_of(copied_run):
         assert re.search(r"WARNING .*'torch': '1\.7'.*will not be bit-identical", file.read())
 
 
-def test_number_of_workers_does_not_matter(workplace, trained_run, monkeypatch):
-    monkeypatch.chdir(workplace)
-    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, 'data.workers_per_gpu=2')
-    assert_same_training(TrainedRun(workplace), trained_run)
-
-
 def test_source_only_run_starts_a_uda_run(workplace, monkeypatch):
     from mmseg.models.uda.dacs import DACS
 

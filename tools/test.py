@@ -9,9 +9,10 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from tqdm import tqdm
 
 from mmseg.datasets import build_dataset
+from mmseg.datasets.readable import name_unreadable
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
-from mmseg.engine.evaluation import evaluate, is_from_synthia, predict
+from mmseg.engine.evaluation import count_areas, evaluate, is_from_synthia, predict
 from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
@@ -74,7 +75,7 @@ def main(argv=None):
     check_test_files(cfg.data.test, needs_labels=not args.format_only)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
-    dataset = build_dataset(cfg.data.test, dict(test_mode=True))
+    dataset = name_unreadable(build_dataset(cfg.data.test, dict(test_mode=True)))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
     submission = _submission(args, cfg) if args.format_only else None
 
@@ -90,7 +91,7 @@ def main(argv=None):
             path = osp.join(folder, osp.splitext(osp.basename(name))[0] + '.png')
             write_id_map(label, path, to_label_id, segmentor.PALETTE)
         else:
-            counts += dataset.pre_eval(label, index)
+            counts += count_areas(dataset, label, index)
     if args.show_dir:
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:

@@ -7,7 +7,9 @@ import signal
 import cv2
 import torch
 from mmcv.parallel import DataContainer
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmseg.utils.user_error import UserError
 
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
@@ -44,7 +46,11 @@ def collate(samples):
 
     MMSegmentation wraps them for mmcv's parallel engine, which current torch has no use for.
     Tensors are stacked, meta dicts listed; test samples are lists over augmentations and stay so.
+    Of a batch with a mistake that mistake is left.
     """
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
     return {key: _collate_values([sample[key] for sample in samples]) for key in samples[0]}
 
 
@@ -74,6 +80,33 @@ def _start_worker(_):
         signal.signal(number, signal.SIG_DFL)
 
 
+class _HandsOverMistakes(Dataset):
+    """Gives a sample, or the :class:`UserError` that it raised.
+
+    Out of a worker an exception comes with its whole traceback as its message; as a value it stays
+    the line that it is.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, number):
+        try:
+            return self.dataset[number]
+        except UserError as error:
+            return error
+
+
+class _Loader(DataLoader):
+    """Raises the mistakes that workers hand over, in the place of their batch."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
 def build_loader(dataset, batches, num_workers, device):
     """A loader over given batches of sample numbers.
 
@@ -82,9 +115,12 @@ def build_loader(dataset, batches, num_workers, device):
         batches (Iterable[list[int]]): A batch sampler.
         num_workers (int): Processes; 0 loads in this one. The samples are the same either way.
         device (torch.device): Where the batches will go (pinned memory for a GPU).
+
+    Returns:
+        DataLoader: Iterating raises a sample's :class:`UserError` when its batch is due.
     """
-    return DataLoader(
-        dataset,
+    return _Loader(
+        _HandsOverMistakes(dataset),
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=collate,

@@ -6,6 +6,7 @@ from torch.utils.data import Dataset
 from mmseg.datasets.builder import DATASETS, build_dataset
 from mmseg.datasets.pipelines.transforms import RandomCrop
 from mmseg.datasets.rare_class_sampling import RareClassSampler
+from mmseg.datasets.readable import name_unreadable
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
 
@@ -31,8 +32,8 @@ class UDADataset(Dataset):
     """
 
     def __init__(self, source, target, rare_class_sampling=None, seed=0):
-        self.source = build_dataset(source)
-        self.target = build_dataset(_without_labels(target))
+        self.source = name_unreadable(build_dataset(source))
+        self.target = name_unreadable(build_dataset(_without_labels(target)))
         self.seed = seed
         self.ignore_index = self.source.ignore_index
         self.CLASSES, self.PALETTE = self.target.CLASSES, self.target.PALETTE

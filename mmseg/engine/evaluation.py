@@ -1,10 +1,13 @@
 """Predicting a data set and counting its IoU."""
 
+import os.path as osp
+
 import numpy as np
 import torch
 
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.utils.user_error import UserError
 
 
 def batches_in_order(count, batch_size):
@@ -34,12 +37,40 @@ def predict(segmentor, dataset, device, num_workers=0):
             yield index, label.astype(np.uint8)
 
 
+def count_areas(dataset, label, index):
+    """Compare a predicted label with the true one, as ``dataset.pre_eval``.
+
+    Args:
+        dataset (CustomDataset): Has the true label.
+        label (np.ndarray): Predicted train ids (H, W).
+        index (int): Of the image.
+
+    Returns:
+        list[tuple[Tensor]]: One entry: pixels per class in the intersection, the union, the
+        prediction and the true label.
+
+    Raises:
+        UserError: If the true label is of another size.
+    """
+    try:
+        return dataset.pre_eval(label, index)
+    except IndexError:
+        true_shape = dataset.get_gt_seg_map_by_idx(index).shape
+        if true_shape == label.shape:
+            raise
+        info = dataset.img_infos[index]
+        raise UserError(
+            f'{osp.join(dataset.ann_dir, info["ann"]["seg_map"])} has the shape {true_shape}, but '
+            f'its image {info["filename"]} {label.shape}. Replace the one that is wrong.'
+        ) from None
+
+
 def evaluate(dataset, counts, logger, metric='mIoU', from_synthia=False):
     """Compute, print and return the metrics of a data set.
 
     Args:
         dataset (CustomDataset): Prints its per-class table.
-        counts (list): What ``dataset.pre_eval`` gave for every image.
+        counts (list): What :func:`count_areas` gave for every image.
         logger (logging.Logger | str): ``'silent'`` prints nothing, None prints.
         metric (str | list[str]): As in MMSegmentation.
         from_synthia (bool): Add the means over Synthia's 16 and 13 classes.

@@ -2,10 +2,11 @@
 
 import time
 
+import torch
 from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import LoggerHook
 
-from mmseg.engine.evaluation import evaluate, predict
+from mmseg.engine.evaluation import count_areas, evaluate, predict
 from mmseg.models.uda.build import student_of
 
 # A stop loses at most this much of a run, and an evaluation interval if that is shorter.
@@ -16,7 +17,7 @@ class EvaluationHook(Hook):
     """Tests the student on the target's validation set.
 
     Runs after the loggers have written the iteration's losses and before its checkpoint, so that a
-    checkpoint never lacks the evaluation of its iteration.
+    checkpoint never lacks the evaluation of its iteration. Warns of classes that got lost.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -43,7 +44,7 @@ class EvaluationHook(Hook):
         segmentor = student_of(runner.model)
         counts = []
         for index, label in predict(segmentor, self.dataset, runner.device, self.num_workers):
-            counts += self.dataset.pre_eval(label, index)
+            counts += count_areas(self.dataset, label, index)
         found = evaluate(
             self.dataset, counts, runner.logger, self.metric, from_synthia=self.from_synthia
         )
@@ -52,6 +53,24 @@ class EvaluationHook(Hook):
             if isinstance(hook, LoggerHook):
                 hook.log(runner)
         runner.log_buffer.clear_output()
+        self._warn_of_lost_classes(runner, counts)
+
+    def _warn_of_lost_classes(self, runner, counts):
+        """Warn of classes that an earlier evaluation found, and that are predicted nowhere now.
+
+        What was found is kept in the checkpoints' meta, so that a resume remembers it.
+        """
+        hits, _, predicted, _ = (torch.stack(areas).sum(0) for areas in zip(*counts, strict=True))
+        earlier = runner.meta.get('found_classes', [])
+        names = self.dataset.CLASSES
+        lost = [name for name, n in zip(names, predicted, strict=True) if name in earlier and not n]
+        if lost:
+            runner.logger.warning(
+                'Iteration %d: the student predicts nowhere any more: %s', runner.iter + 1,
+                ', '.join(lost),
+            )  # fmt: skip
+        found = [name for name, n in zip(names, hits, strict=True) if name in earlier or n]
+        runner.meta['found_classes'] = found
 
 
 class ResumeStateHook(Hook):

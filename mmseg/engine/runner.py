@@ -13,7 +13,7 @@ from mmseg.engine.checkpoint import link_latest, save_file
 from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.undo import StateBefore, stopped_before
-from mmseg.utils.finite import NonFiniteLoss, check_losses, check_weights
+from mmseg.utils.finite import NonFiniteLossError, check_losses, check_weights
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
@@ -100,7 +100,7 @@ class SeededRunner(IterBasedRunner):
             # A method that steps the optimizer itself has looked before that; for all others the
             # optimizer's hook does it below.
             check_losses(self.outputs['log_vars'])
-        except NonFiniteLoss as error:
+        except NonFiniteLossError as error:
             self._before.put_back()
             raise stopped_before(self, batch, error) from error
         self._note_losses()
@@ -158,3 +158,4 @@ class SeededRunner(IterBasedRunner):
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         self._iter = self._inner_iter = checkpoint['meta']['iter']
         self._resumed_log_window = checkpoint['meta']['log_window']
+        self.meta['found_classes'] = checkpoint['meta'].get('found_classes', [])

@@ -15,6 +15,7 @@ from mmcv.utils.logging import logger_initialized
 
 from mmseg.core import build_optimizer
 from mmseg.datasets import build_dataset
+from mmseg.datasets.readable import name_unreadable
 from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.engine.checkpoint import load_file, load_segmentor, newest_loadable, segmentor_weights
@@ -92,7 +93,7 @@ def build_train_dataset(cfg):
     """The training data set: sample number i is a function of (``cfg.seed``, i)."""
     if cfg.data.train.type == 'UDADataset':
         return build_dataset(cfg.data.train, dict(seed=cfg.seed))
-    return SeededEpochs(build_dataset(cfg.data.train), cfg.seed)
+    return SeededEpochs(name_unreadable(build_dataset(cfg.data.train)), cfg.seed)
 
 
 def _build_model(cfg, dataset, device, resumed):
@@ -118,7 +119,7 @@ def _state_dict(content):
 def _evaluation(cfg):
     if cfg.get('evaluation') is None:
         return None
-    dataset = build_dataset(cfg.data.val, dict(test_mode=True))
+    dataset = name_unreadable(build_dataset(cfg.data.val, dict(test_mode=True)))
     return EvaluationHook(
         dataset,
         interval=cfg.evaluation.interval,

@@ -49,7 +49,7 @@ def stopped_before(runner, batch, error):
     Args:
         runner (SeededRunner): In that state.
         batch (dict): Of the iteration.
-        error (NonFiniteLoss): Why it was taken back.
+        error (NonFiniteLossError): Why it was taken back.
 
     Returns:
         UserError: To be raised.

@@ -7,7 +7,7 @@ import torch
 from mmseg.utils.user_error import UserError
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLossError(ArithmeticError):
     """A loss is NaN or infinite; nothing has been learnt from it yet.
 
     Args:
@@ -31,11 +31,11 @@ def check_losses(log_vars):
             skipped, such as accuracies.
 
     Raises:
-        NonFiniteLoss: If one is NaN or infinite.
+        NonFiniteLossError: If one is NaN or infinite.
     """
     terms = {name: value for name, value in log_vars.items() if 'loss' in name}
     if not all(math.isfinite(value) for value in terms.values()):
-        raise NonFiniteLoss(terms)
+        raise NonFiniteLossError(terms)
 
 
 @torch.no_grad()

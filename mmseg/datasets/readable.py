@@ -1,0 +1,65 @@
+"""Image and label files that cannot be read: an error of one line that names the file.
+
+The loading transforms of MMSegmentation say "NoneType has no shape" or "image file is truncated",
+and not which file of a hundred thousand it is.
+"""
+
+import os.path as osp
+
+from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
+from mmseg.utils.user_error import UserError
+
+
+def name_unreadable(dataset):
+    """Let a data set name the file when a sample, or a label for evaluation, cannot be read.
+
+    Args:
+        dataset (CustomDataset): Is changed and returned.
+    """
+    transforms = dataset.pipeline.transforms
+    transforms[:] = [
+        _NamesFile(transform) if isinstance(transform, (LoadImageFromFile, LoadAnnotations))
+        else transform
+        for transform in transforms
+    ]  # fmt: skip
+    dataset.gt_seg_map_loader = _NamesFile(dataset.gt_seg_map_loader)
+    return dataset
+
+
+class _NamesFile:
+    """A loading transform whose errors name the file.
+
+    Args:
+        load (LoadImageFromFile | LoadAnnotations): Loads one file.
+    """
+
+    def __init__(self, load):
+        self.load = load
+        self.of_label = isinstance(load, LoadAnnotations)
+
+    def __call__(self, results):
+        try:
+            results = self.load(results)
+        # Damaged files raise whatever the decoder trips over; nothing but reading happens inside.
+        except Exception as error:
+            why = getattr(error, 'strerror', None) or 'damaged, or no picture'
+            raise UserError(
+                f'{self._path(results)} cannot be read: {why}. Restore it and run the same '
+                'command again.'
+            ) from error
+        if self.of_label and 'img' in results:
+            self._check_sizes(results)
+        return results
+
+    def _path(self, results):
+        if self.of_label:
+            return osp.join(results.get('seg_prefix') or '', results['ann_info']['seg_map'])
+        return osp.join(results.get('img_prefix') or '', results['img_info']['filename'])
+
+    def _check_sizes(self, results):
+        label, image = results['gt_semantic_seg'].shape, results['img'].shape[:2]
+        if label != image:
+            raise UserError(
+                f'{self._path(results)} has the shape {label}, but its image '
+                f'{results["filename"]} {image}. Replace the one that is wrong.'
+            )
