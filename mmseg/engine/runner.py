@@ -13,7 +13,7 @@ from mmseg.engine.checkpoint import link_latest, save_file
 from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.undo import StateBefore, stopped_before
-from mmseg.utils.finite import NonFiniteLossError, check_losses, check_weights
+from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
@@ -41,6 +41,7 @@ class SeededRunner(IterBasedRunner):
         self.stopped_by = None
         self._resumed_log_window = {}
         self._before = None
+        self.optimizer.register_step_pre_hook(check_gradients)
 
     def register_hooks(
         self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
@@ -70,9 +71,7 @@ class SeededRunner(IterBasedRunner):
         self.call_hook('before_run')
         self.call_hook('before_epoch')
         # Only now: the loggers clear the buffer before an epoch.
-        for name, (values, counts) in self._resumed_log_window.items():
-            self.log_buffer.val_history[name] = list(values)
-            self.log_buffer.n_history[name] = list(counts)
+        self._set_log_window(self._resumed_log_window)
         with StopRequest() as stop:
             for batch in loader:
                 self._train_iteration(to_device(batch, self.device))
@@ -95,16 +94,18 @@ class SeededRunner(IterBasedRunner):
         if self._before is None:
             self._before = StateBefore(self.model)
         self._before.copy()
+        log_window = self._log_window()
         try:
             self.outputs = self.model.train_step(batch, self.optimizer, step=step)
-            # A method that steps the optimizer itself has looked before that; for all others the
-            # optimizer's hook does it below.
+            # A method that steps the optimizer itself has looked before it did; without one the
+            # optimizer's hook makes the step below.
             check_losses(self.outputs['log_vars'])
-        except NonFiniteLossError as error:
+            self._note_losses()
+            self.call_hook('after_train_iter')
+        except NonFiniteError as error:
             self._before.put_back()
+            self._set_log_window(log_window)
             raise stopped_before(self, batch, error) from error
-        self._note_losses()
-        self.call_hook('after_train_iter')
         self._inner_iter += 1
         self._iter += 1
 
@@ -130,7 +131,6 @@ class SeededRunner(IterBasedRunner):
         return path
 
     def _save(self, path, iteration, save_optimizer):
-        check_weights(self.model, iteration)
         content = dict(
             meta={**self.meta, 'iter': iteration, 'log_window': self._log_window()},
             state_dict=self.model.state_dict(),
@@ -147,6 +147,12 @@ class SeededRunner(IterBasedRunner):
             for name, values in self.log_buffer.val_history.items()
             if name not in ('time', 'data_time')
         }
+
+    def _set_log_window(self, window):
+        self.log_buffer.clear()
+        for name, (values, counts) in window.items():
+            self.log_buffer.val_history[name] = list(values)
+            self.log_buffer.n_history[name] = list(counts)
 
     def resume(self, checkpoint):
         """Go on where a checkpoint stopped.

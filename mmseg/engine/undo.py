@@ -1,6 +1,4 @@
-"""Taking an iteration back whose losses turn out not to be finite."""
-
-import math
+"""Taking an iteration back whose losses or gradients turn out not to be finite."""
 
 import torch
 
@@ -8,7 +6,7 @@ from mmseg.utils.user_error import UserError
 
 
 class StateBefore:
-    """Copies of what an iteration changes before its losses are known: not the trained weights.
+    """Copies of what an iteration changes before the optimizer's step: not the trained weights.
 
     These are BatchNorm's buffers and the teacher's weights. The method moves the teacher at the
     start of the iteration, and an average cannot be computed back exactly, so they are copied every
@@ -49,21 +47,20 @@ def stopped_before(runner, batch, error):
     Args:
         runner (SeededRunner): In that state.
         batch (dict): Of the iteration.
-        error (NonFiniteLossError): Why it was taken back.
+        error (NonFiniteError): Why it was taken back.
 
     Returns:
         UserError: To be raised.
     """
-    lines = [f'The losses of iteration {runner.iter + 1}: {error}']
+    lines = [f'Iteration {runner.iter + 1}, the losses: {error.details}']
     for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
         if key in batch:
             lines.append(f'{images}: {", ".join(meta["filename"] for meta in batch[key])}')
     runner.logger.error('\n'.join(lines))
     path = runner.save_resume_state(runner.iter)
-    broken = ', '.join(name for name, value in error.terms.items() if not math.isfinite(value))
     return UserError(
-        f'iteration {runner.iter + 1}: {broken} is not finite (all losses and the files of the '
-        f'batch: above and in the log). {path} is the state before it, and the same command '
-        'repeats it. Look at those files, or train with a lower optimizer.lr or a longer '
+        f'iteration {runner.iter + 1}: {error.what} not finite (losses and files of the batch: '
+        f'above and in the log). {path} is the state before it, and the same command repeats it. '
+        'Look at those files, or train with a lower optimizer.lr or a longer '
         'lr_config.warmup_iters.'
     )

@@ -1,58 +1,58 @@
-"""Numbers that are not finite: losses before they reach the weights, weights before a file."""
+"""Losses and gradients that are not finite: noticed before they reach the weights."""
 
 import math
 
 import torch
 
-from mmseg.utils.user_error import UserError
 
-
-class NonFiniteLossError(ArithmeticError):
-    """A loss is NaN or infinite; nothing has been learnt from it yet.
+class NonFiniteError(ArithmeticError):
+    """Something is NaN or infinite, and the weights do not know yet.
 
     Args:
-        terms (dict[str, float]): All losses of the iteration that are known so far.
+        what (str): Names it, and goes before "not finite".
+        details (str): One line for the log.
     """
 
-    def __init__(self, terms):
-        super().__init__(', '.join(f'{name} {value:.6g}' for name, value in terms.items()))
-        self.terms = terms
+    def __init__(self, what, details):
+        super().__init__(f'{what} not finite: {details}')
+        self.what, self.details = what, details
 
 
 def check_losses(log_vars):
-    """Check the losses of an iteration, before the optimizer steps.
-
-    The log needs them on the CPU anyway, so this costs nothing. Gradients are not looked at, for
-    which the CPU would have to wait for the GPU once more in every iteration: those that overflow
-    while their losses are finite are noticed an iteration later, or by :func:`check_weights`.
+    """Check the losses of an iteration; the log needs them on the CPU anyway.
 
     Args:
         log_vars (dict[str, float]): What is logged; entries without ``loss`` in their name are
             skipped, such as accuracies.
 
     Raises:
-        NonFiniteLossError: If one is NaN or infinite.
+        NonFiniteError: If one is NaN or infinite.
     """
-    terms = {name: value for name, value in log_vars.items() if 'loss' in name}
-    if not all(math.isfinite(value) for value in terms.values()):
-        raise NonFiniteLossError(terms)
+    # MMSegmentation's own 'loss' is the sum of the others.
+    terms = {k: value for k, value in log_vars.items() if 'loss' in k and k != 'loss'}
+    broken = [name for name, value in terms.items() if not math.isfinite(value)]
+    if broken:
+        details = ', '.join(f'{name} {value:.6g}' for name, value in terms.items())
+        raise NonFiniteError(f'{", ".join(broken)} is', details)
 
 
 @torch.no_grad()
-def check_weights(model, iteration):
-    """Check a model before it is saved, so that broken weights never replace whole ones.
+def check_gradients(optimizer, *_):
+    """Check the gradients just before an optimizer's step; for its ``register_step_pre_hook``.
 
-    Args:
-        model (nn.Module): Its parameters and buffers count.
-        iteration (int): After which it is saved.
+    A training that diverges has gradients that overflow before its losses do: one look at the
+    losses of the next iteration is too late to save whole weights. The price is one reading of the
+    gradients, and that the CPU waits for the GPU once more per iteration, which DACS makes it do
+    for its losses and for the classes of the batch as well.
 
     Raises:
-        UserError: If a value is NaN or infinite.
+        NonFiniteError: If one is NaN or infinite, or so large that its square is: AdamW squares it.
     """
-    tensors = [value for value in model.state_dict().values() if value.is_floating_point()]
-    if not torch.stack(torch._foreach_norm(tensors)).isfinite().all():
-        raise UserError(
-            f'after iteration {iteration} the weights are not finite, though the losses were: a '
-            'gradient overflowed. They are not saved; the same command goes on from the newest '
-            'state before. Train with a lower optimizer.lr.'
-        )
+    gradients = [
+        weight.grad
+        for group in optimizer.param_groups
+        for weight in group['params']
+        if weight.grad is not None
+    ]
+    if not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
+        raise NonFiniteError('the gradient is', 'finite; their gradient overflowed')

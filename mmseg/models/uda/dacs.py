@@ -128,7 +128,7 @@ class DACS(BaseModule):
             dict: ``log_vars`` (name to float) and ``num_samples``.
 
         Raises:
-            NonFiniteLossError: Before the optimizer's step; the teacher and BatchNorm have moved.
+            NonFiniteError: Before the optimizer's step; the teacher and BatchNorm have moved.
         """
         update_teacher(self.ema_model, self.model, step.iteration, self.alpha)
         optimizer.zero_grad()
