@@ -75,6 +75,8 @@ def test_text_log_is_short(trained_run):
     # Two evaluations have a table of about 30 lines each.
     assert len(text.splitlines()) < 90
     assert 'Iter [4/4]' in text
+    (shares,) = (line for line in text.splitlines() if 'Rare Class Sampling' in line)
+    assert re.search(r'motorcycle: 0\.0\d%, 1\d\.\d\d%, .*road: 2\d\.\d\d%, 0\.00%', shares)
 
 
 def test_checkpoint_is_plain_and_complete(trained_run):

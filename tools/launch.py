@@ -35,7 +35,7 @@ def launch_config(args):
     found = _find(cfg, group, args)
     check_keys(cfg, args.config)
     if not args.dry_run:
-        _check(cfg, args)
+        _check([cfg], args)
     _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
 
 
@@ -61,9 +61,9 @@ def launch_experiment(args, configs):
         cfg = resolve(child)
         found = _find(cfg, group, args)
         check_keys(cfg, cfg.name)
-        if not args.dry_run and not _is_finished(found):
-            _check(cfg, args)
         runs.append((cfg, child, found))
+    if not args.dry_run:
+        _check([cfg for cfg, _, found in runs if not _is_finished(found)], args)
     work_dirs, failed = [], []
     for number, (cfg, child, found) in enumerate(runs, 1):
         print(f'Run {number} of {len(runs)}: {cfg.name}')
@@ -102,9 +102,9 @@ def show_results(work_dirs, group):
     print(f'The same, and IoU per class, is in {osp.join(folder, "results.csv")}')
 
 
-def _check(cfg, args):
+def _check(cfgs, args):
     choose_device(args.device)
-    check_files(cfg)
+    check_files(*cfgs)
 
 
 def _find(cfg, group, args):

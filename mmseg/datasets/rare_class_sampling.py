@@ -15,15 +15,14 @@ STATS_FILE = 'sample_class_stats.json'
 SAMPLES_FILE = 'samples_with_class.json'
 
 
-def class_probabilities(sample_class_stats, temperature):
-    """P(c) = softmax((1 - f_c) / T) over the classes that occur.
+def class_shares(sample_class_stats):
+    """f_c, the share of each class in the pixels of all classes.
 
     Args:
         sample_class_stats (list[dict]): Per label {class: pixels, ..., 'file': path}.
-        temperature (float): T; infinity gives the uniform distribution.
 
     Returns:
-        tuple[list[int], np.ndarray]: Train ids, most frequent last, and their probabilities.
+        tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and their shares.
     """
     pixels = {}
     for sample in sample_class_stats:
@@ -31,9 +30,22 @@ def class_probabilities(sample_class_stats, temperature):
             if name != 'file':
                 pixels[int(name)] = pixels.get(int(name), 0) + count
     classes = sorted(pixels, key=lambda c: (pixels[c], c))
-    frequency = np.array([pixels[c] for c in classes], np.float64)
-    frequency /= frequency.sum()
-    exponent = (1 - frequency) / temperature
+    shares = np.array([pixels[c] for c in classes], np.float64)
+    return classes, shares / shares.sum()
+
+
+def class_probabilities(sample_class_stats, temperature):
+    """P(c) = softmax((1 - f_c) / T) over the classes that occur.
+
+    Args:
+        sample_class_stats (list[dict]): As for :func:`class_shares`.
+        temperature (float): T; infinity gives the uniform distribution.
+
+    Returns:
+        tuple[list[int], np.ndarray]: Train ids, most frequent last, and their probabilities.
+    """
+    classes, shares = class_shares(sample_class_stats)
+    exponent = (1 - shares) / temperature
     weights = np.exp(exponent - exponent.max())
     return classes, weights / weights.sum()
 
@@ -54,13 +66,14 @@ class RareClassSampler:
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp):
-        stats = _read_index(data_root, STATS_FILE)
-        with_class = _read_index(data_root, SAMPLES_FILE)
+        stats = read_index_file(data_root, STATS_FILE)
+        with_class = read_index_file(data_root, SAMPLES_FILE)
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
-        images = _LabelFinder(label_names, label_dir, osp.join(data_root, SAMPLES_FILE))
+        self.shares = class_shares(stats)[1]
+        finder = LabelFinder(label_names)
         self.images_with_class = {
             c: [
-                images.index(name)
+                _image_of(name, finder, label_dir, osp.join(data_root, SAMPLES_FILE))
                 for name, count in with_class.get(str(c), [])
                 if count > min_pixels
             ]
@@ -87,33 +100,59 @@ class RareClassSampler:
         images = self.images_with_class[class_id]
         return class_id, images[rng.integers(len(images))]
 
+    def summary(self, names):
+        """One line for the log: each class with its share of pixels and how often it is drawn.
 
-class _LabelFinder:
+        Args:
+            names (Sequence[str]): Of the classes.
+        """
+        return 'Rare Class Sampling (class: share of pixels, drawn): ' + ', '.join(
+            f'{names[c]}: {share:.2%}, {probability:.2%}'
+            for c, share, probability in zip(
+                self.classes, self.shares, self.probabilities, strict=True
+            )
+        )
+
+
+class LabelFinder:
     """Finds the source image that an entry of the index means.
 
     Ours are relative to the source's root, older tools' to where they ran, or absolute, and may
     have backslashes: an entry is matched by its end, from the file name upwards.
+
+    Args:
+        label_names (list[str]): Label path of every source image, relative to the label folder.
     """
 
-    def __init__(self, label_names, label_dir, index_file):
-        self.index_file = index_file
-        self.label_dir = label_dir
+    def __init__(self, label_names):
         self.by_path = {name.replace('\\', '/'): i for i, name in enumerate(label_names)}
 
-    def index(self, entry):
+    def find(self, entry):
+        """The number of the image that ``entry`` is the label of; None if there is none."""
         parts = entry.replace('\\', '/').split('/')
         for start in range(len(parts)):
             found = self.by_path.get('/'.join(parts[start:]))
             if found is not None:
                 return found
+        return None
+
+
+def _image_of(entry, finder, label_dir, index_file):
+    found = finder.find(entry)
+    if found is None:
         raise UserError(
-            f'{self.index_file} lists {entry}, but {self.label_dir} has no such label with an '
-            'image: the class index belongs to other data. Run the converter of '
-            'tools/convert_datasets again.'
+            f'{index_file} lists {entry}, but {label_dir} has no such label with an image: the '
+            'class index belongs to other data. Run the converter of tools/convert_datasets again.'
         )
+    return found
 
 
-def _read_index(data_root, name):
+def read_index_file(data_root, name):
+    """Read one file of the class index.
+
+    Raises:
+        UserError: If it is missing or no JSON.
+    """
     path = osp.join(data_root, name)
     if not osp.isfile(path):
         raise UserError(
@@ -123,7 +162,7 @@ def _read_index(data_root, name):
     with open(path, encoding='utf-8') as file:
         try:
             return json.load(file)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # no JSON, or not even text
             raise UserError(
                 f'{path} is damaged ({error}). Delete it and run the converter of '
                 'tools/convert_datasets again.'

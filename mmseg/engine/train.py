@@ -18,6 +18,7 @@ from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
 from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.seeded_epochs import SeededEpochs
+from mmseg.datasets.uda_dataset import UDADataset
 from mmseg.engine.checkpoint import load_file, load_segmentor, newest_loadable, segmentor_weights
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia
@@ -49,6 +50,8 @@ def train(cfg, device):
 
     torch.manual_seed(cfg.seed)
     dataset = build_train_dataset(cfg)
+    if isinstance(dataset, UDADataset) and dataset.sampler is not None:
+        logger.info(dataset.sampler.summary(dataset.CLASSES))
     model = _build_model(cfg, dataset, device, resumed=checkpoint is not None)
     runner = SeededRunner(
         model=model,

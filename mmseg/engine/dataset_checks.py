@@ -1,0 +1,169 @@
+"""What can be wrong with the files of a data set, said so that the user can mend it.
+
+Every problem is one line that names some of the files, their number and the mend.
+"""
+
+from dataclasses import dataclass, field
+
+from mmseg.engine.class_index_checks import (
+    ClassSupply,
+    class_supplies,
+    index_problems,
+    missing_supplies,
+    read_index,
+)
+from mmseg.engine.crop_checks import too_large_crop
+from mmseg.engine.dataset_files import list_files
+from mmseg.engine.dataset_messages import a_few, how_to_label, how_to_relabel
+from mmseg.engine.examined_files import examine, sample
+from mmseg.utils.user_error import UserError
+
+# The share of labels from which on {0, 255} is no chance.
+NEARLY_ALL = 0.9
+LAST_LABEL_ID = 33  # of Cityscapes, whose ids GTA shares
+
+
+@dataclass
+class Report:
+    """What was found in one data set.
+
+    Attributes:
+        place: In the config.
+        num_images, num_examined: Listed, and decoded (with their labels).
+        problems: One line each, the gravest first.
+        supplies: What Rare Class Sampling has to draw from, where it is on and has an index.
+    """
+
+    place: str
+    num_images: int = 0
+    num_examined: int = 0
+    problems: list[str] = field(default_factory=list)
+    supplies: list[ClassSupply] = field(default_factory=list)
+
+
+def check_dataset(use, full=False, nproc=1):
+    """Check one data set of a config.
+
+    Args:
+        use (DatasetUse): The data set.
+        full (bool): Decode all images and labels instead of a few.
+        nproc (int): Processes that decode.
+
+    Returns:
+        Report: With all problems.
+    """
+    report = Report(use.place)
+    try:
+        listing = list_files(use.config, use.needs_labels)
+    except UserError as error:
+        report.problems.append(str(error))
+        return report
+    dataset, pairs = listing.dataset, listing.pairs
+    examined = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc)
+    report.num_images, report.num_examined = len(pairs), len(examined)
+    found = [
+        *(_file_problems(listing, examined)),
+        *(_label_problems(listing, examined, _valid_ids(use, dataset))),
+        *(_training_problems(use, listing, examined)),
+    ]
+    report.problems += [problem for problem in found if problem is not None]
+    if use.rare_class_sampling is not None:
+        _check_class_index(use, listing, examined, report)
+    return report
+
+
+def _file_problems(listing, examined):
+    dataset = listing.dataset
+    if listing.unlabelled:
+        yield (
+            f'{dataset.ann_dir} lacks the labels of {len(listing.unlabelled)} of '
+            f'{len(listing.pairs)} images: {a_few(listing.unlabelled)}. '
+            f'{how_to_label(listing.kind, listing.root)}'
+        )
+    broken = [f'{e.image} ({e.image_error})' for e in examined if e.image_error]
+    if broken:
+        yield (
+            f'{dataset.img_dir}: {len(broken)} of {len(examined)} images read cannot be decoded: '
+            f'{a_few(broken)}. Get them again from the data set.'
+        )
+    broken = [f'{e.label} ({e.label_error})' for e in examined if e.label_error]
+    if broken:
+        yield (
+            f'{dataset.ann_dir}: {len(broken)} of {len(examined)} labels read cannot be decoded: '
+            f'{a_few(broken)}. {_relabel(listing)}'
+        )
+    differ = [
+        f'{e.label} (image {e.image_size[0]}×{e.image_size[1]}, '
+        f'label {e.label_size[0]}×{e.label_size[1]})'
+        for e in examined
+        if e.image_size and e.label_size and e.image_size != e.label_size
+    ]
+    if differ:
+        yield (
+            f'{dataset.ann_dir}: {len(differ)} of {len(examined)} labels read differ in size from '
+            f'their images: {a_few(differ)}. Make them of one size, or remove both.'
+        )
+
+
+def _label_problems(listing, examined, valid):
+    labels = [e for e in examined if e.pixels]
+    ann_dir = listing.dataset.ann_dir
+    ignored = listing.dataset.ignore_index
+    wrong = {e.label: set(e.pixels) - valid for e in labels if set(e.pixels) - valid}
+    if wrong:
+        ids = sorted(set().union(*wrong.values()))
+        files = a_few([f'{name} ({a_few(sorted(bad))})' for name, bad in wrong.items()])
+        looks = ''
+        if ids[-1] <= LAST_LABEL_ID:
+            looks = ' They look like label ids instead of train ids.'
+        yield (
+            f'{ann_dir}: {len(wrong)} of {len(labels)} labels read hold ids that are neither '
+            f'0..{max(valid - {ignored})} nor {ignored}: {files}.{looks} {_relabel(listing)}'
+        )
+    masks = [e.label for e in labels if set(e.pixels) <= {0, 255}]
+    both = set().union(*(e.pixels for e in labels if e.label in masks)) == {0, 255}
+    if both and len(masks) >= NEARLY_ALL * len(labels):
+        yield (
+            f'{ann_dir}: {len(masks)} of {len(labels)} labels read hold nothing but 0 and 255: '
+            f'{a_few(masks)}. They look like binary masks, but 255 means "ignore" here: write '
+            'the second class as 1.'
+        )
+
+
+def _training_problems(use, listing, examined):
+    if len(listing.pairs) < use.batch_size:
+        yield (
+            f'{listing.dataset.img_dir} holds {len(listing.pairs)} image(s), fewer than one batch: '
+            f'add images or set data.samples_per_gpu={len(listing.pairs)} '
+            f'(it is {use.batch_size}).'
+        )
+    sizes = sorted({e.image_size for e in examined if e.image_size})
+    yield too_large_crop(use.place, use.config['pipeline'], sizes)
+
+
+def _check_class_index(use, listing, examined, report):
+    try:
+        index = read_index(listing)
+    except UserError as error:
+        report.problems.append(str(error))
+        return
+    rcs = use.rare_class_sampling
+    report.supplies = class_supplies(index, listing.dataset.CLASSES, rcs)
+    report.problems += index_problems(index, listing, examined)
+    report.problems += missing_supplies(report.supplies, listing.root, rcs['min_pixels'])
+
+
+def _valid_ids(use, dataset):
+    """The ids that labels may hold on disk."""
+    if dataset.label_map:  # a choice of the data set's classes, `classes=` in the config
+        ids = set(dataset.label_map)
+    else:
+        ids = set(range(min(use.num_classes, len(dataset.CLASSES))))
+    transforms = use.config['pipeline']
+    if dataset.reduce_zero_label or any(t.get('reduce_zero_label') for t in transforms):
+        ids.add(max(ids) + 1)
+    return ids | {dataset.ignore_index}
+
+
+def _relabel(listing):
+    return how_to_relabel(listing.kind, listing.root, listing.dataset.seg_map_suffix)

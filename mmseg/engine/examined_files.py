@@ -1,0 +1,105 @@
+"""What is in image and label files: sizes, ids, and whether they can be read to their end."""
+
+import multiprocessing
+import os.path as osp
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+SAMPLE_SIZE = 8
+_ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height change places
+# Linux only forks: a spawned process spends seconds on importing mmseg.
+_CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An image and its label.
+
+    Attributes:
+        image, label: Names relative to their folders; no label where none is needed or there.
+        image_size, label_size: (width, height); None if unreadable.
+        image_error, label_error: Why the file cannot be read; None if it can.
+        pixels: Number of pixels by id in the label.
+    """
+
+    image: str
+    label: str | None
+    image_size: tuple[int, int] | None = None
+    label_size: tuple[int, int] | None = None
+    image_error: str | None = None
+    label_error: str | None = None
+    pixels: dict[int, int] = field(default_factory=dict)
+
+
+def sample(pairs):
+    """At most ``SAMPLE_SIZE`` of the pairs, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(pairs) - 1, min(SAMPLE_SIZE, len(pairs)))
+    return [pairs[int(place)] for place in places]
+
+
+def examine(pairs, img_dir, ann_dir, nproc=1):
+    """Decode images and labels.
+
+    Args:
+        pairs (list[tuple[str, str | None]]): Image and label relative to the folders.
+        img_dir, ann_dir (str): The folders; ``ann_dir`` may be None if no pair has a label.
+        nproc (int): Processes; above 1, a progress bar is shown (on a terminal).
+
+    Returns:
+        list[Examined]: In the order of ``pairs``.
+    """
+    job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir)
+    if nproc == 1:
+        return list(map(job, pairs))
+    with ProcessPoolExecutor(nproc, multiprocessing.get_context(_CONTEXT)) as pool:
+        try:
+            found = pool.map(job, pairs, chunksize=8)
+            return list(tqdm(found, img_dir, len(pairs), unit='image', disable=None))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _examine_pair(pair, img_dir, ann_dir):
+    image, label = pair
+    image_size, image_error = _read(osp.join(img_dir, image), _displayed_size)
+    if label is None:
+        return Examined(image, label, image_size, image_error=image_error)
+    found, label_error = _read(osp.join(ann_dir, label), _count_ids)
+    label_size, pixels = found or (None, {})
+    return Examined(image, label, image_size, label_size, image_error, label_error, pixels)
+
+
+def _read(path, look):
+    """What ``look`` finds in a decoded file and None, or None and why it cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            image.load()  # to the end: the header of a truncated file looks well
+            return look(image), None
+    except UnidentifiedImageError:
+        return None, 'no image'
+    # Pillow has no exception of its own for broken files; broken PNGs are a SyntaxError to it.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        return None, getattr(error, 'strerror', None) or str(error)
+
+
+def _displayed_size(image):
+    # Training decodes with OpenCV, which turns photographs upright.
+    turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    return image.size[::-1] if turned else image.size
+
+
+def _count_ids(image):
+    ids = np.asarray(image)
+    if ids.ndim != 2:
+        raise ValueError(f'colours ({image.mode}) instead of ids')
+    if ids.dtype == np.uint8:  # nearly always, and much faster
+        counts = np.bincount(ids.ravel())
+        return image.size, {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+    found, counts = np.unique(ids, return_counts=True)
+    return image.size, dict(zip(found.tolist(), counts.tolist(), strict=True))
