@@ -90,7 +90,7 @@ def list_files(config, needs_labels):
     """
     root, kind = config.get('data_root') or '', config['type']
     _check_folders(config, root, needs_labels)
-    dataset = _without_pipeline(config, needs_labels)
+    dataset = _without_pipeline(config)
     if not dataset.img_infos:
         raise UserError(
             f'{dataset.img_dir} holds no *{dataset.img_suffix} ({kind}). {how_to_get(kind, root)}'
@@ -122,13 +122,10 @@ def _check_folders(config, root, needs_labels):
             raise UserError(f'{folder} is missing ({key} of {kind}). {how_to_get(kind, root)}')
 
 
-def _without_pipeline(config, needs_labels):
-    without = {**config, 'pipeline': []}
-    if not needs_labels:
-        without['ann_dir'] = None
+def _without_pipeline(config):
     # It logs the number of images, which is for training to say.
     logging.disable(logging.INFO)
     try:
-        return build_dataset(without)
+        return build_dataset({**config, 'pipeline': []})
     finally:
         logging.disable(logging.NOTSET)
