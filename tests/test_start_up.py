@@ -48,7 +48,7 @@ def started(monkeypatch, workplace, one_thread):
     shutil.rmtree('work_dirs', ignore_errors=True)  # pytest would keep gigabytes of checkpoints
 
 
-@pytest.mark.parametrize(('experiment', 'name'), start_up_tests())
+@pytest.mark.parametrize(('experiment', 'name'), list(start_up_tests()))
 def test_a_run_starts(started, experiment, name):
     run_experiments.main(['--exp', str(experiment), '--small', '--only', name, '--device', 'cpu'])
 
