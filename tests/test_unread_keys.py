@@ -168,12 +168,20 @@ def test_variable_of_a_file_that_nothing_uses(tmp_path, text, meant):
 
 
 def test_helper_variables(tmp_path):
-    (tmp_path / 'base.py').write_text(f'_base_ = [{str(UDA_CONFIG)!r}]\nrate = 0.5\n')
-    text = 'sede = 3\nseed = sede + 1\ncrop_size = (64, 64)\nrate = 0.9\nuda = dict(alpha=rate)'
+    (tmp_path / 'base.py').write_text(f'_base_ = [{str(UDA_CONFIG)!r}]\ntempo = 0.5\n')
+    text = 'sede = 3\nseed = sede + 1\ntempo = 0.9\nmix = dict(alpha=0.5)\nuda = {**mix}'
     path = leaf(tmp_path, text, base=tmp_path / 'base.py')
-    check(path=path)  # its own, one of configs/_base_, one of its base file
+    check(path=path)  # its own, and one of its base file
     check({'img_norm_cfg': {}}, path)
     assert problem({'sed': 1}, path).startswith('sed: nothing reads')
+
+
+def test_helper_variables_of_the_base_files_stand_anywhere(tmp_path):
+    text = load_config(str(UDA_CONFIG)).pretty_text
+    path = tmp_path / 'whole.py'
+    path.write_text(text)  # in one file, without bases
+    assert all(f'{name} = ' in text for name in ('crop_size', 'dist_params', 'target_val'))
+    check(path=path)
 
 
 def test_resolved_config_keeps_its_helper_variables(tmp_path):
