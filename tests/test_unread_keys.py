@@ -157,7 +157,8 @@ def leaf(folder, text, base=UDA_CONFIG):
         ('evalution = dict(interval=10)', 'evaluation'),
         ('sede = 1', 'seed'),
         ('n_gpu = 1', 'n_gpus'),
-        ('model_cfg = 3\nuda = dict(alpha=0.5)', None),
+        ('crop_sise = 1', 'crop_size'),
+        ('xyz = 3\nuda = dict(alpha=0.5)', None),
     ],
 )
 def test_variable_of_a_file_that_nothing_uses(tmp_path, text, meant):
@@ -165,6 +166,8 @@ def test_variable_of_a_file_that_nothing_uses(tmp_path, text, meant):
     assert said.startswith(f'{text.split()[0]}: nothing reads this key; ')
     if meant:
         assert said.endswith(f'did you mean {meant}?')
+    else:
+        assert ' dist_params, evaluation, exp, ' in said and ' dict,' not in said
 
 
 def test_helper_variables(tmp_path):

@@ -12,7 +12,7 @@ from mmseg.core.builder import OPTIMIZER_BUILDERS as MMSEG_OPTIMIZER_BUILDERS
 from mmseg.datasets.builder import DATASETS
 from mmseg.engine.config_parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.helper_variables import helper_variables
-from mmseg.engine.known_keys import keys_read_in, keys_taken_by, named_parameters
+from mmseg.engine.known_keys import keys_read_in, named_parameters
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.builder import MODELS
 from mmseg.models.encoder_channels import encoder_channels, heads_of
@@ -51,7 +51,8 @@ def check_keys(cfg, name):
         'log_config': _log_config,
     }
     known = SETTINGS | set(sections)
-    problems = list(unread('', cfg._cfg_dict, known | helper_variables(cfg, known)))
+    helpers = helper_variables(cfg, known) & set(cfg)
+    problems = list(unread('', cfg._cfg_dict, known | helpers))
     for key, check in sections.items():
         if isinstance(cfg.get(key), dict):
             problems += check(cfg[key])
@@ -127,13 +128,13 @@ def _lr_config(lr_config):
     policy = lr_config.get('policy')
     # As mmcv finds it: 'poly' is PolyLrUpdaterHook.
     name = str(policy)
-    hook = HOOKS.get((name.title() if name.islower() else name) + ending)
-    if hook is None:
+    hook = (name.title() if name.islower() else name) + ending
+    if hook not in HOOKS:
         names = [name.removesuffix(ending) for name in HOOKS.module_dict if name.endswith(ending)]
         names = [name.lower() if name.istitle() else name for name in names]
         yield from no_type('lr_config', policy, names, key='policy')
-    else:
-        yield from unread('lr_config', lr_config, {'policy', *keys_taken_by(hook)})
+        return
+    yield from part_problems('lr_config', {**lr_config, 'type': hook}, HOOKS, {'policy'})
 
 
 def _optimizer_config(optimizer_config):
