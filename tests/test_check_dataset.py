@@ -218,6 +218,8 @@ def test_target_and_validation_are_checked(own_data, capsys, path, says):
         ('data.train.target.pipeline.2.crop_size=128,300',
          ['data.train.target.pipeline: the crop of 300×128', 'becomes 256×128']),
         ('data.samples_per_gpu=9', ['gta/images holds 8 image(s)', 'data.samples_per_gpu=8']),
+        ('data.train.source.seg_map_suffix=.png',  # the game's own labels, not to be deleted
+         ['look like label ids', f'Run: {CONVERT}', "seg_map_suffix='_labelTrainIds.png'"]),
         ('data.val.ann_dir=None', ['no ann_dir', 'CityscapesDataset']),
         ('data.train.source.data_root=None', ['']),
     ],

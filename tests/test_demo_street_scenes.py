@@ -5,7 +5,7 @@ from PIL import Image
 from demo import street_scenes
 from mmseg.datasets import CityscapesDataset
 
-FEW = ['--num-source', '4', '--num-target', '3', '--num-val', '5']
+FEW = ['--num-source', '4', '--num-target', '4', '--num-val', '5']
 SHORT = [
     'runner.max_iters=2', 'evaluation.interval=2', 'checkpoint_config.interval=2',
     'data.workers_per_gpu=0',

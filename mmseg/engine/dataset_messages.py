@@ -56,6 +56,8 @@ def how_to_relabel(kind, root, suffix):
             write beside a data set's own ones, which must not be deleted.
     """
     command = convert_command(kind, root)
-    if kind in CONVERTERS and not suffix.endswith('labelTrainIds.png'):
+    if kind not in CONVERTERS:
+        return f'Put train ids in their place, e.g. with {command}.'
+    if not suffix.endswith('labelTrainIds.png'):
         return f"Run: {command} and name what it writes: seg_map_suffix='_labelTrainIds.png'."
     return f'Delete them and make them again with: {command}'

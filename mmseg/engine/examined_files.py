@@ -48,21 +48,26 @@ def examine(pairs, img_dir, ann_dir, nproc=1):
     Args:
         pairs (list[tuple[str, str | None]]): Image and label relative to the folders.
         img_dir, ann_dir (str): The folders; ``ann_dir`` may be None if no pair has a label.
-        nproc (int): Processes; above 1, a progress bar is shown (on a terminal).
+        nproc (int): Processes. On a terminal, a bar shows the progress if there is more to read
+            than a sample.
 
     Returns:
         list[Examined]: In the order of ``pairs``.
     """
     job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir)
     if nproc == 1:
-        return list(map(job, pairs))
+        return _collect(map(job, pairs), img_dir, len(pairs))
     with ProcessPoolExecutor(nproc, multiprocessing.get_context(_CONTEXT)) as pool:
         try:
-            found = pool.map(job, pairs, chunksize=8)
-            return list(tqdm(found, img_dir, len(pairs), unit='image', disable=None))
+            return _collect(pool.map(job, pairs, chunksize=8), img_dir, len(pairs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _collect(results, name, total):
+    hidden = True if total <= SAMPLE_SIZE else None  # None: shown on a terminal
+    return list(tqdm(results, str(name), total, unit='image', disable=hidden))
 
 
 def _examine_pair(pair, img_dir, ann_dir):
