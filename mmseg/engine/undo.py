@@ -10,9 +10,8 @@ class StateBefore:
 
     These are BatchNorm's buffers and the teacher's weights. The method moves the teacher at the
     start of the iteration, and an average cannot be computed back exactly, so they are copied every
-    time. That costs the memory of one network (MiT-B5: 340 MB) and one copy of it, while the
-    iteration computes with its weights nine times. Resume state on the disk would cost nothing,
-    but is minutes older than the trouble.
+    time. That costs the memory of one network (MiT-B5 and its head: about 340 MB) and one pass
+    over it. Resume state on the disk would cost nothing, but is minutes older than the trouble.
 
     Args:
         model (nn.Module): In the mode in which it is trained. Modules in eval mode, such as the
