@@ -250,6 +250,15 @@ def shrink(path):
     cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::2])
 
 
+def test_a_label_of_the_images_proportions_is_resized_with_it(data):
+    before = [uda(data)[i] for i in range(10)]
+    for path in (data / 'source/labels').iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), label.repeat(2, axis=0).repeat(2, axis=1))
+    dataset = uda(data)
+    assert all(same(sample, dataset[i]) for i, sample in enumerate(before))
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize(
     ('path', 'breaks', 'says'),
