@@ -27,7 +27,14 @@ def load_config(path, overrides=None):
     """
     if not osp.isfile(path):
         raise UserError(f'config {path} does not exist. The ready ones are below configs/.')
+    if osp.splitext(path)[1] not in ('.py', '.json'):
+        raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
     cfg = _read(path)
+    if cfg.get('custom_imports'):
+        raise UserError(
+            f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
+            'modules in MODULES of mmseg/daformer.py.'
+        )
     for key in ('model', 'data'):
         if key not in cfg:
             raise UserError(f'config {path} has no {key!r}: it describes no run.')
@@ -49,7 +56,7 @@ def load_config(path, overrides=None):
 def _read(path):
     """Read a config file. It is code of the user's, so whatever it raises is for the user."""
     try:
-        return Config.fromfile(path)
+        return Config.fromfile(path, import_custom_modules=False)
     except Exception as error:
         where = ''
         for frame, line in traceback.walk_tb(error.__traceback__):

@@ -1,0 +1,173 @@
+"""Files from elsewhere run no code: checkpoints, resume states, weights, JSON configs."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from mmseg.engine.checkpoint import load_file
+from mmseg.utils.user_error import UserError
+from mmseg.utils.weight_file import read_file
+from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, only, run_experiment
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, ('it_ran',)
+
+
+def as_zip(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def as_before_torch_1_6(content):
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def as_plain_pickle(content):
+    return pickle.dumps(content, protocol=2)
+
+
+@pytest.fixture(params=[as_zip, as_before_torch_1_6, as_plain_pickle])
+def evil(request):
+    """The bytes of a checkpoint that makes a folder `it_ran` when it is unpickled carelessly."""
+    state = {'weight': torch.zeros(1), 'harm': Malicious()}
+    content = request.param({'meta': {'iter': 9}, 'state_dict': state, 'optimizer': {}})
+    assert b'it_ran' in content
+    return content
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(workplace):
+    yield
+    assert not os.path.exists(workplace / 'it_ran')
+
+
+def test_the_trap_works(workplace, evil):
+    """Loaded carelessly, the file does what these tests look for."""
+    (workplace / 'evil.pth').write_bytes(evil)
+    with contextlib.suppress(RuntimeError):  # a plain pickle runs, and is no checkpoint then
+        torch.load('evil.pth', weights_only=False)
+    os.rmdir('it_ran')
+
+
+@pytest.mark.parametrize('option', ['--load-from', '--resume-from'])
+def test_checkpoint(workplace, evil, option):
+    from tools import train
+
+    (workplace / 'evil.pth').write_bytes(evil)
+    with pytest.raises(SystemExit, match=r'Error: evil\.pth is no checkpoint, is damaged, or'):
+        train.main(
+            [str(UDA_CONFIG), option, 'evil.pth',
+             '--cfg-options', 'data.train.rare_class_sampling.min_pixels=0']
+        )  # fmt: skip
+
+
+def test_resume_state(copied_run, evil):
+    """It is passed over with a warning, for the checkpoint before it."""
+    with open(f'{copied_run.work_dir}/resume_9.pth', 'wb') as file:
+        file.write(evil)
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    with open(only(f'{copied_run.work_dir}/*.log')) as file:
+        assert 'resume_9.pth is no checkpoint' in file.read()
+    assert not os.path.exists('it_ran')
+
+
+@pytest.fixture
+def address(evil, tmp_path, monkeypatch):
+    """Where a server on this machine serves the file; downloads go to an empty cache."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(evil)))
+            self.end_headers()
+            self.wfile.write(evil)
+
+        def log_message(self, *_):
+            pass
+
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_address[1]}/evil.pth'
+        server.shutdown()
+
+
+@pytest.mark.parametrize('where', ['address', 'file'])
+def test_pretrained_weights(workplace, evil, address, where):
+    (workplace / 'evil.pth').write_bytes(evil)
+    path = 'evil.pth' if where == 'file' else address
+    with pytest.raises(SystemExit, match=r'Error: .*evil\.pth cannot be read as a weight file'):
+        run_experiment(UDA_CONFIG, f'model.pretrained={path}')
+
+
+@pytest.mark.parametrize('form', [as_zip, as_before_torch_1_6])
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_damaged_file_is_said_to_be_damaged(form):
+    whole = form({'meta': {'iter': 9}, 'state_dict': {'weight': torch.zeros(3)}})
+    draw = random.Random(0)
+    refused = set()
+    for _ in range(300):
+        place = draw.randrange(len(whole))
+        damaged = whole[:place] + draw.choice(
+            [b'', bytes([draw.randrange(256)]) + whole[place + 1 :]]
+        )
+        with open('damaged.pth', 'wb') as file:
+            file.write(damaged)
+        for load in (load_file, read_file):
+            with contextlib.suppress(UserError):
+                load('damaged.pth')
+                continue
+            refused.add(load)
+    assert refused == {load_file, read_file}
+
+
+# Configs
+
+
+def test_json_config_imports_nothing(workplace, monkeypatch, shared_run):
+    from tools import train
+
+    (workplace / 'harm.py').write_text("import os\nos.mkdir('it_ran')\n")
+    monkeypatch.syspath_prepend(workplace)
+    config = json.loads((shared_run.folder / shared_run.config).read_text())
+    config['custom_imports'] = {'imports': ['harm']}
+    (workplace / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(SystemExit, match=r'config\.json has custom_imports'):
+        train.main(['config.json'])
+
+
+def test_text_in_a_json_config_stays_text(workplace, shared_run):
+    from mmseg.engine.config import load_config
+
+    code = "__import__('os').mkdir('it_ran')"
+    config = json.loads((shared_run.folder / shared_run.config).read_text())
+    config['name'], config['exp'] = code, '{{ ' + code + ' }}'
+    (workplace / 'config.json').write_text(json.dumps(config))
+    cfg = load_config('config.json')
+    assert cfg.name == code and cfg.exp == '{{ ' + code + ' }}'
+
+
+def test_yaml_configs_are_refused(workplace):
+    from tools import train
+
+    # mmcv reads them with a loader that runs what they say.
+    (workplace / 'config.yaml').write_text("model: !!python/object/apply:os.mkdir ['it_ran']\n")
+    with pytest.raises(SystemExit, match=r'config\.yaml: configs are Python files .* or JSON'):
+        train.main(['config.yaml'])
