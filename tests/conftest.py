@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, run_experiment
+from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, noted_steps, run_experiment
 
 
 def pytest_configure(config):
@@ -56,8 +56,9 @@ def shared_run(tmp_path_factory, street_scenes):
     (folder / 'data' / 'street_scenes').symlink_to(street_scenes)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        steps = noted_steps(patch)
         run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
-    yield TrainedRun(folder)
+    yield TrainedRun(folder, steps)
     _forget_loggers()
 
 

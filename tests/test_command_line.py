@@ -53,11 +53,10 @@ def test_what_starts_another_run(copied_run, monkeypatch, capsys, options, argum
 
 
 def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
-    os.remove(f'{copied_run.work_dir}/iter_4.pth')
     shutil.copytree(copied_run.work_dir, 'work_dirs/local-street_scenes/finished', symlinks=True)
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
     for path in glob.glob('work_dirs/local-street_scenes/finished/*.json'):
         os.utime(path, (2e9, 2e9))
-    open('work_dirs/local-street_scenes/finished/iter_4.pth', 'w').close()
     monkeypatch.setattr('tools.train.main', lambda argv: None)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
     assert f'Going on with {copied_run.work_dir}' in capsys.readouterr().out

@@ -18,8 +18,10 @@ from tests.tiny_runs import (
     SOURCE_ONLY_CONFIG,
     UDA_CONFIG,
     TrainedRun,
+    assert_same_steps,
     assert_same_training,
     files_below,
+    noted_steps,
     only,
     run_experiment,
 )
@@ -43,6 +45,7 @@ def test_run_leaves_its_files(trained_run):
     assert any('events.out' in name for name in logs)
     assert names - logs == {
         f'{trained_run.name}.json',
+        '.lock',
         'code.tar.gz',
         'iter_4.pth',
         'latest.pth',
@@ -91,27 +94,60 @@ def test_checkpoint_is_plain_and_complete(trained_run):
 
 
 def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, trained_run, capsys):
+    """In the first iteration, right at an evaluation, between evaluations and in the last one."""
     monkeypatch.chdir(workplace)
-    for iteration, completed in ((0, 1), (2, 3)):
+    steps = noted_steps(monkeypatch)
+    for iteration, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGTERM)):
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_info:
-            _signal_at(patch, iteration)
+            _signal_at(patch, iteration, number)
             run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
-        assert exit_info.value.code == 128 + signal.SIGTERM
+        assert exit_info.value.code == 128 + number
         printed = capsys.readouterr()
         assert 'goes on from here' in printed.out
         # mmcv's list of how each parameter was initialised has hundreds of lines.
         assert 'Training on cpu' in printed.err and 'init_weights' not in printed.err
-        run = TrainedRun(workplace)  # one run, whichever command of the two
-        assert os.readlink(run.checkpoint) == f'resume_{completed}.pth'
-    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
-    assert f'Going on with {run.work_dir}' in capsys.readouterr().out
+        run = TrainedRun(workplace)  # one run, whichever command of them
+        assert os.readlink(run.checkpoint) == f'resume_{iteration + 1}.pth'
+    with monkeypatch.context() as patch:
+        _signal_at(patch, 3)
+        run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    printed = capsys.readouterr().out
+    assert f'Going on with {run.work_dir}' in printed and 'Finished' in printed
     assert_same_training(run, trained_run)
+    assert_same_steps(steps, trained_run.steps)
     assert not list((workplace / run.work_dir).glob('resume_*'))
     logged = [{k: v for k, v in e.items() if '.' in k} for e in run.log('train')]
     assert logged == [{k: v for k, v in e.items() if '.' in k} for e in trained_run.log('train')]
     assert [entry['mIoU'] for entry in run.log('val')] == [
         entry['mIoU'] for entry in trained_run.log('val')
     ]
+
+
+def test_resume_from_a_file(copied_run, monkeypatch, shared_run, capsys):
+    """Another folder goes on from a run's state; the same command once more, from its own."""
+    from tools import train
+
+    shutil.move(copied_run.config, 'config.json')
+    shutil.rmtree('work_dirs')
+    other = 'work_dirs/local/other'
+    command = ['config.json', '--work-dir', other, '--resume-from', 'one/resume_1.pth']
+    for iteration, argv in ((0, ['config.json', '--work-dir', 'one']), (2, command)):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            _signal_at(patch, iteration)
+            train.main(argv)
+    steps = noted_steps(monkeypatch)
+    train.main(command)
+    assert list(steps) == [3]
+    with open(only(f'{other}/*.log')) as file:
+        assert f'{other}/resume_3.pth is more advanced than one/resume_1.pth' in file.read()
+    assert_same_training(TrainedRun(copied_run.folder), shared_run)
+    capsys.readouterr()
+    os.remove(f'{other}/.lock')
+    before = {path: path.stat().st_mtime_ns for path in files_below(other)}
+    train.main(command)
+    assert capsys.readouterr().out == f'This run is finished: {other}\n'
+    os.remove(f'{other}/.lock')
+    assert before == {path: path.stat().st_mtime_ns for path in files_below(other)}
 
 
 def test_damaged_state_is_passed_over(copied_run, monkeypatch, shared_run):
@@ -211,15 +247,15 @@ def test_moved_run_goes_on_where_it_is(copied_run, monkeypatch):
     assert not os.path.exists(copied_run.work_dir)
 
 
-def _signal_at(patch, iteration):
-    """Let this process get a SIGTERM in the middle of an iteration (from 0)."""
+def _signal_at(patch, iteration, number=signal.SIGTERM):
+    """Let this process get a signal in the middle of an iteration (from 0)."""
     from mmseg.models.uda.dacs import DACS
 
     original = DACS.train_step
 
     def train_step(self, batch, optimizer, *, step):
         if step.iteration == iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return original(self, batch, optimizer, step=step)
 
     patch.setattr(DACS, 'train_step', train_step)

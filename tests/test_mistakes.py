@@ -86,7 +86,7 @@ def test_missing_gpu_is_said_before_anything_is_written(workplace):
         ('orphan.py', "_base_ = ['gone.py']\n", ['orphan.py', 'gone.py']),
         ('undefined.py', 'model = foo\n', ['undefined.py', "'foo' is not defined"]),
         ('empty.py', '', ['empty.py', "no 'model'"]),
-        ('config.txt', 'model = 1', ['config.txt', 'py/yml/yaml/json']),
+        ('config.txt', 'model = 1', ['config.txt', 'JSON files (.json)']),
     ],
 )
 def test_config_that_is_none(workplace, name, content, says):
@@ -149,13 +149,33 @@ def test_checkpoint_that_is_none(workplace, shared_run, tool, content, says):
             image_demo.main([only(IMAGE), config, 'file.pth', '--out', 'out.png'])
 
 
-def test_weights_alone_are_nothing_to_resume_from(workplace):
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'state_dict': {'weight': torch.zeros(1)}},
+        # The published code's.
+        {'state_dict': {'weight': torch.zeros(1)}, 'optimizer': {}, 'meta': {'iter': 9}},
+    ],
+)
+def test_nothing_to_resume_from(workplace, content):
     from tools import train
 
-    torch.save({'state_dict': {'weight': torch.zeros(1)}}, 'weights.pth')
+    torch.save(content, 'weights.pth')
     options = ['data.train.rare_class_sampling.min_pixels=0']
     with refused('weights.pth', '--load-from'):
         train.main([str(UDA_CONFIG), '--resume-from', 'weights.pth', '--cfg-options', *options])
+
+
+def test_state_of_another_network(workplace, shared_run):
+    from tools import train
+
+    checkpoint = str(shared_run.folder / shared_run.checkpoint)
+    options = ['runner.max_iters=8', 'model.decode_head.channels=8']
+    with pytest.raises(SystemExit, match=f'{checkpoint} does not fit the configured network: '):
+        train.main(
+            [str(shared_run.folder / shared_run.config), '--work-dir', 'other',
+             '--resume-from', checkpoint, '--cfg-options', *options]
+        )  # fmt: skip
 
 
 def test_code_in_a_checkpoint_is_not_run(workplace, shared_run):

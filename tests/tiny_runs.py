@@ -56,6 +56,44 @@ def run_python(*arguments, cwd):
     )  # fmt: skip
 
 
+def noted_steps(patch):
+    """Note what each iteration of the runs to come is given, and which losses it finds.
+
+    Args:
+        patch (pytest.MonkeyPatch): Until when.
+
+    Returns:
+        dict: Iteration, from 0, to {name: tensor, file names or loss}.
+    """
+    from mmseg.models.uda.dacs import DACS
+
+    steps = {}
+    original = DACS.train_step
+
+    def train_step(self, batch, optimizer, *, step):
+        noted = {key: value.clone() for key, value in batch.items() if torch.is_tensor(value)}
+        for key in ('img_metas', 'target_img_metas'):
+            noted[key] = [meta['filename'] for meta in batch[key]]
+        outputs = original(self, batch, optimizer, step=step)
+        assert step.iteration not in steps, 'an iteration was run twice'
+        steps[step.iteration] = {**noted, **outputs['log_vars']}
+        return outputs
+
+    patch.setattr(DACS, 'train_step', train_step)
+    return steps
+
+
+def assert_same_steps(one, other):
+    """Check that the same iterations were given the same batches and found the same losses."""
+    assert list(one) == list(other)
+    for iteration, noted in one.items():
+        assert list(noted) == list(other[iteration])
+        for name, value in noted.items():
+            expected = other[iteration][name]
+            same = torch.equal(value, expected) if torch.is_tensor(value) else value == expected
+            assert same, (iteration, name)
+
+
 def only(pattern):
     """The one path that a pattern matches."""
     (path,) = glob.glob(str(pattern))
@@ -72,10 +110,12 @@ class TrainedRun:
 
     Args:
         folder (Path): Where the command ran.
+        steps (dict | None): What :func:`noted_steps` noted of it.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, steps=None):
         self.folder = folder
+        self.steps = steps
         self.work_dir = os.path.relpath(only(folder / 'work_dirs/*/*'), folder)
         self.name = os.path.basename(self.work_dir)
         self.config = os.path.join(self.work_dir, f'{self.name}.json')

@@ -7,14 +7,16 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
 from mmseg.engine.devices import choose_device
+from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import comparable, config_of
 from mmseg.engine.train import train
 from mmseg.engine.unread_keys import check_keys
-from mmseg.utils.files import write_text
+from mmseg.utils.files import refusing_to_write, remove_parts, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 
@@ -60,12 +62,21 @@ def main(argv=None):
     device = choose_device(args.device)
     check_keys(cfg, args.config)
     check_files(cfg)
-    _leave_config(cfg)
-    archive_code(cfg.work_dir)
-    signal = train(cfg, device)
+    with locked(cfg.work_dir), refusing_to_write(cfg.work_dir):
+        signal = _train(cfg, device)
     if signal is not None:
         print(f'Stopped by signal {signal}. The same command goes on from here.')
         sys.exit(128 + signal)
+
+
+def _train(cfg, device):
+    _leave_config(cfg)
+    if is_finished(cfg.work_dir, cfg.runner.max_iters):
+        print(f'This run is finished: {cfg.work_dir}')
+        return None
+    remove_parts(cfg.work_dir)
+    archive_code(cfg.work_dir)
+    return train(cfg, device)
 
 
 def _leave_config(cfg):

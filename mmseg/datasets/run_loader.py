@@ -1,7 +1,7 @@
 """Data loaders: numbered samples for training, plain tensors on the device for both."""
 
+import contextlib
 import multiprocessing
-import os
 import signal
 
 import cv2
@@ -73,11 +73,25 @@ def to_device(value, device):
 
 
 def _start_worker(_):
-    # A signal to the run's process group must not kill a worker in mid-iteration: the run stops
-    # by itself after the iteration and ends its workers then.
-    os.setpgid(0, 0)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    # A stop signal to a process group, or to all processes of a job, must not kill a worker in
+    # mid-iteration: the run stops by itself after the iteration and ends its workers then. A second
+    # SIGTERM ends them: the last resort of whoever started them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+@contextlib.contextmanager
+def dead_workers_are_errors():
+    """Raise a :class:`UserError` where a data worker was killed; torch notices it anywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('DataLoader worker (pid'):
+            raise
+        raise UserError(
+            f'{str(error).strip()} Perhaps the memory ran out: set data.workers_per_gpu lower. The '
+            'same command goes on from the last checkpoint.'
+        ) from error
 
 
 class _HandsOverMistakes(Dataset):

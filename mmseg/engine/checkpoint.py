@@ -2,8 +2,8 @@
 
 import os
 import os.path as osp
-import pickle
 import re
+import zipfile
 
 import torch
 
@@ -19,9 +19,16 @@ def save_file(content, path):
     Args:
         content (dict): Tensors and plain Python only, so that it loads with ``weights_only=True``.
         path (str): The target.
+
+    Raises:
+        UserError: The disk is full, or nothing can be written there.
     """
     with moved_into_place(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch closes its archive after a failed write, too; that error hides the first one.
+            raise (error.__context__ or error) from None
 
 
 def link_latest(path):
@@ -34,6 +41,26 @@ def link_latest(path):
     os.replace(beside, osp.join(folder, 'latest.pth'))
 
 
+def finish(work_dir, max_iters):
+    """Leave a run's folder as a finished run has it: the last checkpoint, without resume state."""
+    last = last_checkpoint(work_dir, max_iters)
+    if osp.isfile(last):
+        link_latest(last)
+        for _, path in _resume_states(work_dir):
+            os.remove(path)
+
+
+def is_finished(work_dir, max_iters):
+    """Whether :func:`finish` has seen the last checkpoint, and the file is not cut off."""
+    last, latest = last_checkpoint(work_dir, max_iters), osp.join(work_dir, 'latest.pth')
+    return (
+        zipfile.is_zipfile(last)
+        and osp.isfile(latest)
+        and osp.samefile(last, latest)
+        and not _resume_states(work_dir)
+    )
+
+
 def load_file(path):
     """Load a checkpoint to the CPU; no code in it is run.
 
@@ -44,7 +71,7 @@ def load_file(path):
         raise UserError(f'checkpoint {path} does not exist.')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file can make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f'{path} is no checkpoint, is damaged, or holds more than tensors and plain values '
@@ -65,18 +92,47 @@ def saved_checkpoints(work_dir):
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
+def last_checkpoint(work_dir, max_iters):
+    """Path of the checkpoint that a run ends with."""
+    return osp.join(work_dir, f'iter_{max_iters}.pth')
+
+
+def prune_resume_states(work_dir, iteration, kept):
+    """Remove resume states, except for the newest ``kept`` of those up to an iteration.
+
+    Later ones stay: they were damaged or passed over, and must not count as what can be gone on
+    from.
+    """
+    states = [state for state in _resume_states(work_dir) if state[0] <= iteration]
+    for _, path in states[kept:]:
+        os.remove(path)
+
+
+def _resume_states(work_dir):
+    """Iteration and path of the resume states, the newest first."""
+    found = [(_NAME.fullmatch(osp.basename(path)), path) for path in saved_checkpoints(work_dir)]
+    return [(int(match[2]), path) for match, path in found if match[1] == 'resume']
+
+
 def newest_loadable(work_dir, warn):
-    """The most advanced checkpoint of a run that can be read, loaded; None if there is none.
+    """The most advanced checkpoint that a run can go on from; None if there is none.
 
     Args:
         work_dir (str): Of the run.
         warn (callable): Gets a message for each damaged file that is passed over.
+
+    Returns:
+        tuple[str, dict] | None: Its path and content.
     """
     for path in saved_checkpoints(work_dir):
         try:
-            return path, load_file(path)
+            content = load_file(path)
         except UserError as error:
             warn(f'{error} Going back to the checkpoint before it.')
+            continue
+        # `checkpoint_config.save_optimizer=False` leaves some without.
+        if 'optimizer' in content:
+            return path, content
     return None
 
 

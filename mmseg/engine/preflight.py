@@ -58,8 +58,10 @@ def check_weights(cfg):
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
-    if cfg.get('resume_from') and 'optimizer' not in load_file(cfg.resume_from):
-        raise UserError(
-            f'{cfg.resume_from} holds weights alone, from which no run goes on; start one with '
-            '--load-from.'
-        )
+    if cfg.get('resume_from'):
+        content = load_file(cfg.resume_from)
+        if 'optimizer' not in content or 'log_window' not in content.get('meta', {}):
+            raise UserError(
+                f'{cfg.resume_from} holds no state that a run of this code can go on from; start '
+                'one from its weights with --load-from.'
+            )

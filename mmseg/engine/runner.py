@@ -1,16 +1,21 @@
 """The training loop: mmcv's iteration-based runner with seeding, exact resume and clean stops."""
 
-import os
 import os.path as osp
-from glob import glob
 
 import torch
 from mmcv.runner import IterBasedRunner, IterTimerHook
 from mmcv.runner.hooks import CheckpointHook
 
 from mmseg.datasets.run_loader import to_device
-from mmseg.engine.checkpoint import link_latest, save_file
+from mmseg.engine.checkpoint import (
+    finish,
+    link_latest,
+    load_segmentor,
+    prune_resume_states,
+    save_file,
+)
 from mmseg.engine.hooks import ResumeStateHook
+from mmseg.engine.log_files import forget_in_tensorboard
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.undo import StateBefore, stopped_before
 from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
@@ -69,6 +74,7 @@ class SeededRunner(IterBasedRunner):
         """
         self.data_loader = loader
         self.call_hook('before_run')
+        forget_in_tensorboard(self)
         self.call_hook('before_epoch')
         # Only now: the loggers clear the buffer before an epoch.
         self._set_log_window(self._resumed_log_window)
@@ -81,8 +87,7 @@ class SeededRunner(IterBasedRunner):
                     break
         self.call_hook('after_run')
         if self.iter == self.max_iters:
-            for path in glob(osp.join(self.work_dir, 'resume_*.pth')):
-                os.remove(path)
+            finish(self.work_dir, self.max_iters)
 
     def _train_iteration(self, batch):
         self.mode = 'train'
@@ -124,10 +129,7 @@ class SeededRunner(IterBasedRunner):
         """Save ``resume_N.pth`` after N iterations, keep the newest two, and return its path."""
         path = osp.join(self.work_dir, f'resume_{iteration}.pth')
         self._save(path, iteration, True)
-        states = glob(osp.join(self.work_dir, 'resume_*.pth'))
-        states.sort(key=lambda path: int(path.rsplit('_', 1)[1].removesuffix('.pth')))
-        for old in states[:-_KEPT_RESUME_STATES]:
-            os.remove(old)
+        prune_resume_states(self.work_dir, iteration, _KEPT_RESUME_STATES)
         return path
 
     def _save(self, path, iteration, save_optimizer):
@@ -154,13 +156,17 @@ class SeededRunner(IterBasedRunner):
             self.log_buffer.val_history[name] = list(values)
             self.log_buffer.n_history[name] = list(counts)
 
-    def resume(self, checkpoint):
+    def resume(self, checkpoint, path):
         """Go on where a checkpoint stopped.
 
         Args:
             checkpoint (dict): As saved by this class.
+            path (str): Where it lies, for messages.
+
+        Raises:
+            UserError: It is of another network.
         """
-        self.model.load_state_dict(checkpoint['state_dict'])
+        load_segmentor(self.model, checkpoint['state_dict'], path)
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         self._iter = self._inner_iter = checkpoint['meta']['iter']
         self._resumed_log_window = checkpoint['meta']['log_window']

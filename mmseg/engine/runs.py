@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 
+from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.config import as_dict, load_config
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
@@ -104,7 +105,7 @@ def find_run(cfg, work_dirs):
     for work_dir in work_dirs:
         path = config_of(work_dir)
         if path is not None and comparable(load_config(path)) == comparable(cfg):
-            equal.append((is_finished(cfg, work_dir), osp.getmtime(path), path))
+            equal.append((is_finished(work_dir, cfg.runner.max_iters), osp.getmtime(path), path))
     if not equal:
         return None
     unfinished = [run for run in equal if not run[0]]
@@ -132,11 +133,6 @@ def check_is_free(work_dir):
             f'{work_dir} holds another run ({there}). Choose another --work-dir, or delete that '
             'run.'
         )
-
-
-def is_finished(cfg, work_dir):
-    """Whether the checkpoint of the last iteration is there."""
-    return osp.isfile(osp.join(work_dir, f'iter_{cfg.runner.max_iters}.pth'))
 
 
 def comparable(cfg):

@@ -16,13 +16,20 @@ from mmcv.utils.logging import logger_initialized
 from mmseg.core import build_optimizer
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
-from mmseg.datasets.run_loader import RunBatches, build_loader
+from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.datasets.uda_dataset import UDADataset
-from mmseg.engine.checkpoint import load_file, load_segmentor, newest_loadable, segmentor_weights
+from mmseg.engine.checkpoint import (
+    finish,
+    load_file,
+    load_segmentor,
+    newest_loadable,
+    segmentor_weights,
+)
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia
 from mmseg.engine.hooks import EvaluationHook
+from mmseg.engine.log_files import forget_after
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
@@ -42,9 +49,16 @@ def train(cfg, device):
         UserError: If the config asks for something that cannot be.
     """
     set_determinism(cfg)
+    warnings = []
+    path, checkpoint = _checkpoint_to_resume(cfg, warnings.append)
+    forget_after(cfg.work_dir, checkpoint['meta']['iter'] if path else 0)
     logger, timestamp = _open_log(cfg)
-    checkpoint = _checkpoint_to_resume(cfg, logger)
+    for warning in warnings:
+        logger.warning(warning)
+    if path:
+        logger.info('Going on from %s', path)
     if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:
+        finish(cfg.work_dir, cfg.runner.max_iters)
         logger.info('This run is finished; nothing is left to do. (%s)', cfg.work_dir)
         return None
 
@@ -72,7 +86,7 @@ def train(cfg, device):
         _evaluation(cfg),
     )
     if checkpoint is not None:
-        runner.resume(checkpoint)
+        runner.resume(checkpoint, path)
         logger.info('Resumed after iteration %d.', runner.iter)
         before = checkpoint['meta'].get('environment')
         if before != _environment():
@@ -88,7 +102,8 @@ def train(cfg, device):
         runner.world_size,
     )
     logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
-    runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
+    with dead_workers_are_errors():
+        runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
 
 
@@ -132,14 +147,17 @@ def _evaluation(cfg):
     )
 
 
-def _checkpoint_to_resume(cfg, logger):
-    if cfg.get('resume_from'):
-        return load_file(cfg.resume_from)
-    found = newest_loadable(cfg.work_dir, logger.warning)
-    if found is None:
-        return None
-    logger.info('Going on from %s', found[0])
-    return found[1]
+def _checkpoint_to_resume(cfg, warn):
+    """Path and content of the checkpoint to go on from; (None, None) at the start of a run."""
+    own = newest_loadable(cfg.work_dir, warn) or (None, None)
+    if not cfg.get('resume_from'):
+        return own
+    given = cfg.resume_from, load_file(cfg.resume_from)
+    # The same command once more goes on, too: it does not go back to where the run began.
+    if own[0] and own[1]['meta']['iter'] > given[1]['meta']['iter']:
+        warn(f'{own[0]} is more advanced than {given[0]}. To go back, choose another --work-dir.')
+        return own
+    return given
 
 
 def _open_log(cfg):

@@ -1,8 +1,18 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import errno
 import os
 import os.path as osp
+
+from mmseg.utils.user_error import UserError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What only writing can run into, and what opening a file to read can, too.
+ONLY_WRITING = _FULL | {errno.EROFS}
+UNWRITABLE = ONLY_WRITING | {
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -15,19 +25,49 @@ def moved_into_place(path, mode='wb', **kwargs):
     Args:
         path (str): The target.
         mode (str), **kwargs: As for ``open``.
+
+    Raises:
+        UserError: The disk is full, or nothing can be written there.
     """
     folder = osp.dirname(path) or '.'
-    os.makedirs(folder, exist_ok=True)
     beside = osp.join(folder, f'.{osp.basename(path)}.part')
+    with refusing_to_write(path, UNWRITABLE):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(beside, mode, **kwargs) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            if osp.lexists(beside):
+                os.remove(beside)
+
+
+@contextlib.contextmanager
+def refusing_to_write(path, reasons=ONLY_WRITING):
+    """Raise a :class:`UserError` that names ``path`` where the system refuses to write.
+
+    Args:
+        path (str): What is written inside: a file or a folder.
+        reasons (frozenset[int]): Error numbers that are the user's to mend.
+    """
     try:
-        with open(beside, mode, **kwargs) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        if osp.exists(beside):
-            os.remove(beside)
+        yield
+    except OSError as error:
+        if error.errno not in reasons:
+            raise
+        mend = 'Make room there' if error.errno in _FULL else 'Choose a folder that can be written'
+        raise UserError(
+            f'{path} cannot be written ({error}). {mend}; what was there before is unchanged.'
+        ) from error
+
+
+def remove_parts(folder):
+    """Remove what a killed process left half-written in a folder."""
+    for name in os.listdir(folder):
+        if name.startswith('.') and name.endswith('.part'):
+            os.remove(osp.join(folder, name))
 
 
 def write_text(path, text):
