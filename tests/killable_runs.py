@@ -1,0 +1,128 @@
+"""Runs in processes of their own, for tests that stop and kill them.
+
+Importing mmseg takes seconds, so all of them are forked from one process that has done it.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+
+import torch
+
+from tests.tiny_runs import CHECKOUT, FEATURE_DISTANCE, UDA_CONFIG, run_experiment
+
+# Relative to the folder in which the run is started.
+WORK_DIR = 'work_dirs/local-street_scenes/run'
+SECONDS_TO_END = 300  # a run that takes longer hangs
+
+
+class KillableRun:
+    """:func:`tests.conftest.shared_run`'s command in a process of its own.
+
+    Args:
+        folder (Path): Where the command runs; what it prints goes to ``printed.txt`` there.
+        plan (Plan | None): What befalls it.
+        options (tuple[str]): More KEY=VALUE options.
+    """
+
+    def __init__(self, folder, plan=None, options=()):
+        # Forked children of the fork server find the checkout's modules by this.
+        os.environ['PYTHONPATH'] = str(CHECKOUT)
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload(['tools.train', 'run_experiments', 'tests.killable_runs'])
+        self.process = context.Process(target=_run, args=(str(folder), plan, options))
+        self.process.start()
+
+    def kill_after(self, seconds):
+        """Kill the process after so many seconds; whether that was before its end."""
+        self.process.join(seconds)
+        self.process.kill()
+        return self.end() == -signal.SIGKILL
+
+    def end(self):
+        """The exit code; a process that does not end is killed and is an error."""
+        self.process.join(SECONDS_TO_END)
+        if self.process.is_alive():
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f'the run hangs: {self.process.pid}')
+        return self.process.exitcode
+
+
+class SignalIn:
+    """Sends a signal in the middle of an iteration.
+
+    Args:
+        iteration (int): From 0.
+        number (int): Of the signal.
+        to (str): ``'process'``, its ``'group'``, or a data ``'worker'`` of it.
+    """
+
+    def __init__(self, iteration, number, to='process'):
+        self.iteration, self.number, self.to = iteration, number, to
+
+    def install(self):
+        from mmseg.models.uda.dacs import DACS
+
+        original = DACS.train_step
+
+        def train_step(model, batch, optimizer, *, step):
+            if step.iteration == self.iteration:
+                self.send()
+            return original(model, batch, optimizer, step=step)
+
+        DACS.train_step = train_step
+
+    def send(self):
+        if self.to == 'group':
+            os.killpg(0, self.number)
+        elif self.to == 'worker':
+            os.kill(multiprocessing.active_children()[0].pid, self.number)
+        else:
+            os.kill(os.getpid(), self.number)
+
+
+class KillInSave:
+    """Kills the process while it writes a checkpoint.
+
+    Args:
+        number (int): Which checkpoint, from 0.
+        size (int): After how many bytes of it.
+    """
+
+    def __init__(self, number, size):
+        self.number, self.left = number, size
+
+    def install(self):
+        original = torch.save
+
+        def save(content, file):
+            if self.number == 0:
+                self.file = file
+                file = self
+            self.number -= 1
+            original(content, file)
+
+        torch.save = save
+
+    def write(self, data):
+        data = bytes(data)
+        self.file.write(data[: self.left])
+        self.left -= len(data)
+        if self.left < 0:
+            self.file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(data)
+
+
+def _run(folder, plan, options):
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    output = os.open('printed.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output, stream.fileno())
+    if plan is not None:
+        plan.install()
+    arguments = ['--work-dir', WORK_DIR, '--device', 'cpu']
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, *options, arguments=arguments)
