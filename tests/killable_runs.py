@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+import pytest
 import torch
 
 from tests.tiny_runs import CHECKOUT, FEATURE_DISTANCE, UDA_CONFIG, run_experiment
@@ -27,12 +28,13 @@ class KillableRun:
     """
 
     def __init__(self, folder, plan=None, options=()):
-        # Forked children of the fork server find the checkout's modules by this.
-        os.environ['PYTHONPATH'] = str(CHECKOUT)
         context = multiprocessing.get_context('forkserver')
         context.set_forkserver_preload(['tools.train', 'run_experiments', 'tests.killable_runs'])
         self.process = context.Process(target=_run, args=(str(folder), plan, options))
-        self.process.start()
+        with pytest.MonkeyPatch.context() as patch:
+            # The first start begins the process that imports everything; it finds it by this.
+            patch.setenv('PYTHONPATH', str(CHECKOUT))
+            self.process.start()
 
     def kill_after(self, seconds):
         """Kill the process after so many seconds; whether that was before its end."""

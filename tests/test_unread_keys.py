@@ -249,7 +249,6 @@ def test_keys_in_circulation():
         {'optimizer_config': dict(grad_clip=dict(max_norm=1.0), _delete_=True)},
         {'evaluation.pre_eval': True, 'checkpoint_config.save_optimizer': False},
         {'log_config.hooks': [dict(type='MMSegWandbHook', init_kwargs=dict(project='x'))]},
-        {'custom_imports': dict(imports=['mine'])},
         {'uda': None},
         {'runner': dict(type='IterBasedRunner', max_iters=1)},
     ],

@@ -30,11 +30,6 @@ def load_config(path, overrides=None):
     if osp.splitext(path)[1] not in ('.py', '.json'):
         raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
     cfg = _read(path)
-    if cfg.get('custom_imports'):
-        raise UserError(
-            f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
-            'modules in MODULES of mmseg/daformer.py.'
-        )
     for key in ('model', 'data'):
         if key not in cfg:
             raise UserError(f'config {path} has no {key!r}: it describes no run.')
@@ -42,6 +37,11 @@ def load_config(path, overrides=None):
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
+    if cfg.get('custom_imports'):
+        raise UserError(
+            f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
+            'modules in MODULES of mmseg/daformer.py.'
+        )
     _restore_tuples(cfg._cfg_dict)
     fill_in_channels(cfg.model)
     if cfg.get('seed') is None:
