@@ -8,7 +8,7 @@ import mmcv
 import pytest
 
 from mmseg.datasets.builder import PIPELINES
-from mmseg.engine import config, evaluation, preflight, runs, train, trained
+from mmseg.engine import config, determinism, evaluation, preflight, runs, train, trained
 from mmseg.engine.config import as_dict, load_config
 from mmseg.engine.known_keys import keys_read_in, keys_taken_by
 from mmseg.engine.unread_keys import check_keys
@@ -323,11 +323,12 @@ def test_all_that_the_code_reads_is_known():
     from tools import train as tool
 
     read = set()
-    for module in (build, config, evaluation, preflight, runs, train, trained, tool):
+    for module in (build, config, determinism, evaluation, preflight, runs, train, trained, tool):
         read |= keys_read_in(module, 'cfg')
     read = {key for key in read if not hasattr(mmcv.Config, key) and key != '_cfg_dict'}
     assert {'model', 'uda', 'work_dir', 'cudnn_benchmark', 'resume_from'} < read
-    check(dict.fromkeys(read - {'model', 'data', 'runner'}))
+    refused_keys = {'custom_imports'}
+    check(dict.fromkeys(read - {'model', 'data', 'runner'} - refused_keys))
 
 
 @pytest.fixture
@@ -346,13 +347,11 @@ def test_run_experiments_refuses(empty_folder):
 
 
 def test_run_experiments_refuses_before_the_first_run(empty_folder, monkeypatch):
-    import experiments
     import run_experiments
 
-    configs = experiments.generate_experiment_cfgs(101)[-2:]
+    configs = run_experiments.generate_experiment_cfgs(101)[-2:]
     configs[-1]['uda']['alhpa'] = 0.9
-    monkeypatch.setattr(experiments, 'generate_experiment_cfgs', lambda experiment: configs)
-    monkeypatch.setattr(preflight, 'check_files', lambda cfg: None)
+    monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', lambda experiment: configs)
     with refused(configs[-1]['name'], 'did you mean uda.alpha?'):
         run_experiments.main(['--exp', '101'])
 

@@ -55,13 +55,13 @@ def fill_in_channels(model):
     A head with several `in_index` gets a channel count for each; `c1_in_channels` (DeepLabV3+) is
     of the finest level. Behind a neck other than SegFormerAdapter the config's numbers stay.
     """
-    neck = model.get('neck')
-    is_mit = mit_channels(model.backbone.type) is not None
+    neck, backbone = model.get('neck'), model.get('backbone')
+    is_mit = isinstance(backbone, dict) and mit_channels(backbone.get('type')) is not None
     is_known = is_mit and (neck is None or neck.type == 'SegFormerAdapter')
     for head in heads_of(model):
         for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
             if head.get(key) == FROM_ENCODER or (is_known and key in head):
-                channels = level_channels(model.backbone, neck)
+                channels = level_channels(backbone, neck)
                 many = isinstance(index, list | tuple)
                 head[key] = [channels[i] for i in index] if many else channels[index]
 
