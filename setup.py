@@ -11,7 +11,12 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 # Ours, not MMSegmentation's: only these have an __init__.py of their own.
-PACKAGES = ['mmseg.engine', 'mmseg.models.uda']
+PACKAGES = [
+    'mmseg.engine',
+    'mmseg.engine.config_keys',
+    'mmseg.engine.data_checks',
+    'mmseg.models.uda',
+]
 # Folders of MMSegmentation that single files are added to.
 JOINED = [
     'mmseg',

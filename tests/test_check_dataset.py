@@ -13,10 +13,10 @@ from PIL import Image
 from mmseg.datasets.rare_class_sampling import SAMPLES_FILE, STATS_FILE
 from mmseg.engine import preflight
 from mmseg.engine.config import load_config
-from mmseg.engine.crop_checks import too_large_crop
-from mmseg.engine.dataset_checks import check_dataset
-from mmseg.engine.dataset_files import DatasetUse
-from mmseg.engine.examined_files import examine, sample
+from mmseg.engine.data_checks.crops import too_large_crop
+from mmseg.engine.data_checks.datasets import check_dataset
+from mmseg.engine.data_checks.examined import examine, sample
+from mmseg.engine.data_checks.files import DatasetUse
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SMALL_UDA, UDA_CONFIG, run_experiment, run_python

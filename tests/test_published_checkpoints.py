@@ -14,10 +14,10 @@ import torch
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine import train
 from mmseg.engine.config import load_config
+from mmseg.engine.config_keys.unread import check_keys
 from mmseg.engine.inference import predict_image
 from mmseg.engine.predictions import paint
 from mmseg.engine.trained import load_trained
-from mmseg.engine.unread_keys import check_keys
 from mmseg.models import build_segmentor
 from tests.golden.fill import fill
 from tests.tiny_runs import CHECKOUT

@@ -13,8 +13,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from prettytable import PrettyTable
 
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.dataset_checks import check_dataset
-from mmseg.engine.dataset_files import uses_of
+from mmseg.engine.data_checks.datasets import check_dataset
+from mmseg.engine.data_checks.files import uses_of
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 

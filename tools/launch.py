@@ -8,10 +8,10 @@ import os.path as osp
 import sys
 
 from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.config_keys.unread import check_keys
 from mmseg.engine.devices import choose_device
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
-from mmseg.engine.unread_keys import check_keys
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
 from tools import train

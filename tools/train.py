@@ -10,12 +10,12 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
+from mmseg.engine.config_keys.unread import check_keys
 from mmseg.engine.devices import choose_device
 from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import comparable, config_of
 from mmseg.engine.train import train
-from mmseg.engine.unread_keys import check_keys
 from mmseg.utils.files import refusing_to_write, remove_parts, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 

@@ -3,8 +3,8 @@
 import os.path as osp
 
 from mmseg.engine.checkpoint import load_file
-from mmseg.engine.dataset_checks import check_dataset
-from mmseg.engine.dataset_files import list_files, uses_of
+from mmseg.engine.data_checks.datasets import check_dataset
+from mmseg.engine.data_checks.files import list_files, uses_of
 from mmseg.utils.user_error import UserError
 from mmseg.utils.weight_address import is_address, local_file
 

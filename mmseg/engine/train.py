@@ -39,7 +39,7 @@ def train(cfg, device):
     """Train as the config says, going on from what its ``work_dir`` holds.
 
     Args:
-        cfg (mmcv.Config): Checked (``unread_keys``, ``preflight``); with ``work_dir`` and ``seed``.
+        cfg (mmcv.Config): Checked (``config_keys``, ``preflight``); with ``work_dir`` and ``seed``.
         device (torch.device): Where to train.
 
     Returns:

@@ -13,7 +13,7 @@ from mmcv.cnn.utils.weight_init import INITIALIZERS
 from mmseg.core.seg.builder import PIXEL_SAMPLERS
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.uda_dataset import UDADataset
-from mmseg.engine.known_keys import keys_taken_by, named_parameters
+from mmseg.engine.config_keys.known import keys_taken_by, named_parameters
 from mmseg.models.builder import MODELS
 from mmseg.models.decode_heads.decoder_layers import IGNORED_OPTIONS, LAYERS, layer_options
 

@@ -1,7 +1,7 @@
 """A config key that nothing reads is a mistake, and said before a run writes anything.
 
 Only training checks: what is tested or shown may be a file of years ago, whose other keys do no
-harm there. What is read is asked of those that read it, wherever that can be (see known_keys).
+harm there. What is read is asked of those that read it, wherever that can be (see known.py).
 """
 
 import sys
@@ -10,9 +10,9 @@ from mmcv.runner import HOOKS, OPTIMIZER_BUILDERS, OPTIMIZERS, CheckpointHook
 
 from mmseg.core.builder import OPTIMIZER_BUILDERS as MMSEG_OPTIMIZER_BUILDERS
 from mmseg.datasets.builder import DATASETS
-from mmseg.engine.config_parts import need_dict, no_type, part_problems, unread
-from mmseg.engine.helper_variables import helper_variables
-from mmseg.engine.known_keys import keys_read_in, named_parameters
+from mmseg.engine.config_keys.helper_variables import helper_variables
+from mmseg.engine.config_keys.known import keys_read_in, named_parameters
+from mmseg.engine.config_keys.parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.builder import MODELS
 from mmseg.models.encoder_channels import encoder_channels, heads_of

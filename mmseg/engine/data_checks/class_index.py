@@ -15,7 +15,7 @@ from mmseg.datasets.rare_class_sampling import (
     class_shares,
     read_index_file,
 )
-from mmseg.engine.dataset_messages import a_few, convert_command
+from mmseg.engine.data_checks.messages import a_few, convert_command
 from mmseg.utils.user_error import UserError
 
 

@@ -5,17 +5,17 @@ Every problem is one line that names some of the files, their number and the men
 
 from dataclasses import dataclass, field
 
-from mmseg.engine.class_index_checks import (
+from mmseg.engine.data_checks.class_index import (
     ClassSupply,
     class_supplies,
     index_problems,
     missing_supplies,
     read_index,
 )
-from mmseg.engine.crop_checks import too_large_crop
-from mmseg.engine.dataset_files import list_files
-from mmseg.engine.dataset_messages import a_few, how_to_label, how_to_relabel
-from mmseg.engine.examined_files import examine, sample
+from mmseg.engine.data_checks.crops import too_large_crop
+from mmseg.engine.data_checks.examined import examine, sample
+from mmseg.engine.data_checks.files import list_files
+from mmseg.engine.data_checks.messages import a_few, how_to_label, how_to_relabel
 from mmseg.utils.user_error import UserError
 
 # The share of labels from which on {0, 255} is no chance.

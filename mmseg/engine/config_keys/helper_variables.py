@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mmcv
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
 
 def helper_variables(cfg, known):

@@ -8,7 +8,7 @@ import mmcv
 
 from mmseg.datasets.builder import DATASETS, build_dataset
 from mmseg.datasets.custom import CustomDataset
-from mmseg.engine.dataset_messages import how_to_get
+from mmseg.engine.data_checks.messages import how_to_get
 from mmseg.utils.user_error import UserError
 
 
