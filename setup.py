@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent
 # Ours, not MMSegmentation's: only these have an __init__.py of their own.
 PACKAGES = [
     'mmseg.engine',
-    'mmseg.engine.config_keys',
+    'mmseg.engine.config_checks',
     'mmseg.engine.data_checks',
     'mmseg.models.uda',
 ]

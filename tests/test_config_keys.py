@@ -10,8 +10,8 @@ import pytest
 from mmseg.datasets.builder import PIPELINES
 from mmseg.engine import config, determinism, evaluation, preflight, runs, train, trained
 from mmseg.engine.config import as_dict, load_config
-from mmseg.engine.config_keys.known import keys_read_in, keys_taken_by
-from mmseg.engine.config_keys.unread import check_keys
+from mmseg.engine.config_checks.known import keys_read_in, keys_taken_by
+from mmseg.engine.config_checks.unread import check_keys
 from mmseg.models.builder import BACKBONES, HEADS
 from mmseg.models.decode_heads.fcn_head import FCNHead
 from mmseg.models.uda import build
@@ -372,7 +372,7 @@ cfg.get('a'), self.cfg['b'], 'c' in cfg, cfg.d, cfg[name]['e'], cfg.pop('f', 1),
 getattr(cfg, 'l', 0), hasattr(other, 'm')
 other.get('g'), cfg.h.i, cfg['j']['k'], cfg[name]
 """
-    from mmseg.engine.config_keys.known import _reads
+    from mmseg.engine.config_checks.known import _reads
 
     assert {key for key, _ in _reads(ast.parse(code), ['cfg'])} == set('abcdefhjl')
 

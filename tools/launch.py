@@ -8,7 +8,8 @@ import os.path as osp
 import sys
 
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.config_keys.unread import check_keys
+from mmseg.engine.config_checks.unread import check_keys
+from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.devices import choose_device
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
@@ -34,6 +35,7 @@ def launch_config(args):
     group = f'{MACHINE}-{cfg.get("exp", "basic")}'
     found = _find(cfg, group, args)
     check_keys(cfg, args.config)
+    check_values(cfg, args.config)
     if not args.dry_run:
         _check([cfg], args)
     _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
@@ -61,6 +63,7 @@ def launch_experiment(args, configs):
         cfg = resolve(child)
         found = _find(cfg, group, args)
         check_keys(cfg, cfg.name)
+        check_values(cfg, cfg.name)
         runs.append((cfg, child, found))
     if not args.dry_run:
         _check([cfg for cfg, _, found in runs if not _is_finished(found)], args)

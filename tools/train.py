@@ -10,7 +10,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
-from mmseg.engine.config_keys.unread import check_keys
+from mmseg.engine.config_checks.unread import check_keys
+from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.devices import choose_device
 from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
@@ -61,6 +62,7 @@ def main(argv=None):
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     device = choose_device(args.device)
     check_keys(cfg, args.config)
+    check_values(cfg, args.config)
     check_files(cfg)
     with locked(cfg.work_dir), refusing_to_write(cfg.work_dir):
         signal = _train(cfg, device)

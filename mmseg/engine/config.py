@@ -8,6 +8,7 @@ import traceback
 
 from mmcv import Config, DictAction
 
+from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError
 
@@ -30,20 +31,21 @@ def load_config(path, overrides=None):
     if osp.splitext(path)[1] not in ('.py', '.json'):
         raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
     cfg = _read(path)
-    for key in ('model', 'data'):
-        if key not in cfg:
-            raise UserError(f'config {path} has no {key!r}: it describes no run.')
     try:
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
+    for key in ('model', 'data'):
+        if not isinstance(cfg.get(key), dict):
+            raise UserError(f'config {path} has no dict {key}: it describes no run.')
     if cfg.get('custom_imports'):
         raise UserError(
             f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
             'modules in MODULES of mmseg/daformer.py.'
         )
     _restore_tuples(cfg._cfg_dict)
-    fill_in_channels(cfg.model)
+    with blamed_on('model'):
+        fill_in_channels(cfg.model)
     if cfg.get('seed') is None:
         cfg.seed = 0
     if cfg.get('name') is None:
@@ -104,7 +106,7 @@ def _restore_tuples(value):
                 value[key] = (
                     tuple(entry)
                     if all(isinstance(side, int) for side in entry)
-                    else [tuple(scale) for scale in entry]
+                    else [tuple(scale) if isinstance(scale, list) else scale for scale in entry]
                 )
             else:
                 _restore_tuples(entry)

@@ -26,6 +26,8 @@ from mmseg.engine.checkpoint import (
     newest_loadable,
     segmentor_weights,
 )
+from mmseg.engine.config_checks.blame import blamed_on
+from mmseg.engine.config_checks.samples import check_test_sample, check_training_sample
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia
 from mmseg.engine.hooks import EvaluationHook
@@ -39,7 +41,7 @@ def train(cfg, device):
     """Train as the config says, going on from what its ``work_dir`` holds.
 
     Args:
-        cfg (mmcv.Config): Checked (``config_keys``, ``preflight``); with ``work_dir`` and ``seed``.
+        cfg (mmcv.Config): Checked (config_checks, ``preflight``); with ``work_dir`` and ``seed``.
         device (torch.device): Where to train.
 
     Returns:
@@ -62,14 +64,12 @@ def train(cfg, device):
         logger.info('This run is finished; nothing is left to do. (%s)', cfg.work_dir)
         return None
 
-    torch.manual_seed(cfg.seed)
-    dataset = build_train_dataset(cfg)
+    dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
-    model = _build_model(cfg, dataset, device, resumed=checkpoint is not None)
     runner = SeededRunner(
         model=model,
-        optimizer=build_optimizer(student_of(model), cfg.optimizer),
+        optimizer=optimizer,
         work_dir=cfg.work_dir,
         logger=logger,
         meta=_meta(cfg, dataset),
@@ -78,13 +78,14 @@ def train(cfg, device):
         device=device,
     )
     runner.timestamp = timestamp
-    runner.register_hooks(
-        cfg.lr_config,
-        cfg.get('optimizer_config'),
-        {**cfg.checkpoint_config, 'by_epoch': False},
-        cfg.log_config,
-        _evaluation(cfg),
-    )
+    with blamed_on('lr_config, optimizer_config, checkpoint_config or log_config'):
+        runner.register_hooks(
+            cfg.lr_config,
+            cfg.get('optimizer_config'),
+            {**cfg.checkpoint_config, 'by_epoch': False},
+            cfg.log_config,
+            evaluation,
+        )
     if checkpoint is not None:
         runner.resume(checkpoint, path)
         logger.info('Resumed after iteration %d.', runner.iter)
@@ -105,6 +106,23 @@ def train(cfg, device):
     with dead_workers_are_errors():
         runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
+
+
+def _build_parts(cfg, device, resumed):
+    """Training data, evaluation hook, model and optimizer of a run."""
+    with blamed_on('data.train'):
+        dataset = build_train_dataset(cfg)
+        check_training_sample(dataset[0])
+    with blamed_on('data.val'):
+        evaluation = _evaluation(cfg)
+        if evaluation is not None:
+            check_test_sample('data.val', evaluation.dataset[0])
+    with blamed_on('model'):
+        torch.manual_seed(cfg.seed)
+        model = _build_model(cfg, dataset, device, resumed)
+    with blamed_on('optimizer'):
+        optimizer = build_optimizer(student_of(model), cfg.optimizer)
+    return dataset, evaluation, model, optimizer
 
 
 def build_train_dataset(cfg):

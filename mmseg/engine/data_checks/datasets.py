@@ -5,6 +5,7 @@ Every problem is one line that names some of the files, their number and the men
 
 from dataclasses import dataclass, field
 
+from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.data_checks.class_index import (
     ClassSupply,
     class_supplies,
@@ -138,7 +139,9 @@ def _training_problems(use, listing, examined):
             f'(it is {use.batch_size}).'
         )
     sizes = sorted({e.image_size for e in examined if e.image_size})
-    yield too_large_crop(use.place, use.config['pipeline'], sizes)
+    with blamed_on(f'{use.place}.pipeline'):
+        crop = too_large_crop(use.place, use.config['pipeline'], sizes)
+    yield crop
 
 
 def _check_class_index(use, listing, examined, report):

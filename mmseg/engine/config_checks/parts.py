@@ -13,7 +13,7 @@ from mmcv.cnn.utils.weight_init import INITIALIZERS
 from mmseg.core.seg.builder import PIXEL_SAMPLERS
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.uda_dataset import UDADataset
-from mmseg.engine.config_keys.known import keys_taken_by, named_parameters
+from mmseg.engine.config_checks.known import keys_taken_by, named_parameters
 from mmseg.models.builder import MODELS
 from mmseg.models.decode_heads.decoder_layers import IGNORED_OPTIONS, LAYERS, layer_options
 
@@ -53,7 +53,7 @@ def part_problems(path, part, registry, more=(), folder='', given=()):
     if not isinstance(part, dict):
         return
     kind = part.get('type')
-    target = registry.get(str(kind))
+    target = registry.get(kind) if isinstance(kind, str) else None
     if target is None:
         names = [
             name
@@ -93,7 +93,7 @@ def _decoder_layer(path, option, layer):
     if not isinstance(layer, dict):  # 'same_as_embed_cfg'
         return
     kind = layer.get('type')
-    if kind not in LAYERS:
+    if not isinstance(kind, str) or kind not in LAYERS:
         yield from no_type(path, kind, LAYERS)
         return
     known = {'type', *layer_options(kind), *IGNORED_OPTIONS.get(kind, ())}

@@ -10,9 +10,9 @@ from mmcv.runner import HOOKS, OPTIMIZER_BUILDERS, OPTIMIZERS, CheckpointHook
 
 from mmseg.core.builder import OPTIMIZER_BUILDERS as MMSEG_OPTIMIZER_BUILDERS
 from mmseg.datasets.builder import DATASETS
-from mmseg.engine.config_keys.helper_variables import helper_variables
-from mmseg.engine.config_keys.known import keys_read_in, named_parameters
-from mmseg.engine.config_keys.parts import need_dict, no_type, part_problems, unread
+from mmseg.engine.config_checks.helper_variables import helper_variables
+from mmseg.engine.config_checks.known import keys_read_in, named_parameters
+from mmseg.engine.config_checks.parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.builder import MODELS
 from mmseg.models.encoder_channels import encoder_channels, heads_of
@@ -119,7 +119,11 @@ def _optimizer(optimizer):
     known = {key for module in modules for key in keys_read_in(module, 'paramwise_cfg')}
     yield from unread('optimizer.paramwise_cfg', paramwise, known)
     known = {key for module in modules for key in keys_read_in(module, 'custom_keys')}
-    for key, entry in (paramwise.get('custom_keys') or {}).items():
+    custom_keys = (paramwise.get('custom_keys') or {}) if isinstance(paramwise, dict) else {}
+    if not isinstance(custom_keys, dict):
+        yield 'optimizer.paramwise_cfg.custom_keys', need_dict(custom_keys)
+        return
+    for key, entry in custom_keys.items():
         yield from unread(f'optimizer.paramwise_cfg.custom_keys.{key}', entry, known)
 
 

@@ -1,0 +1,31 @@
+"""What a class says of a value that it is built with: one line that names the config's section."""
+
+import contextlib
+import traceback
+
+from mmseg.utils.user_error import UserError
+
+
+@contextlib.contextmanager
+def blamed_on(section):
+    """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
+
+    It may be a mistake in the class as well, so the line where it happened is named, too.
+
+    Args:
+        section (str): Of the config.
+    """
+    try:
+        yield
+    except (UserError, NameError):  # no value makes a name unknown
+        raise
+    except Exception as error:
+        first = error
+        while first.__context__ is not None:  # mmcv's registry raises once more at every level
+            first = first.__context__
+        frame = traceback.extract_tb(first.__traceback__)[-1]
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise UserError(
+            f"the config's {section} cannot be used: {reason} ({frame.filename}, line "
+            f'{frame.lineno})'
+        ) from error
