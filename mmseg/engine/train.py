@@ -1,5 +1,7 @@
 """Puts a run together from its config: data, model, optimizer, runner, logs."""
 
+import contextlib
+import copy
 import json
 import logging
 import os
@@ -112,7 +114,8 @@ def _build_parts(cfg, device, resumed):
     """Training data, evaluation hook, model and optimizer of a run."""
     with blamed_on('data.train'):
         dataset = build_train_dataset(cfg)
-        check_training_sample(dataset[0])
+        sample = dataset[0]
+        check_training_sample(sample)
     with blamed_on('data.val'):
         evaluation = _evaluation(cfg)
         if evaluation is not None:
@@ -120,9 +123,18 @@ def _build_parts(cfg, device, resumed):
     with blamed_on('model'):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
+        _try_on_shapes(student_of(model), sample['img'].data.shape)
     with blamed_on('optimizer'):
         optimizer = build_optimizer(student_of(model), cfg.optimizer)
     return dataset, evaluation, model, optimizer
+
+
+def _try_on_shapes(segmentor, shape):
+    """Let a segmentor predict two images without computing: do its parts fit together?"""
+    on_shapes = copy.deepcopy(segmentor).to('meta').eval()
+    # What a network computes from values cannot be tried, and is left to the first iteration.
+    with torch.no_grad(), contextlib.suppress(NotImplementedError):
+        on_shapes.encode_decode(torch.empty(2, *shape, device='meta'), [{}, {}])
 
 
 def build_train_dataset(cfg):

@@ -115,6 +115,7 @@ RULES = (
     (r'data\..*\bmean', COLOR),
     (r'data\..*\bstd', DEVIATION),
     (r'data\..*\bkeys', _list_of(TEXT, 'a list of names')),
+    (r'data\.train\.rare_class_sampling', _or_none(TABLE)),
     (r'.*\.rare_class_sampling\.min_pixels', NOT_NEGATIVE),
     (r'.*\.rare_class_sampling\.class_temp', POSITIVE),
     (r'.*\.rare_class_sampling\.min_crop_ratio', NOT_NEGATIVE),
@@ -192,6 +193,10 @@ def _of_data_sets(data):
     train = {'data.train': data.train}
     if data.train.get('type') == 'UDADataset':
         train = {f'data.train.{key}': data.train.get(key) or {} for key in ('source', 'target')}
+        rcs = data.train.get('rare_class_sampling')
+        for key in ('min_pixels', 'class_temp', 'min_crop_ratio') if rcs is not None else ():
+            if key not in rcs:
+                yield f'data.train.rare_class_sampling.{key} is missing'
     for path, dataset in {**train, 'data.val': data.val}.items():
         missing = [key for key in ('type', 'img_dir', 'pipeline') if key not in dataset]
         yield from (f'{path}.{key} is missing' for key in missing)
