@@ -69,7 +69,8 @@ def _model(model):
     for key in ('backbone', 'decode_head'):
         if isinstance(model.get(key), str):
             yield f'model.{key}', need_dict(model[key])
-    classes = [MODELS.get(str(part.get('type'))) for part in [model, *heads_of(model)]]
+    kinds = [part.get('type') for part in [model, *heads_of(model)]]
+    classes = [MODELS.get(kind) if isinstance(kind, str) else None for kind in kinds]
     if None not in classes:
         modules = {module for cls in classes for module in _modules_of(cls)}
         names = ('train_cfg', 'test_cfg', 'cfg')

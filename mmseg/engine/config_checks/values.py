@@ -102,6 +102,7 @@ RULES = (
     (r'model\.(decode|auxiliary)_head\.num_classes', COUNT),
     (r'model\.(decode|auxiliary)_head\.in_index', INDICES),
     (r'model\..*\bdilations', _list_of(COUNT, 'a list of whole numbers above 0')),
+    (r'model\..*\bloss_weight', NOT_NEGATIVE),
     (r'model\.test_cfg\.mode', TEST_MODE),
     (r'model\.test_cfg\.(crop_size|stride)', SIZE),
     (r'evaluation\.metric', METRICS),
