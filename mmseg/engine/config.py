@@ -31,13 +31,12 @@ def load_config(path, overrides=None):
     if osp.splitext(path)[1] not in ('.py', '.json'):
         raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
     cfg = _read(path)
+    _check_describes_run(cfg, path)
     try:
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
-    for key in ('model', 'data'):
-        if not isinstance(cfg.get(key), dict):
-            raise UserError(f'config {path} has no dict {key}: it describes no run.')
+    _check_describes_run(cfg, path)
     if cfg.get('custom_imports'):
         raise UserError(
             f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
@@ -53,6 +52,12 @@ def load_config(path, overrides=None):
     if cfg.get('log_level') is None:
         cfg.log_level = 'INFO'
     return cfg
+
+
+def _check_describes_run(cfg, path):
+    for key in ('model', 'data'):
+        if not isinstance(cfg.get(key), dict):
+            raise UserError(f'config {path} has no {key!r}: it describes no run.')
 
 
 def _read(path):
