@@ -13,6 +13,7 @@ from torch import nn
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.undo import StateBefore
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
@@ -151,6 +152,23 @@ def test_label_without_a_class_gives_losses_that_are_finite():
         assert log['src.loss_imnet_feat_dist'] == 0
         assert all(np.isfinite(value) for value in log.values())
     assert all(weight.isfinite().all() for weight in dacs.state_dict().values())
+
+
+def test_the_state_before_includes_batch_norm_that_is_held_fixed():
+    """A teacher's BatchNorm in eval mode (`norm_eval=True`) is still averaged."""
+    model = torch.nn.Module()
+    model.ema_model = torch.nn.Sequential(torch.nn.BatchNorm2d(2)).requires_grad_(False).train()
+    model.ema_model[0].eval()
+    model.imnet_model = torch.nn.BatchNorm2d(2).requires_grad_(False).eval()
+    before = StateBefore(model)
+    before.copy()
+    for norm in (model.ema_model[0], model.imnet_model):
+        norm.weight.fill_(3)
+        norm.running_mean.fill_(3)
+    before.put_back()
+    assert model.ema_model[0].weight.tolist() == [1, 1]
+    assert model.ema_model[0].running_mean.tolist() == [0, 0]
+    assert model.imnet_model.weight.tolist() == [3, 3]  # never changes, so it is not copied
 
 
 # Files that cannot be read

@@ -175,6 +175,44 @@ def test_going_on_under_other_versions_is_warned_of(copied_run):
         assert re.search(r"WARNING .*'torch': '1\.7'.*will not be bit-identical", file.read())
 
 
+def test_rates_follow_iterations_whatever_the_config_leaves_out(workplace):
+    (workplace / 'leaf.py').write_text(
+        f'_base_ = [{str(UDA_CONFIG)!r}]\n'
+        "lr_config = dict(_delete_=True, policy='poly', min_lr=0.0)\n"
+        "log_config = dict(_delete_=True, interval=1, hooks=[dict(type='TextLoggerHook')])\n"
+    )
+    run_experiment('leaf.py', 'log_config.interval=1')
+    rates = [entry['lr'] for entry in TrainedRun(workplace).log('train')]
+    assert rates == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3], rel=0.01)
+
+
+def test_without_evaluation_no_validation_set_is_needed(own_data):
+    shutil.rmtree(own_data / 'cityscapes/gtFine/val')
+    run_experiment(UDA_CONFIG, 'evaluation=None', 'runner.max_iters=1')
+    assert os.path.isfile(only('work_dirs/*/*/iter_1.pth'))
+
+
+def test_a_run_that_goes_on_needs_no_weights_from_elsewhere(copied_run, monkeypatch):
+    """What it once started from may be gone, such as the state that `--resume-from` named."""
+    from tools import train
+
+    content = copied_run.load()
+    content['meta']['iter'] = 3
+    torch.save(content, f'{copied_run.work_dir}/resume_3.pth')
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    train.main([copied_run.config, '--work-dir', copied_run.work_dir, '--resume-from', 'gone.pth'])
+    assert os.path.isfile(f'{copied_run.work_dir}/iter_4.pth')
+
+
+def test_full_memory_is_one_line(workplace, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nMore.')
+
+    monkeypatch.setattr('tools.train.train', full)
+    with pytest.raises(SystemExit, match=r'^Error: the memory of cpu is full \(CUDA[^\n]*$'):
+        run_experiment(UDA_CONFIG)
+
+
 def test_source_only_run_starts_a_uda_run(workplace, monkeypatch):
     from mmseg.models.uda.dacs import DACS
 

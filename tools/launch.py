@@ -16,7 +16,7 @@ from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, pu
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
 from tools import train
-from tools.collect_results import read_results, results_csv, results_table
+from tools.collect_results import find_work_dirs, read_results, results_csv, results_table
 from tools.run_config import with_bases_from
 
 MACHINE = 'local'
@@ -37,7 +37,7 @@ def launch_config(args):
     check_keys(cfg, args.config)
     check_values(cfg, args.config)
     if not args.dry_run:
-        _check([cfg], args)
+        _check([(cfg, found)], args)
     _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
 
 
@@ -66,12 +66,12 @@ def launch_experiment(args, configs):
         check_values(cfg, cfg.name)
         runs.append((cfg, child, found))
     if not args.dry_run:
-        _check([cfg for cfg, _, found in runs if not _is_finished(found)], args)
-    work_dirs, failed = [], []
+        _check([(cfg, found) for cfg, _, found in runs], args)
+    failed = []
     for number, (cfg, child, found) in enumerate(runs, 1):
         print(f'Run {number} of {len(runs)}: {cfg.name}')
         try:
-            work_dirs.append(_start_or_go_on(cfg, child, group, found, args))
+            _start_or_go_on(cfg, child, group, found, args)
         except SystemExit as stop:
             # A message is an error of this run alone; a number says that a signal stopped it.
             if not isinstance(stop.code, str):
@@ -79,7 +79,7 @@ def launch_experiment(args, configs):
             print(stop.code, file=sys.stderr)
             failed.append(cfg.name)
     if not args.dry_run:
-        show_results(work_dirs, group)
+        show_results(osp.join('work_dirs', group))
     if failed:
         sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
 
@@ -92,22 +92,28 @@ def debug_overrides(cfg):
     return overrides
 
 
-def show_results(work_dirs, group):
-    """Print the runs' results as a table and leave it, with a CSV, beside them."""
-    results = read_results(work_dirs)
+def show_results(folder):
+    """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
+    results = read_results(find_work_dirs([folder]))
     if not results:
         return
     table = results_table(results)
     print(table)
-    folder = osp.join('work_dirs', group)
     write_text(osp.join(folder, 'results.txt'), f'{table}\n')
     write_text(osp.join(folder, 'results.csv'), results_csv(results))
     print(f'The same, and IoU per class, is in {osp.join(folder, "results.csv")}')
 
 
-def _check(cfgs, args):
+def _check(runs, args):
+    """Check the device, and the files of those (config, what was found) that are not finished."""
     choose_device(args.device)
-    check_files(*cfgs)
+    unfinished = []
+    for cfg, found in runs:
+        if not _is_finished(found):
+            unfinished.append(cfg)
+            if found is not None:
+                cfg.work_dir = osp.dirname(found[0])
+    check_files(*unfinished)
 
 
 def _find(cfg, group, args):
@@ -126,7 +132,7 @@ def _is_finished(found):
 
 
 def _start_or_go_on(cfg, child, group, found, args):
-    """Train a checked config; returns the run's folder."""
+    """Train a checked config."""
     if found is None:
         if args.work_dir:
             check_is_free(args.work_dir)
@@ -139,10 +145,9 @@ def _start_or_go_on(cfg, child, group, found, args):
         work_dir = osp.dirname(path)
         if _is_finished(found):
             print(f'This run is finished: {work_dir} (--new starts another).')
-            return work_dir
+            return
         print(f'Going on with {work_dir}')
     if args.dry_run:
-        return work_dir
+        return
     train.main([path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])])
     print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
-    return work_dir

@@ -7,6 +7,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import torch
+
 from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
@@ -78,7 +80,13 @@ def _train(cfg, device):
         return None
     remove_parts(cfg.work_dir)
     archive_code(cfg.work_dir)
-    return train(cfg, device)
+    try:
+        return train(cfg, device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f'the memory of {device} is full ({str(error).splitlines()[0]}). Set '
+            'data.samples_per_gpu or the crop lower, or free the device; the same command goes on.'
+        ) from error
 
 
 def _leave_config(cfg):

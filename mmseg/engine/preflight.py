@@ -2,7 +2,7 @@
 
 import os.path as osp
 
-from mmseg.engine.checkpoint import load_file
+from mmseg.engine.checkpoint import load_file, saved_checkpoints
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import list_files, uses_of
 from mmseg.utils.user_error import UserError
@@ -29,7 +29,9 @@ def check_files(*cfgs):
                 if problems:
                     raise UserError(problems[0])
                 checked.append(use)
-        check_weights(cfg)
+        # A run that goes on has its weights in its own checkpoints.
+        if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
+            check_weights(cfg)
 
 
 def check_test_files(dataset_cfg, needs_labels):

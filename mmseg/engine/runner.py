@@ -56,10 +56,12 @@ class SeededRunner(IterBasedRunner):
         Args:
             evaluation (EvaluationHook | None): None evaluates nothing.
         """
-        self.register_lr_hook(dict(lr_config))
+        # Everything counts iterations here; mmcv's own defaults are epochs.
+        self.register_lr_hook({'by_epoch': False, **lr_config})
         self.register_optimizer_hook(optimizer_config)
         self.register_hook(IterTimerHook(), priority=_TIMER)
-        self.register_logger_hooks(log_config)
+        hooks = [{'by_epoch': False, **hook} for hook in log_config['hooks']]
+        self.register_logger_hooks({**log_config, 'hooks': hooks})
         self._log_interval = log_config['interval']
         if evaluation is not None:
             self.register_hook(evaluation, priority=_EVALUATION)

@@ -1,6 +1,5 @@
 """Puts a run together from its config: data, model, optimizer, runner, logs."""
 
-import contextlib
 import copy
 import json
 import logging
@@ -14,6 +13,7 @@ import torch
 from mmcv.cnn.utils import revert_sync_batchnorm
 from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
+from torch import nn
 
 from mmseg.core import build_optimizer
 from mmseg.datasets import build_dataset
@@ -105,6 +105,8 @@ def train(cfg, device):
         runner.world_size,
     )
     logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
+    # Its tensors are in the model now, and would stay in memory beside it.
+    checkpoint = None
     with dead_workers_are_errors():
         runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
@@ -123,18 +125,27 @@ def _build_parts(cfg, device, resumed):
     with blamed_on('model'):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
-        _try_on_shapes(student_of(model), sample['img'].data.shape)
+        _try_on_shapes(student_of(model), sample['img'].data.shape, sample['img_metas'].data)
     with blamed_on('optimizer'):
         optimizer = build_optimizer(student_of(model), cfg.optimizer)
     return dataset, evaluation, model, optimizer
 
 
-def _try_on_shapes(segmentor, shape):
+def _try_on_shapes(segmentor, shape, meta):
     """Let a segmentor predict two images without computing: do its parts fit together?"""
     on_shapes = copy.deepcopy(segmentor).to('meta').eval()
-    # What a network computes from values cannot be tried, and is left to the first iteration.
-    with torch.no_grad(), contextlib.suppress(NotImplementedError):
-        on_shapes.encode_decode(torch.empty(2, *shape, device='meta'), [{}, {}])
+    images = torch.empty(2, *shape, device='meta')
+    auxiliary = on_shapes.auxiliary_head if on_shapes.with_auxiliary_head else []
+    try:
+        with torch.no_grad():
+            on_shapes.encode_decode(images, [meta, meta])
+            features = on_shapes.extract_feat(images)
+            for head in auxiliary if isinstance(auxiliary, list | nn.ModuleList) else [auxiliary]:
+                head(features)
+    except (NotImplementedError, RuntimeError) as error:
+        # A network that looks at values cannot be tried; its first iteration will tell.
+        if not isinstance(error, NotImplementedError) and 'meta tensor' not in str(error):
+            raise
 
 
 def build_train_dataset(cfg):
@@ -180,7 +191,7 @@ def _evaluation(cfg):
 def _checkpoint_to_resume(cfg, warn):
     """Path and content of the checkpoint to go on from; (None, None) at the start of a run."""
     own = newest_loadable(cfg.work_dir, warn) or (None, None)
-    if not cfg.get('resume_from'):
+    if not cfg.get('resume_from') or (own[0] and not osp.isfile(cfg.resume_from)):
         return own
     given = cfg.resume_from, load_file(cfg.resume_from)
     # The same command once more goes on, too: it does not go back to where the run began.

@@ -14,15 +14,14 @@ class StateBefore:
     over it. Resume state on the disk would cost nothing, but is minutes older than the trouble.
 
     Args:
-        model (nn.Module): In the mode in which it is trained. Modules in eval mode, such as the
+        model (nn.Module): In the mode in which it is trained. Its parts in eval mode, such as the
             frozen encoder, do not change and are left out.
     """
 
     def __init__(self, model):
         by_type = {}  # tensors of one type are copied in one call
-        for module in model.modules():
-            own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-            for tensor in own if module.training else ():
+        for part in model.children():
+            for tensor in (*part.parameters(), *part.buffers()) if part.training else ():
                 if not tensor.requires_grad:
                     by_type.setdefault(tensor.dtype, []).append(tensor)
         self._pairs = [(tensors, [t.clone() for t in tensors]) for tensors in by_type.values()]

@@ -3,6 +3,8 @@
 import contextlib
 import traceback
 
+import torch
+
 from mmseg.utils.user_error import UserError
 
 
@@ -17,8 +19,8 @@ def blamed_on(section):
     """
     try:
         yield
-    except (UserError, NameError):  # no value makes a name unknown
-        raise
+    except (UserError, NameError, MemoryError, torch.OutOfMemoryError):
+        raise  # no value makes a name unknown, and memory is not the config's
     except Exception as error:
         first = error
         while first.__context__ is not None:  # mmcv's registry raises once more at every level

@@ -41,7 +41,7 @@ def check_test_sample(place, sample):
     _check_keys(place, sample, ['img', 'img_metas'])
     if not isinstance(sample['img'], list):
         raise UserError(f'{place}.pipeline has no MultiScaleFlipAug')
-    _check_image(place, sample['img'][0])
+    _check_image(place, sample['img'][0].data)
 
 
 def _check_keys(place, sample, keys):

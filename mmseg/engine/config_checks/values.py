@@ -92,12 +92,17 @@ METRICS = Kind(
 RULES = (
     (r'seed', WHOLE),
     (r'runner\.max_iters', COUNT),
-    (r'(log_config|evaluation|checkpoint_config)\.interval', COUNT),
+    (r'(log_config|evaluation)\.interval', COUNT),
+    (
+        r'checkpoint_config\.interval',
+        Kind('a whole number above 0, or -1 for the end alone', lambda v: v == -1 or COUNT.fits(v)),
+    ),
     (r'checkpoint_config\.max_keep_ckpts', INTEGER),
     (r'cudnn_benchmark|deterministic', SWITCH),
     (r'log_level', TEXT),
     (r'load_from|resume_from|model\.pretrained', _or_none(TEXT)),
-    (r'model\.backbone|data\.(train|val|test)|data\.train\.(source|target)', TABLE),
+    (r'model\.backbone|data\.train(\.(source|target))?', TABLE),
+    (r'data\.(val|test)', _or_none(TABLE)),
     (r'model\.decode_head', HEADS),
     (r'model\.(decode|auxiliary)_head\.num_classes', COUNT),
     (r'model\.(decode|auxiliary)_head\.in_index', INDICES),
@@ -125,8 +130,9 @@ RULES = (
     (r'optimizer\.betas', BETAS),
     (r'optimizer\.paramwise_cfg(\.custom_keys(\.\w+)?)?', _or_none(TABLE)),
     (r'optimizer\.paramwise_cfg\..*_mult', NOT_NEGATIVE),
-    (r'lr_config\.(power|min_lr|gamma)', NOT_NEGATIVE),
-    (r'lr_config\.by_epoch', SWITCH),
+    (r'lr_config\.(power|gamma)', NOT_NEGATIVE),
+    (r'lr_config\.min_lr', _or_none(NOT_NEGATIVE)),
+    (r'lr_config\.by_epoch', Kind('False: rates follow iterations', lambda v: v is False)),
     (r'lr_config\.warmup', WARMUP),
     (r'lr_config\.warmup_iters', WHOLE),
     (r'lr_config\.warmup_ratio', RATIO),
@@ -140,7 +146,7 @@ RULES = (
 )
 REQUIRED = (
     'runner.max_iters', 'model.backbone', 'model.decode_head', 'model.test_cfg.mode',
-    'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'data.val',
+    'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train',
     'optimizer.type', 'optimizer.lr', 'lr_config.policy', 'log_config.interval',
     'checkpoint_config.interval',
 )  # fmt: skip
@@ -164,6 +170,7 @@ def check_values(cfg, name):
                 problems.append(f'{path} is {value!r}; it has to be {kind.name}')
     if not problems:
         problems += [
+            *_of_method(cfg),
             *_of_heads(cfg.model),
             *_of_testing(cfg),
             *_of_data_sets(cfg.data),
@@ -171,6 +178,16 @@ def check_values(cfg, name):
         ]
     if problems:
         raise UserError(f'config {name}: {problems[0]}.')
+
+
+def _of_method(cfg):
+    """What does not go together with the way of training."""
+    if (cfg.get('uda') is None) != (cfg.data.train.get('type') != 'UDADataset'):
+        yield 'uda and data.train.type=UDADataset go together: one of them is missing'
+    elif cfg.get('uda') is not None and cfg.get('optimizer_config') is not None:
+        yield 'optimizer_config has to be None with uda, which steps the optimizer itself'
+    elif cfg.get('uda') is None and cfg.get('optimizer_config') is None:
+        yield 'optimizer_config is missing; without it, dict() at least, nothing is learnt'
 
 
 def _of_heads(model):
@@ -182,8 +199,11 @@ def _of_heads(model):
 
 def _of_testing(cfg):
     """What testing and evaluation lack."""
-    if cfg.get('evaluation') is not None and 'interval' not in cfg.evaluation:
-        yield 'evaluation.interval is missing'
+    if cfg.get('evaluation') is not None:
+        if 'interval' not in cfg.evaluation:
+            yield 'evaluation.interval is missing'
+        if cfg.data.get('val') is None:
+            yield 'data.val is missing, which evaluation needs'
     if cfg.model.test_cfg.mode == 'slide':
         missing = [key for key in ('crop_size', 'stride') if key not in cfg.model.test_cfg]
         yield from (f"model.test_cfg.{key} is missing, which mode='slide' needs" for key in missing)
@@ -198,7 +218,11 @@ def _of_data_sets(data):
         for key in ('min_pixels', 'class_temp', 'min_crop_ratio') if rcs is not None else ():
             if key not in rcs:
                 yield f'data.train.rare_class_sampling.{key} is missing'
-    for path, dataset in {**train, 'data.val': data.val}.items():
+    val = {} if data.get('val') is None else {'data.val': data.val}
+    for path, dataset in {**train, **val}.items():
+        if dataset.get('type') in ('RepeatDataset', 'ConcatDataset'):
+            yield f'{path}.type is {dataset.type}; it has to be a data set of files'
+            return
         missing = [key for key in ('type', 'img_dir', 'pipeline') if key not in dataset]
         yield from (f'{path}.{key} is missing' for key in missing)
 

@@ -59,19 +59,21 @@ def uses_of(cfg):
         cfg (mmcv.Config): Resolved.
 
     Returns:
-        list[DatasetUse]: Training sets, then the one of the validation.
+        list[DatasetUse]: Training sets, then the one of the evaluation, if there is any.
     """
     head = cfg.model.decode_head
     num_classes = (head[-1] if isinstance(head, list) else head)['num_classes']
     train, batch = cfg.data.train, cfg.data.samples_per_gpu
-    val = DatasetUse('data.val', cfg.data.val, True, num_classes)
+    val = []
+    if cfg.get('evaluation') is not None:
+        val.append(DatasetUse('data.val', cfg.data.val, True, num_classes))
     if train['type'] != 'UDADataset':
-        return [DatasetUse('data.train', train, True, num_classes, batch), val]
+        return [DatasetUse('data.train', train, True, num_classes, batch), *val]
     rcs = train.get('rare_class_sampling')
     return [
         DatasetUse('data.train.source', train['source'], True, num_classes, batch, rcs),
         DatasetUse('data.train.target', train['target'], False, num_classes, batch),
-        val,
+        *val,
     ]
 
 
