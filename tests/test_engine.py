@@ -184,6 +184,8 @@ def test_rates_follow_iterations_whatever_the_config_leaves_out(workplace):
     run_experiment('leaf.py', 'log_config.interval=1')
     rates = [entry['lr'] for entry in TrainedRun(workplace).log('train')]
     assert rates == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3], rel=0.01)
+    with open(only('work_dirs/*/*/*.log')) as file:
+        assert 'Iter [4/4]' in file.read()
 
 
 def test_without_evaluation_no_validation_set_is_needed(own_data):
