@@ -42,7 +42,13 @@ def mit_channels(kind):
     return getattr(BACKBONES.get(kind), 'embed_dims', None)
 
 
-def heads_of(model):
+def last_head(model):
+    """Returns the config of the decode head that predicts: the last one of a cascade."""
+    head = model['decode_head']
+    return head[-1] if isinstance(head, list) else head
+
+
+def head_configs(model):
     """Returns the configs of all decode and auxiliary heads of a segmentor's config."""
     parts = [model.get('decode_head'), model.get('auxiliary_head')]
     parts = [head for part in parts for head in (part if isinstance(part, list) else [part])]
@@ -58,7 +64,7 @@ def fill_in_channels(model):
     neck, backbone = model.get('neck'), model.get('backbone')
     is_mit = isinstance(backbone, dict) and mit_channels(backbone.get('type')) is not None
     is_known = is_mit and (neck is None or neck.type == 'SegFormerAdapter')
-    for head in heads_of(model):
+    for head in head_configs(model):
         for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
             if head.get(key) == FROM_ENCODER or (is_known and key in head):
                 channels = level_channels(backbone, neck)

@@ -15,7 +15,7 @@ from mmseg.engine.config_checks.known import keys_read_in, named_parameters
 from mmseg.engine.config_checks.parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.builder import MODELS
-from mmseg.models.encoder_channels import encoder_channels, heads_of
+from mmseg.models.encoder_channels import encoder_channels, head_configs
 from mmseg.utils.user_error import UserError
 
 # Beside the sections: what the engine and mmcv read, what names a run, what published configs have.
@@ -69,7 +69,7 @@ def _model(model):
     for key in ('backbone', 'decode_head'):
         if isinstance(model.get(key), str):
             yield f'model.{key}', need_dict(model[key])
-    kinds = [part.get('type') for part in [model, *heads_of(model)]]
+    kinds = [part.get('type') for part in [model, *head_configs(model)]]
     classes = [MODELS.get(kind) if isinstance(kind, str) else None for kind in kinds]
     if None not in classes:
         modules = {module for cls in classes for module in _modules_of(cls)}

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from numbers import Real
 
+from mmseg.models.encoder_channels import head_configs, last_head
 from mmseg.utils.user_error import UserError
 
 
@@ -192,9 +193,8 @@ def _of_method(cfg):
 
 def _of_heads(model):
     """What decode heads lack."""
-    heads = model.decode_head if isinstance(model.decode_head, list) else [model.decode_head]
-    if any('num_classes' not in head for head in heads):
-        yield 'model.decode_head.num_classes is missing'
+    if any('num_classes' not in head for head in head_configs(model)):
+        yield 'num_classes is missing in a decode or auxiliary head of model'
 
 
 def _of_testing(cfg):
@@ -235,8 +235,7 @@ def _of_feature_distance(cfg):
         return
     if uda.get('imnet_feature_dist_scale_min_ratio') is None:
         yield 'uda.imnet_feature_dist_classes needs uda.imnet_feature_dist_scale_min_ratio (0.75)'
-    head = cfg.model.decode_head
-    num_classes = (head[-1] if isinstance(head, list) else head).get('num_classes')
+    num_classes = last_head(cfg.model).get('num_classes')
     unknown = [train_id for train_id in classes if num_classes and train_id >= num_classes]
     if unknown:
         yield (

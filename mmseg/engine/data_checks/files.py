@@ -9,6 +9,7 @@ import mmcv
 from mmseg.datasets.builder import DATASETS, build_dataset
 from mmseg.datasets.custom import CustomDataset
 from mmseg.engine.data_checks.messages import how_to_get
+from mmseg.models.encoder_channels import last_head
 from mmseg.utils.user_error import UserError
 
 
@@ -61,8 +62,7 @@ def uses_of(cfg):
     Returns:
         list[DatasetUse]: Training sets, then the one of the evaluation, if there is any.
     """
-    head = cfg.model.decode_head
-    num_classes = (head[-1] if isinstance(head, list) else head)['num_classes']
+    num_classes = last_head(cfg.model)['num_classes']
     train, batch = cfg.data.train, cfg.data.samples_per_gpu
     val = []
     if cfg.get('evaluation') is not None:
