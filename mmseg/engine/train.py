@@ -142,9 +142,9 @@ def _try_on_shapes(segmentor, shape, meta):
             features = on_shapes.extract_feat(images)
             for head in auxiliary if isinstance(auxiliary, list | nn.ModuleList) else [auxiliary]:
                 head(features)
-    except (NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:
         # A network that looks at values cannot be tried; its first iteration will tell.
-        if not isinstance(error, NotImplementedError) and 'meta tensor' not in str(error):
+        if not (isinstance(error, NotImplementedError) or 'meta tensor' in str(error)):
             raise
 
 
