@@ -4,12 +4,12 @@ Source: DAFormer, section 3.2 (context-aware feature fusion); Chen et al., DeepL
 """
 
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from torch import nn
 
-from mmseg.models.decode_heads.aspp_head import ASPPModule
+import mmseg.models.decode_heads.pointwise_product  # noqa: F401  registers the convolution
 from mmseg.models.decode_heads.decoder_layers import RELU, build_layer, register_layer
-from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
+from mmseg.models.recompute import run_again_for_gradients
 from mmseg.ops import resize
 
 
@@ -26,6 +26,8 @@ class ASPPLayer(nn.Module):
         norm_cfg: normalisation of all convolutions.
         act_cfg: activation of all convolutions.
         context_cfg: another decoder layer as an additional branch, or None.
+        with_cp: keeps only the outputs of the dilated branches for the backward pass, which
+            computes the rest again. The branches take most of a training step's memory.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class ASPPLayer(nn.Module):
         norm_cfg=None,
         act_cfg=RELU,
         context_cfg=None,
+        with_cp=False,
     ):
         super().__init__()
+        self.with_cp = with_cp
         convs = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
         self.image_pool = self.context_layer = None
         if pool:
@@ -48,12 +52,8 @@ class ASPPLayer(nn.Module):
             )
         if context_cfg is not None:
             self.context_layer = build_layer(context_cfg, in_channels, out_channels)
-        self.aspp_modules = (DepthwiseSeparableASPPModule if sep else ASPPModule)(
-            dilations=dilations,
-            in_channels=in_channels,
-            channels=out_channels,
-            conv_cfg=None,
-            **convs,
+        self.aspp_modules = nn.ModuleList(
+            _branch(in_channels, out_channels, dilation, sep, **convs) for dilation in dilations
         )
         branches = len(dilations) + bool(pool) + (context_cfg is not None)
         self.bottleneck = ConvModule(branches * out_channels, out_channels, 3, padding=1, **convs)
@@ -67,8 +67,20 @@ class ASPPLayer(nn.Module):
             )
         if self.context_layer is not None:
             branches.append(self.context_layer(feature))
-        branches += self.aspp_modules(feature)
+        for branch in self.aspp_modules:
+            branches.append(
+                run_again_for_gradients(branch, feature) if self.with_cp else branch(feature)
+            )
         return self.bottleneck(torch.cat(branches, dim=1))
+
+
+def _branch(in_channels, out_channels, dilation, sep, **convs):
+    """One branch, with the names that MMSegmentation's ASPP heads give its parts."""
+    convs = {**convs, 'conv_cfg': {'type': 'PointwiseProduct'}}
+    if dilation == 1:
+        return ConvModule(in_channels, out_channels, 1, **convs)
+    kind = DepthwiseSeparableConvModule if sep else ConvModule
+    return kind(in_channels, out_channels, 3, padding=dilation, dilation=dilation, **convs)
 
 
 @register_layer('rawconv_and_aspp')
