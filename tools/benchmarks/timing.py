@@ -7,6 +7,7 @@ turns, a matrix product of known size between them, and what counts is the ratio
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -47,6 +48,13 @@ class Timing:
         }
 
 
+def speed_up(timing, reference):
+    """How many times faster a candidate is than another: the median of the rounds' ratios."""
+    return statistics.median(
+        theirs / ours for ours, theirs in zip(timing.seconds, reference.seconds, strict=True)
+    )
+
+
 class Clock:
     """Measures on one device.
 
@@ -83,13 +91,18 @@ class Clock:
         Returns:
             dict[str, Timing]: for each name.
         """
-        for work in list(candidates.values()) * warmups:
-            work()
-        timings = {name: Timing() for name in candidates}
+        timers = {name: partial(self.seconds, work) for name, work in candidates.items()}
+        return self.take_timed_turns(timers, rounds, warmups)
+
+    def take_timed_turns(self, timers, rounds, warmups=1):
+        """As `take_turns`, for candidates that return how many seconds they took."""
+        for timer in list(timers.values()) * warmups:
+            timer()
+        timings = {name: Timing() for name in timers}
         before = self.matmul()
         for _ in range(rounds):
-            for name, work in candidates.items():
-                timings[name].seconds.append(self.seconds(work))
+            for name, timer in timers.items():
+                timings[name].seconds.append(timer())
                 after = self.matmul()
                 timings[name].matmul.append((before + after) / 2)
                 before = after
