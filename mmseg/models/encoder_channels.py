@@ -23,7 +23,7 @@ def encoder_channels(backbone):
     options = dict(backbone)
     kind = options.pop('type')
     if kind == 'TimmEncoder':
-        for name in ('pretrained', 'init_cfg'):
+        for name in ('pretrained', 'init_cfg', 'with_cp'):
             options.pop(name, None)
         if 'model_name' not in options:
             raise UserError('model.backbone: TimmEncoder needs model_name')

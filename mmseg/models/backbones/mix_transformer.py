@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmcv.runner import BaseModule
 from timm.layers import DropPath, trunc_normal_
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmseg.models.backbones.mit_weights import load_mit_weights
 from mmseg.models.builder import BACKBONES
@@ -136,6 +137,8 @@ class MixTransformer(BaseModule):
             None starts from random weights.
         init_cfg: MMSegmentation's way to say the same: dict(type='Pretrained', checkpoint=path).
         drop_path_rate: rate of the last block; the rates rise linearly from 0 at the first.
+        with_cp: the backward pass computes each block once more instead of remembering what is in
+            it: less memory, more time, the same gradients.
         style, ema_drop_path_rate: stand in published configs and mean nothing.
 
     Raises:
@@ -152,10 +155,12 @@ class MixTransformer(BaseModule):
         pretrained=None,
         init_cfg=None,
         drop_path_rate=0.1,
+        with_cp=False,
         style=None,
         ema_drop_path_rate=None,
     ):
         super().__init__()
+        self.with_cp = with_cp
         self.pretrained = _weight_file(pretrained, init_cfg)
         last_block = sum(self.depths) - 1
         in_channels, first = 3, 0
@@ -195,7 +200,10 @@ class MixTransformer(BaseModule):
         for stage in range(1, 5):
             tokens, size = getattr(self, f'patch_embed{stage}')(feature)
             for block in getattr(self, f'block{stage}'):
-                tokens = block(tokens, size)
+                if self.with_cp and tokens.requires_grad:
+                    tokens = checkpoint(block, tokens, size, use_reentrant=False)
+                else:
+                    tokens = block(tokens, size)
             tokens = getattr(self, f'norm{stage}')(tokens)
             # A transposed view is a channels_last map, which slows down all that follows on a CPU.
             feature = to_map(tokens, size).contiguous()

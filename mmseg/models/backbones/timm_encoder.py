@@ -29,15 +29,20 @@ class TimmEncoder(TIMMBackbone):
         pretrained: a file of timm's own weights or an address, e.g. 'timm://convnext_tiny.fb_in1k',
             read by `init_weights()`; None keeps timm's random weights.
         init_cfg: MMSegmentation's way to say the same: dict(type='Pretrained', checkpoint=path).
+        with_cp: the backward pass computes the layers once more instead of remembering what is in
+            them (timm's `set_grad_checkpointing`): less memory, more time. The running statistics
+            of BatchNorm, where an encoder has it, move twice per pass then.
         **kwargs: of the timm model, e.g. drop_path_rate=0.1.
 
     Raises:
         UserError: timm has no such model, or it has no levels at all four strides.
     """
 
-    def __init__(self, model_name, pretrained=None, init_cfg=None, **kwargs):
+    def __init__(self, model_name, pretrained=None, init_cfg=None, with_cp=False, **kwargs):
         levels, _ = four_levels(model_name, kwargs)
         super().__init__(model_name, pretrained=False, out_indices=levels, **kwargs)
+        if with_cp:
+            self.timm_model.set_grad_checkpointing()
         self.model_name = model_name
         self.timm_options = kwargs
         self.pretrained = pretrained or (init_cfg and init_cfg['checkpoint'])
