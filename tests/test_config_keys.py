@@ -74,6 +74,9 @@ def problem(overrides=None, path=GTA_CONFIG):
         ('evaluation.intervall', 'evaluation.interval'),
         ('checkpoint_config.max_keep_ckpt', 'checkpoint_config.max_keep_ckpts'),
         ('log_config.intervall', 'log_config.interval'),
+        ('speed.acumulate', 'speed.accumulate'),
+        ('optimizer.fussed', 'optimizer.fused'),
+        ('model.backbone.with_pc', 'model.backbone.with_cp'),
     ],
 )  # fmt: skip
 def test_misspelled_key(key, meant):

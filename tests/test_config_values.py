@@ -47,6 +47,11 @@ def check(overrides, path=GTA_CONFIG):
         ({'data.val': None}, 'data.val is missing, which evaluation needs'),
         ({'evaluation.metric': 'IoU'}, "evaluation.metric is 'IoU'; .* 'mIoU'"),
         ({'model.test_cfg.mode': 'slide'}, "model.test_cfg.crop_size is missing, .*'slide'"),
+        ({'speed.amp': 'fp8'}, "speed.amp is 'fp8'; it has to be one of 'bf16', 'fp16' or None"),
+        ({'speed.compile': True}, "speed.compile is True; .* torch.compile such as 'inductor'"),
+        ({'speed.compile': 'inducter'}, "speed.compile is 'inducter'; it has to be a backend"),
+        ({'speed.accumulate': 3}, 'speed.accumulate=3 does not divide data.samples_per_gpu=2'),
+        ({'optimizer.fused': 'yes'}, "optimizer.fused is 'yes'; it has to be True or False"),
         ({'uda': None}, 'uda and data.train.type=UDADataset go together'),
         ({'optimizer_config': {'_delete_': True}}, 'optimizer_config has to be None with uda'),
     ],
@@ -62,10 +67,20 @@ def test_supervised_training_needs_its_optimizer_step():
         check({'optimizer_config': None}, SOURCE_ONLY_CONFIG)
 
 
+def test_scaled_losses_and_parts_leave_little_to_the_optimizers_hook():
+    fp16 = {'speed.amp': 'fp16', 'optimizer_config.grad_clip': {'max_norm': 1.0}}
+    check(fp16, SOURCE_ONLY_CONFIG)
+    with pytest.raises(UserError, match='optimizer_config can have grad_clip alone'):
+        check({**fp16, 'optimizer_config.type': 'Fp16OptimizerHook'}, SOURCE_ONLY_CONFIG)
+
+
 @pytest.mark.parametrize(
     'overrides',
     [
         {'evaluation': None, 'data.val': None},
+        {'speed': None},
+        {'speed.amp': 'fp16', 'speed.compile': 'inductor', 'speed.accumulate': 2},
+        {'optimizer.fused': True},
         {'checkpoint_config.interval': -1},
         {'model.test_cfg': {'mode': 'slide', 'crop_size': (512, 512), 'stride': (341, 341)}},
         {f'{SOURCE}.pipeline.2.img_scale': [(1280, 720), (1914, 1052)]},

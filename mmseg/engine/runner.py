@@ -19,6 +19,7 @@ from mmseg.engine.log_files import forget_in_tensorboard
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.undo import StateBefore, stopped_before
 from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
+from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
@@ -33,16 +34,18 @@ class SeededRunner(IterBasedRunner):
     Args:
         seed (int): The run's seed.
         device (torch.device): Of the model; batches are moved there.
+        gradients (Gradients | None): The model's; its scale is part of a run's state.
         **kwargs: As in mmcv's ``IterBasedRunner``.
 
     Attributes:
         stopped_by (int | None): The signal that ended :meth:`run` before its last iteration.
     """
 
-    def __init__(self, *, seed, device, **kwargs):
+    def __init__(self, *, seed, device, gradients=None, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
         self.device = device
+        self.gradients = gradients or Gradients()
         self.stopped_by = None
         self._resumed_log_window = {}
         self._before = None
@@ -141,6 +144,7 @@ class SeededRunner(IterBasedRunner):
         )
         if save_optimizer:
             content['optimizer'] = self.optimizer.state_dict()
+            content['loss_scaler'] = self.gradients.scaler.state_dict()  # empty without one
         save_file(content, path)
         link_latest(path)
 
@@ -170,6 +174,8 @@ class SeededRunner(IterBasedRunner):
         """
         load_segmentor(self.model, checkpoint['state_dict'], path)
         self.optimizer.load_state_dict(checkpoint['optimizer'])
+        if checkpoint.get('loss_scaler'):
+            self.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])
         self._iter = self._inner_iter = checkpoint['meta']['iter']
         self._resumed_log_window = checkpoint['meta']['log_window']
         self.meta['found_classes'] = checkpoint['meta'].get('found_classes', [])

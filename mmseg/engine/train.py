@@ -35,6 +35,8 @@ from mmseg.engine.evaluation import is_from_synthia
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.speed import speed_up
+from mmseg.engine.supervised import SupervisedSteps
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
 
@@ -67,6 +69,10 @@ def train(cfg, device):
         return None
 
     dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
+    gradients = speed_up(model, device, **(cfg.get('speed') or {}))
+    optimizer_config = cfg.get('optimizer_config')
+    if gradients.are_special and not isinstance(model, DACS):
+        optimizer_config = SupervisedSteps(model, gradients, optimizer_config.get('grad_clip'))
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
     runner = SeededRunner(
@@ -78,12 +84,13 @@ def train(cfg, device):
         max_iters=cfg.runner.max_iters,
         seed=cfg.seed,
         device=device,
+        gradients=gradients,
     )
     runner.timestamp = timestamp
     with blamed_on('lr_config, optimizer_config, checkpoint_config or log_config'):
         runner.register_hooks(
             cfg.lr_config,
-            cfg.get('optimizer_config'),
+            optimizer_config,
             {**cfg.checkpoint_config, 'by_epoch': False},
             cfg.log_config,
             evaluation,

@@ -4,6 +4,9 @@ import math
 
 import torch
 
+# What and details of a NonFiniteError.
+OVERFLOW = 'the gradient is', 'finite; their gradient overflowed'
+
 
 class NonFiniteError(ArithmeticError):
     """Something is NaN or infinite, and the weights do not know yet.
@@ -48,6 +51,10 @@ def check_gradients(optimizer, *_):
     Raises:
         NonFiniteError: If one is NaN or infinite, or so large that its square is: AdamW squares it.
     """
+    # Under a GradScaler an infinite gradient is no accident. It does not call `step` then, except
+    # of fused optimizers, which look at this themselves.
+    if getattr(optimizer, 'found_inf', None):
+        return
     gradients = [
         weight.grad
         for group in optimizer.param_groups
@@ -55,4 +62,4 @@ def check_gradients(optimizer, *_):
         if weight.grad is not None
     ]
     if not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
-        raise NonFiniteError('the gradient is', 'finite; their gradient overflowed')
+        raise NonFiniteError(*OVERFLOW)

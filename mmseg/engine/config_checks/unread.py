@@ -14,6 +14,7 @@ from mmseg.engine.config_checks.helper_variables import helper_variables
 from mmseg.engine.config_checks.known import keys_read_in, named_parameters
 from mmseg.engine.config_checks.parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.speed import speed_up
 from mmseg.models.builder import MODELS
 from mmseg.models.encoder_channels import encoder_channels, head_configs
 from mmseg.utils.user_error import UserError
@@ -43,6 +44,7 @@ def check_keys(cfg, name):
         'uda': _uda,
         'data': _data,
         'runner': _runner,
+        'speed': _speed,
         'optimizer': _optimizer,
         'lr_config': _lr_config,
         'optimizer_config': _optimizer_config,
@@ -104,6 +106,10 @@ def _runner(runner):
     yield from unread('runner', runner, {'type', 'max_iters'})
     if runner.get('type') != 'IterBasedRunner':
         yield from no_type('runner', runner.get('type'), ['IterBasedRunner'])
+
+
+def _speed(speed):
+    yield from unread('speed', speed, named_parameters(speed_up) - {'model', 'device'})
 
 
 def _optimizer(optimizer):

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from numbers import Real
 
+import torch
+
 from mmseg.models.encoder_channels import head_configs, last_head
 from mmseg.utils.user_error import UserError
 
@@ -88,6 +90,11 @@ METRICS = Kind(
     f'{METRIC.name}, or a list of these',
     lambda v: METRIC.fits(v) or (v != [] and _list_of(METRIC, '').fits(v)),
 )
+COMPILER = Kind(
+    "a backend of torch.compile such as 'inductor', or None",
+    # Naming one imports the compiler, which takes a second.
+    lambda v: v is None or (TEXT.fits(v) and v in torch.compiler.list_backends(None)),
+)
 
 # The whole dotted path, without list indices → what stands there.
 RULES = (
@@ -129,6 +136,7 @@ RULES = (
     (r'optimizer\.lr', POSITIVE),
     (r'optimizer\.weight_decay', NOT_NEGATIVE),
     (r'optimizer\.betas', BETAS),
+    (r'optimizer\.fused', _or_none(SWITCH)),
     (r'optimizer\.paramwise_cfg(\.custom_keys(\.\w+)?)?', _or_none(TABLE)),
     (r'optimizer\.paramwise_cfg\..*_mult', NOT_NEGATIVE),
     (r'lr_config\.(power|gamma)', NOT_NEGATIVE),
@@ -143,6 +151,10 @@ RULES = (
     (r'uda\.imnet_feature_dist_classes', _or_none(_list_of(WHOLE, 'a list of train ids'))),
     (r'uda\.imnet_feature_dist_scale_min_ratio', _or_none(SHARE)),
     (r'uda\.color_jitter_strength', SHARE),
+    (r'speed\.amp', _or_none(_one_of('bf16', 'fp16'))),
+    (r'speed\.channels_last', SWITCH),
+    (r'speed\.compile', COMPILER),
+    (r'speed\.accumulate', COUNT),
     (r'uda\.(blur|print_grad_magnitude)', SWITCH),
 )
 REQUIRED = (
@@ -172,6 +184,7 @@ def check_values(cfg, name):
     if not problems:
         problems += [
             *_of_method(cfg),
+            *_of_speed(cfg),
             *_of_heads(cfg.model),
             *_of_testing(cfg),
             *_of_data_sets(cfg.data),
@@ -189,6 +202,18 @@ def _of_method(cfg):
         yield 'optimizer_config has to be None with uda, which steps the optimizer itself'
     elif cfg.get('uda') is None and cfg.get('optimizer_config') is None:
         yield 'optimizer_config is missing; without it, dict() at least, nothing is learnt'
+
+
+def _of_speed(cfg):
+    """Options of ``speed`` that do not go with others."""
+    speed, size = cfg.get('speed') or {}, cfg.data.samples_per_gpu
+    parts = speed.get('accumulate', 1)
+    if size % parts:
+        yield f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}'
+    hook = {'type': 'OptimizerHook', 'grad_clip': None, **(cfg.get('optimizer_config') or {})}
+    is_usual = hook['type'] == 'OptimizerHook' and len(hook) == 2
+    if not is_usual and (parts > 1 or speed.get('amp') == 'fp16'):
+        yield "with speed.amp='fp16' or speed.accumulate optimizer_config can have grad_clip alone"
 
 
 def _of_heads(model):

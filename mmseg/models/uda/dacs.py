@@ -19,6 +19,7 @@ from mmseg.models.uda.teacher import (
     update_teacher,
 )
 from mmseg.utils.finite import check_losses
+from mmseg.utils.gradients import Gradients, mean_of
 from mmseg.utils.user_error import UserError
 
 
@@ -81,6 +82,7 @@ class DACS(BaseModule):
         self.color_jitter_probability = color_jitter_probability
         self.debug_img_interval = debug_img_interval
         self.print_grad_magnitude = print_grad_magnitude
+        self.gradients = Gradients()
 
         self.model = build_segmentor(copy.deepcopy(model))
         self.ema_model = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
@@ -132,9 +134,12 @@ class DACS(BaseModule):
         """
         update_teacher(self.ema_model, self.model, step.iteration, self.alpha)
         optimizer.zero_grad()
-        log_vars = self._forward_backward(step=step, **data_batch)
-        optimizer.step()
-        return dict(log_vars=log_vars, num_samples=len(data_batch['img_metas']))
+        log_vars = [
+            self._forward_backward(step=part_step, **part)
+            for part, part_step in self.gradients.split(data_batch, step)
+        ]
+        self.gradients.step(optimizer)
+        return dict(log_vars=mean_of(log_vars), num_samples=len(data_batch['img_metas']))
 
     def _forward_backward(
         self, img, img_metas, gt_semantic_seg, target_img, target_img_metas, step
@@ -226,4 +231,4 @@ class DACS(BaseModule):
         check_losses(log_vars)
         if self.print_grad_magnitude:
             log_vars |= grad_magnitudes(losses, self.model, part)
-        total.backward()
+        self.gradients.add(total)

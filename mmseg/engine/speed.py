@@ -1,0 +1,97 @@
+"""What the config's ``speed`` asks for: put around the networks, which know nothing of it."""
+
+import torch
+from torch import nn
+
+from mmseg.models.uda.dacs import DACS
+from mmseg.utils.gradients import Gradients
+from mmseg.utils.user_error import UserError
+
+PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def speed_up(model, device, amp=None, channels_last=False, compile=None, accumulate=1):
+    """Change how the networks of a model compute, in place; names of weights stay.
+
+    Encoders, necks and heads each compute as asked for, in training and in evaluation. What goes
+    from one to the next and into losses, pseudo-labels and the feature distance is float32, and so
+    are weights, teacher and checkpoints.
+
+    Args:
+        model (nn.Module): A UDA method or a segmentor, on ``device``. It must not be copied later.
+        device (torch.device): Of the model.
+        amp (str | None): A name in ``PRECISIONS``: autocast; ``'fp16'`` with scaled losses.
+        channels_last (bool): Weights and feature maps lie in memory as (N, H, W, C).
+        compile (str | None): Backend of ``torch.compile``.
+        accumulate (int): Parts of a batch, see :class:`Gradients`.
+
+    Returns:
+        Gradients: How the model's gradients come about; a UDA method has it already.
+
+    Raises:
+        UserError: The device cannot do it.
+    """
+    if amp == 'bf16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported(False):
+        raise UserError("speed.amp='bf16': this GPU cannot compute in bfloat16; use 'fp16'.")
+    if compile is not None:
+        _try_compiler(compile, device)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    for part in _parts(model):
+        if compile is not None:
+            part.forward = torch.compile(part.forward, backend=compile)
+        if channels_last:
+            part.forward = _in_channels_last(part.forward)
+        if amp is not None:
+            part.forward = _in_autocast(part.forward, device.type, PRECISIONS[amp])
+    scaler = torch.amp.GradScaler(device.type) if amp == 'fp16' else None
+    gradients = Gradients(accumulate, scaler)
+    if isinstance(model, DACS):
+        model.gradients = gradients
+    return gradients
+
+
+def _parts(model):
+    """The encoders, necks and heads of a model."""
+    for segmentor in model.children() if isinstance(model, DACS) else [model]:
+        for part in segmentor.children():
+            yield from part if isinstance(part, nn.ModuleList) else [part]
+
+
+def _in_autocast(forward, device_type, dtype):
+    def forward_in_autocast(*inputs, **options):
+        with torch.autocast(device_type, dtype):
+            outputs = forward(*inputs, **options)
+        return _each(outputs, torch.Tensor.float)
+
+    return forward_in_autocast
+
+
+def _in_channels_last(forward):
+    def forward_in_channels_last(*inputs, **options):
+        return forward(*_each(inputs, _to_channels_last), **options)
+
+    return forward_in_channels_last
+
+
+def _to_channels_last(tensor):
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _each(value, change):
+    """Change the tensors in nested lists and tuples."""
+    if isinstance(value, list | tuple):
+        return type(value)(_each(entry, change) for entry in value)
+    return change(value) if isinstance(value, torch.Tensor) else value
+
+
+def _try_compiler(backend, device):
+    """Compile something small: the first iteration would fail with pages of torch's own code."""
+    try:
+        torch.compile(lambda x: x.sin() + 1, backend=backend)(torch.ones(8, device=device))
+    except Exception as error:  # each backend has its own, and none of them is ours
+        reason = ' '.join(str(error).split('\n\n')[0].split())
+        raise UserError(
+            f'speed.compile={backend!r} does not work on {device} here ({type(error).__name__}: '
+            f"{reason}). 'inductor' needs a C++ compiler, and Triton for a GPU."
+        ) from error

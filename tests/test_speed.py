@@ -1,0 +1,343 @@
+"""The config's ``speed``: the same training within rounding, and what it changes does happen."""
+
+import copy
+import math
+import os
+import shutil
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmcv.runner import LogBuffer
+from mmcv.runner.hooks import OptimizerHook
+from torch import nn
+
+from mmseg.core import build_optimizer
+from mmseg.engine import speed as speed_module
+from mmseg.engine.speed import speed_up
+from mmseg.engine.supervised import SupervisedSteps
+from mmseg.models import build_backbone
+from mmseg.models.uda import dacs as dacs_module
+from mmseg.utils.finite import NonFiniteError, check_gradients
+from mmseg.utils.gradients import Gradients
+from mmseg.utils.step import Step
+from mmseg.utils.user_error import UserError
+from tests.golden.fill import fill
+from tests.test_dacs import assert_golden_steps, build_dacs, random_batch, tiny_model
+from tests.tiny_runs import (
+    SOURCE_ONLY_CONFIG,
+    UDA_CONFIG,
+    TrainedRun,
+    assert_same_training,
+    run_experiment,
+)
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+CPU = torch.device('cpu')
+HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
+
+
+@pytest.mark.parametrize(
+    ('options', 'tolerance'),
+    [
+        ({'channels_last': True}, 1e-3),
+        ({'amp': 'bf16'}, 2e-2),
+        pytest.param({'compile': 'aot_eager'}, 1e-3, marks=pytest.mark.long),
+        pytest.param(
+            {'compile': 'inductor'}, 1e-3,
+            marks=[
+                pytest.mark.long,
+                pytest.mark.skipif(not HAS_COMPILER, reason='inductor needs a C++ compiler'),
+            ],
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_golden_steps(monkeypatch, options, tolerance):
+    assert_golden_steps(monkeypatch, tolerance, lambda dacs: speed_up(dacs, CPU, **options))
+
+
+def small_dacs(**options):
+    """A method with few channels, whose network has nothing that couples the images of a batch."""
+    model = tiny_model()
+    model.decode_head.update(channels=16, norm_cfg=dict(type='GN', num_groups=4))
+    model.decode_head.decoder_params.update(embed_dims=16)
+    model.decode_head.decoder_params.fusion_cfg.norm_cfg = dict(type='GN', num_groups=4)
+    dacs = build_dacs(model, debug_img_interval=0, imnet_feature_dist_lambda=0.005, **options)
+    fill(dacs.model)
+    dacs.start_teacher()
+    fill(dacs.imnet_model)
+    return dacs.train()
+
+
+def data_of(images, size=64):
+    """Images all of which have the same 19 classes."""
+    generator = torch.Generator().manual_seed(0)
+    each = [random_batch(size=size) for _ in range(images // 2)]
+    data = {k: torch.cat([one[k] for one in each]) for k in ('img', 'target_img')}
+    data = {k: torch.randn(v.shape, generator=generator) for k, v in data.items()}
+    label = torch.arange(size * size).reshape(1, 1, size, size) % 19
+    metas = each[0]['img_metas'] * (images // 2)
+    return {
+        **data,
+        'gt_semantic_seg': torch.cat([label.roll(7 * i, 2) for i in range(images)]),
+        'img_metas': metas,
+        'target_img_metas': metas,
+    }
+
+
+def gradients_of(dacs, data, iteration=0):
+    """The gradients and logs of an iteration."""
+    optimizer = torch.optim.SGD(dacs.model.parameters(), lr=0.0)
+    log = dacs.train_step(data, optimizer, step=Step(1, iteration))['log_vars']
+    return {n: p.grad for n, p in dacs.model.named_parameters()}, log
+
+
+def assert_near(found, expected, tolerance):
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    for name, gradient in expected.items():
+        scale = max(gradient.abs().max(), 1e-4 * largest)
+        assert (found[name] - gradient).abs().max() <= tolerance * scale, name
+
+
+# Precision
+
+
+def test_bf16_is_in_the_networks_alone(monkeypatch):
+    dacs, seen = small_dacs(), {}
+    speed_up(dacs, CPU, amp='bf16')
+    weights = [dacs.model, dacs.ema_model, dacs.imnet_model]
+    for which, network in zip(('student', 'teacher', 'frozen'), weights, strict=True):
+        network.backbone.block1[0].mlp.fc1.register_forward_hook(
+            lambda _, inputs, output, which=which: seen.update({which: output.dtype})
+        )
+
+    def note(name, place, attribute):
+        original = getattr(place, attribute)
+
+        def noting(*arguments, **options):
+            seen[name] = {a.dtype for a in arguments if torch.is_tensor(a)} - {
+                torch.int64, torch.bool,
+            }  # fmt: skip
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(place, attribute, noting)
+
+    note('losses', dacs.model.decode_head, 'losses')
+    note('distance', dacs_module, 'feature_distance')
+    note('softmax', torch.Tensor, 'softmax')
+    gradients, _ = gradients_of(dacs, data_of(2))
+    assert {which: seen[which] for which in ('student', 'teacher', 'frozen')} == dict.fromkeys(
+        ('student', 'teacher', 'frozen'), torch.bfloat16
+    )
+    assert seen['losses'] == seen['distance'] == seen['softmax'] == {torch.float32}
+    assert {g.dtype for g in gradients.values()} == {torch.float32}
+    assert {w.dtype for w in dacs.state_dict().values()} == {torch.float32}
+
+
+def test_bf16_is_refused_where_a_gpu_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda emulated: emulated)
+    with pytest.raises(UserError, match=r"this GPU cannot .* use 'fp16'"):
+        speed_up(nn.Module(), torch.device('cuda'), amp='bf16')
+
+
+def test_fp16_gradients_are_scaled_back():
+    data, dacs = data_of(2, size=32), small_dacs()
+    expected, _ = gradients_of(copy.deepcopy(dacs), data)
+    speed_up(dacs, CPU, amp='fp16')
+    found, _ = gradients_of(dacs, data)
+    assert_near(found, expected, 0.1)
+    assert dacs.gradients.scaler.get_scale() == 65536
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_step_that_overflows_is_left_out(fused):
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
+    optimizer.register_step_pre_hook(check_gradients)
+    gradients = Gradients(scaler=torch.amp.GradScaler('cpu', init_scale=2.0**127))
+    gradients.add((weight * 8).sum())
+    assert not weight.grad.isfinite().all()
+    gradients.step(optimizer)
+    assert weight.tolist() == [1, 1]
+    assert gradients.scaler.get_scale() == 2.0**126
+    gradients.scaler.update(1024.0)
+    optimizer.zero_grad()
+    gradients.add((weight * 8).sum())
+    gradients.step(optimizer)
+    assert weight.tolist() == pytest.approx([0.9, 0.9], abs=2e-3)
+
+
+def test_gradients_that_always_overflow_end_the_training():
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    gradients = Gradients(scaler=torch.amp.GradScaler('cpu', init_scale=4.0))
+    with pytest.raises(NonFiniteError):
+        for _ in range(4):
+            gradients.add((weight * math.inf).sum())
+            gradients.step(optimizer)
+    assert gradients.scaler.get_scale() == 0.5
+
+
+# Parts of a batch
+
+
+@pytest.mark.parametrize('parts', [2, 4])
+def test_parts_have_the_gradient_of_the_whole_batch(parts):
+    # With all classes in each image and all pseudo-labels trusted a part draws what a batch does.
+    options = dict(pseudo_threshold=0.0, color_jitter_probability=0.0, blur=True)
+    data, dacs = data_of(4), small_dacs(**options)
+    expected, expected_log = gradients_of(copy.deepcopy(dacs), data, iteration=3)
+    batches = []
+    dacs.model.backbone.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
+    speed_up(dacs, CPU, accumulate=parts)
+    found, log = gradients_of(dacs, data, iteration=3)
+    assert batches == [4 // parts] * 2 * parts
+    assert_near(found, expected, 1e-5)
+    assert log == pytest.approx(expected_log, rel=1e-5)
+
+
+@pytest.mark.parametrize('grad_clip', [None, {'max_norm': 0.1}])
+def test_parts_without_uda(grad_clip):
+    """A step in two parts equals that of mmcv's hook with the whole batch."""
+    data = {k: v for k, v in data_of(4).items() if 'target' not in k}
+    whole, in_parts = small_dacs().model, small_dacs().model
+    hooks = [OptimizerHook(grad_clip)]
+    hooks += [SupervisedSteps(in_parts, speed_up(in_parts, CPU, accumulate=2), grad_clip)]
+    for segmentor, hook in zip((whole, in_parts), hooks, strict=True):
+        optimizer = torch.optim.SGD(segmentor.parameters(), lr=0.1)
+        runner = SimpleNamespace(model=segmentor, optimizer=optimizer, log_buffer=LogBuffer())
+        runner.outputs = segmentor.train_step(data, optimizer, step=Step(0, 0))
+        hook.after_train_iter(runner)
+    for name, weight in whole.state_dict().items():
+        assert torch.allclose(weight, in_parts.state_dict()[name], rtol=1e-5, atol=1e-6), name
+    assert not torch.equal(small_dacs().model.decode_head.conv_seg.weight, weight_of(whole))
+
+
+def weight_of(segmentor):
+    return segmentor.decode_head.conv_seg.weight
+
+
+# Compiler, memory format, optimizer, checkpointing
+
+
+def test_networks_are_compiled_once_and_keep_their_names(monkeypatch):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    network, img = small_dacs().model, data_of(2)['img']
+    names, expected = list(network.state_dict()), network.encode_decode(img, None)
+    monkeypatch.setattr(speed_module, '_try_compiler', lambda *_: None)
+    speed_up(network, CPU, compile=backend)
+    for _ in range(2):
+        torch.testing.assert_close(network.encode_decode(img, None), expected)
+    assert list(network.state_dict()) == names
+    assert len(compiled) == 2  # encoder and head
+
+
+def test_a_compiler_that_does_not_work_is_one_line(monkeypatch):
+    def broken(graph, inputs):
+        raise OSError('No working C++ compiler found\nand much more')
+
+    with pytest.raises(UserError, match=r'does not work on cpu here .*No working[^\n]*$'):
+        speed_up(nn.Module(), CPU, compile=broken)
+
+
+def test_channels_last_reaches_weights_and_inputs():
+    dacs, seen = small_dacs(), []
+    speed_up(dacs, CPU, channels_last=True)
+    for network in (dacs.model, dacs.ema_model, dacs.imnet_model):
+        network.backbone.patch_embed1.proj.register_forward_pre_hook(
+            lambda conv, inputs: seen.append((inputs[0], conv.weight))
+        )
+    gradients_of(dacs, data_of(2))
+    assert len(seen) == 4
+    for tensors in seen:
+        assert all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors)
+
+
+@pytest.mark.parametrize(
+    'encoder',
+    [
+        {'type': 'mit_b0', 'drop_path_rate': 0.5},
+        {'type': 'TimmEncoder', 'model_name': 'convnext_atto', 'drop_path_rate': 0.5},
+    ],
+    ids=lambda encoder: encoder['type'],
+)
+def test_checkpointed_encoders_have_the_same_gradients(encoder):
+    found, runs = [], []
+    for with_cp in (False, True):
+        network = fill(build_backbone({**encoder, 'with_cp': with_cp})).train()
+        counted = []
+        inner = next(m for n, m in network.named_modules() if n.endswith('mlp.fc1'))
+        inner.register_forward_hook(lambda *_, counted=counted: counted.append(1))
+        torch.manual_seed(3)
+        features = network(torch.linspace(-1, 1, 2 * 3 * 64 * 64).reshape(2, 3, 64, 64))
+        sum(feature.square().sum() for feature in features).backward()
+        found.append([p.grad for p in network.parameters() if p.grad is not None])
+        runs.append(len(counted))
+    assert runs == [1, 2]
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_fused_adamw_makes_the_same_steps():
+    weights = []
+    for fused in (False, True):
+        segmentor = small_dacs().model
+        optimizer = build_optimizer(segmentor, dict(type='AdamW', lr=1e-3, fused=fused))
+        assert optimizer.defaults['fused'] is fused
+        optimizer.register_step_pre_hook(check_gradients)
+        for _ in range(3):
+            optimizer.zero_grad()
+            for i, weight in enumerate(segmentor.parameters()):
+                weight.grad = torch.linspace(-1, i, weight.numel()).view_as(weight)
+            optimizer.step()
+        weights.append(list(segmentor.parameters()))
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+# Whole runs
+
+
+@pytest.mark.parametrize(
+    ('config', 'options'),
+    [
+        (UDA_CONFIG, ['speed.amp=bf16', 'speed.accumulate=2', 'optimizer.fused=True']),
+        (SOURCE_ONLY_CONFIG, ['speed.amp=fp16', 'speed.accumulate=2', 'speed.channels_last=True']),
+    ],
+    ids=['uda', 'source-only'],
+)
+def test_resumed_run_is_the_same(workplace, monkeypatch, config, options):
+    options = [*options, 'model.backbone.with_cp=True', 'runner.max_iters=2', 'evaluation=None']
+    run_experiment(config, *options, arguments=['--work-dir', 'work_dirs/local/whole'])
+    whole = TrainedRun(workplace)
+    shutil.move('work_dirs', 'others')
+    arguments = ['--work-dir', 'work_dirs/local/stopped']
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        stop_in_step(patch)
+        run_experiment(config, *options, arguments=arguments)
+    run_experiment(config, *options, arguments=arguments)
+    stopped = TrainedRun(workplace)
+    shutil.move('work_dirs', 'stopped')
+    whole.checkpoint = 'others/local/whole/latest.pth'
+    stopped.checkpoint = 'stopped/local/stopped/latest.pth'
+    assert_same_training(whole, stopped)
+    assert whole.load()['loss_scaler'] == stopped.load()['loss_scaler']
+    assert bool(whole.load()['loss_scaler']) == ('speed.amp=fp16' in options)
+    assert {w.dtype for w in whole.load()['state_dict'].values()} <= {torch.float32, torch.int64}
+
+
+def stop_in_step(patch):
+    """Let this process get SIGTERM in an optimizer step."""
+    original = Gradients.step
+
+    def step(self, optimizer):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, optimizer)
+
+    patch.setattr(Gradients, 'step', step)
