@@ -1,5 +1,6 @@
 """Learning rates as the paper states them: parameter groups, warmup, decay."""
 
+import copy
 import logging
 import os.path as osp
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from mmseg.core import build_optimizer
 from mmseg.engine.config import load_config
+from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.runner import SeededRunner
 from mmseg.models import build_segmentor
 
@@ -59,14 +61,24 @@ def test_warmup_and_linear_decay(tmp_path):
     assert found[39999] == pytest.approx(6e-5 / 40000)
 
 
-def test_the_head_is_faster_and_norms_do_not_decay():
+def published_segmentor():
+    """DAFormer with a small encoder, and the config of its optimizer."""
     cfg = load_config(osp.join(CONFIGS, ANNOTATED))
     model = cfg.model.copy()
     model.pretrained, model.backbone.type = None, 'mit_b0'
     model.decode_head.in_channels = [32, 64, 160, 256]
-    segmentor = build_segmentor(model)
-    groups = build_optimizer(segmentor, cfg.optimizer).param_groups
-    found = {id(group['params'][0]): (group['lr'], group['weight_decay']) for group in groups}
+    return build_segmentor(model), cfg.optimizer
+
+
+def test_the_head_is_faster_and_norms_do_not_decay():
+    segmentor, cfg = published_segmentor()
+    groups = build_grouped_optimizer(segmentor, cfg).param_groups
+    assert len(groups) == 3
+    found = {
+        id(weight): (group['lr'], group['weight_decay'])
+        for group in groups
+        for weight in group['params']
+    }
     named = {name: found[id(weight)] for name, weight in segmentor.named_parameters()}
     assert named['backbone.block1.0.attn.q.weight'] == pytest.approx((6e-5, 0.01))
     assert named['backbone.block1.0.attn.q.bias'] == pytest.approx((6e-5, 0.01))
@@ -76,3 +88,17 @@ def test_the_head_is_faster_and_norms_do_not_decay():
     assert named['decode_head.conv_seg.weight'] == pytest.approx((6e-4, 0.01))
     # The longest key decides alone: `head` applies to the decoder's BatchNorm, `norm` does not.
     assert named['decode_head.fuse_layer.bottleneck.bn.weight'] == pytest.approx((6e-4, 0.01))
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_groups_change_no_step(fused):
+    segmentor, cfg = published_segmentor()
+    other = copy.deepcopy(segmentor)
+    for network, build in ((segmentor, build_optimizer), (other, build_grouped_optimizer)):
+        optimizer = build(network, {**cfg, 'fused': fused})
+        for _ in range(2):
+            for i, weight in enumerate(network.parameters()):
+                weight.grad = torch.linspace(-1, i, weight.numel()).view_as(weight)
+            optimizer.step()
+    for name, weight in segmentor.named_parameters():
+        assert torch.equal(weight, other.get_parameter(name)), name

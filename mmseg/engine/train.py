@@ -15,7 +15,6 @@ from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 from torch import nn
 
-from mmseg.core import build_optimizer
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
 from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
@@ -34,6 +33,7 @@ from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after
+from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
 from mmseg.engine.supervised import SupervisedSteps
@@ -134,7 +134,7 @@ def _build_parts(cfg, device, resumed):
         model = _build_model(cfg, dataset, device, resumed)
         _try_on_shapes(student_of(model), sample['img'].data.shape, sample['img_metas'].data)
     with blamed_on('optimizer'):
-        optimizer = build_optimizer(student_of(model), cfg.optimizer)
+        optimizer = build_grouped_optimizer(student_of(model), cfg.optimizer)
     return dataset, evaluation, model, optimizer
 
 
