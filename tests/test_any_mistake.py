@@ -28,8 +28,9 @@ OPTIONS = [
 ]  # fmt: skip
 CONFIG = as_dict(load_config(str(UDA_CONFIG), parse_options(OPTIONS)))
 SECTIONS = (
-    'model', 'uda', 'data', 'runner', 'optimizer', 'lr_config', 'evaluation', 'checkpoint_config',
-    'log_config', 'seed', 'log_level', 'load_from', 'resume_from', 'deterministic',
+    'model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'lr_config', 'evaluation',
+    'checkpoint_config', 'log_config', 'seed', 'log_level', 'load_from', 'resume_from',
+    'deterministic',
 )  # fmt: skip
 WRONG = (None, -1, 0, 3, 0.5, 'text', '', [], [1], {}, {'type': 'x'}, True, float('nan'))
 

@@ -137,7 +137,7 @@ def test_bf16_is_in_the_networks_alone(monkeypatch):
 
 
 def test_bf16_is_refused_where_a_gpu_has_none(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda emulated: emulated)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation: False)
     with pytest.raises(UserError, match=r"this GPU cannot .* use 'fp16'"):
         speed_up(nn.Module(), torch.device('cuda'), amp='bf16')
 
@@ -199,12 +199,13 @@ def test_parts_have_the_gradient_of_the_whole_batch(parts):
 
 
 @pytest.mark.parametrize('grad_clip', [None, {'max_norm': 0.1}])
-def test_parts_without_uda(grad_clip):
+def test_parts_and_scaled_losses_without_uda(grad_clip):
     """A step in two parts equals that of mmcv's hook with the whole batch."""
     data = {k: v for k, v in data_of(4).items() if 'target' not in k}
     whole, in_parts = small_dacs().model, small_dacs().model
     hooks = [OptimizerHook(grad_clip)]
-    hooks += [SupervisedSteps(in_parts, speed_up(in_parts, CPU, accumulate=2), grad_clip)]
+    gradients = Gradients(2, torch.amp.GradScaler('cpu'))
+    hooks += [SupervisedSteps(in_parts, gradients, grad_clip)]
     for segmentor, hook in zip((whole, in_parts), hooks, strict=True):
         optimizer = torch.optim.SGD(segmentor.parameters(), lr=0.1)
         runner = SimpleNamespace(model=segmentor, optimizer=optimizer, log_buffer=LogBuffer())

@@ -85,7 +85,8 @@ def _train(cfg, device):
     except torch.OutOfMemoryError as error:
         raise UserError(
             f'the memory of {device} is full ({str(error).splitlines()[0]}). Set '
-            'data.samples_per_gpu or the crop lower, or free the device; the same command goes on.'
+            'data.samples_per_gpu or the crop lower, speed.accumulate higher or '
+            'model.backbone.with_cp=True, or free the device; the same command goes on.'
         ) from error
 
 

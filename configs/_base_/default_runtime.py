@@ -13,7 +13,8 @@ resume_from = None
 workflow = [('train', 1)]
 cudnn_benchmark = False
 # For a GPU: less time or memory. Weights, teacher, losses and checkpoints stay float32, and the
-# numbers change by rounding, so that everything is off. Not measured on a GPU.
+# numbers change by rounding, so that everything is off. Not measured on a GPU. Beside it there are
+# optimizer=dict(fused=True) and, for less memory, model=dict(backbone=dict(with_cp=True)).
 speed = dict(
     amp=None,  # networks in 'bf16' (Ampere and newer) or in 'fp16' with scaled losses (any)
     channels_last=False,  # True: maps as (N, H, W, C), which tensor cores read

@@ -31,7 +31,7 @@ def speed_up(model, device, amp=None, channels_last=False, compile=None, accumul
     Raises:
         UserError: The device cannot do it.
     """
-    if amp == 'bf16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported(False):
+    if amp == 'bf16' and not _has_bf16(device):
         raise UserError("speed.amp='bf16': this GPU cannot compute in bfloat16; use 'fp16'.")
     if compile is not None:
         _try_compiler(compile, device)
@@ -49,6 +49,10 @@ def speed_up(model, device, amp=None, channels_last=False, compile=None, accumul
     if isinstance(model, DACS):
         model.gradients = gradients
     return gradients
+
+
+def _has_bf16(device):
+    return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _parts(model):
