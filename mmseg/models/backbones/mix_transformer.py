@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from mmcv.runner import BaseModule
 from timm.layers import DropPath, trunc_normal_
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from mmseg.models.backbones.mit_weights import load_mit_weights
 from mmseg.models.builder import BACKBONES
+from mmseg.models.recompute import run_again_for_gradients
 from mmseg.utils.user_error import UserError
 
 
@@ -200,8 +200,8 @@ class MixTransformer(BaseModule):
         for stage in range(1, 5):
             tokens, size = getattr(self, f'patch_embed{stage}')(feature)
             for block in getattr(self, f'block{stage}'):
-                if self.with_cp and tokens.requires_grad:
-                    tokens = checkpoint(block, tokens, size, use_reentrant=False)
+                if self.with_cp:
+                    tokens = run_again_for_gradients(block, tokens, size)
                 else:
                     tokens = block(tokens, size)
             tokens = getattr(self, f'norm{stage}')(tokens)
