@@ -1,16 +1,14 @@
 """Pairs of a labelled source image and an unlabelled target image, drawn from (seed, i)."""
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from mmseg.datasets.builder import DATASETS, build_dataset
+from mmseg.datasets.class_crop import crop_with_class
 from mmseg.datasets.pipelines.transforms import RandomCrop
 from mmseg.datasets.rare_class_sampling import RareClassSampler
 from mmseg.datasets.readable import name_unreadable
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
-
-MAX_CROP_REDRAWS = 10
 
 
 @DATASETS.register_module()
@@ -106,14 +104,10 @@ class UDADataset(Dataset):
         self.source.pre_pipeline(results)
         for transform in transforms[:position]:
             results = transform(results)
-        for _ in range(1 + MAX_CROP_REDRAWS):
-            # A crop replaces entries of the dict and leaves the arrays as they are.
-            crop = transforms[position](dict(results))
-            if np.count_nonzero(crop['gt_semantic_seg'] == class_id) > self.min_crop_pixels:
-                break
+        results = crop_with_class(transforms[position], results, class_id, self.min_crop_pixels)
         for transform in transforms[position + 1 :]:
-            crop = transform(crop)
-        return crop
+            results = transform(results)
+        return results
 
 
 def _without_labels(target):
