@@ -184,9 +184,21 @@ def test_a_restart_draws_what_is_missing_alone(root, tmp_path, monkeypatch):
     assert redrawn == {*lost, root / 'gta' / 'images' / '00002.png'}
 
 
+def test_scenes_are_drawn_in_any_size():
+    small, large = (scene.draw_scene(0, 'source', 5, size) for size in (None, (960, 528)))
+    assert small.image.shape == (264, 480, 3) and large.image.shape == (528, 960, 3)
+    shares = [
+        np.bincount(painted_train_ids(picture).ravel(), minlength=256) / picture.owner.size
+        for picture in (small, large)
+    ]
+    assert np.abs(shares[0] - shares[1]).max() < 0.02
+
+
 def test_another_seed_and_foreign_folders_are_refused(root, tmp_path):
     with pytest.raises(SystemExit, match='another seed'):
         make_street_scenes.main([str(root), '--seed', '1', *SMALL])
+    with pytest.raises(SystemExit, match='or size'):
+        make_street_scenes.main([str(root), '--full-size', *SMALL])
     (tmp_path / 'holiday.png').write_bytes(b'')
     with pytest.raises(SystemExit, match='not empty'):
         make_street_scenes.main([str(tmp_path)])

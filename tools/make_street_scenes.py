@@ -26,6 +26,8 @@ from tools.street_scenes.formats import (
 )
 from tools.street_scenes.scene import draw_scene
 
+# of GTA's and Cityscapes' images, which the scenes stand for
+FULL_SIZE = {'source': (1914, 1052), 'target': (2048, 1024)}
 FIRST_VAL = 1_000_000  # number of the first scene of val, so that no size of train reaches it
 README = """StreetScenes: procedurally drawn street scenes, seed {seed}.
 
@@ -34,9 +36,10 @@ cityscapes/ is the target, a hazy camera-like look, in the format of Cityscapes.
 Everything was drawn by tools/make_street_scenes.py; no image is from a game or a camera.
 It is a small test bed to see the code work on. It proves nothing about GTA or Cityscapes.
 """
+FULL_SIZE_NOTE = "Images are as large as GTA's and Cityscapes'.\n"
 
 
-def draw_job(job: tuple[str, int], root: Path, seed: int) -> None:
+def draw_job(job: tuple[str, int], root: Path, seed: int, full_size: bool) -> None:
     """Draws and writes one scene, ``job`` being its split and number, unless it is there."""
     split, index = job
     if split == 'source':
@@ -46,15 +49,18 @@ def draw_job(job: tuple[str, int], root: Path, seed: int) -> None:
     if all(path.exists() for path in paths):
         return
     number = index + FIRST_VAL if split == 'val' else index
-    write(draw_scene(seed, domain, number), *paths)
+    size = FULL_SIZE[domain] if full_size else None
+    write(draw_scene(seed, domain, number, size), *paths)
 
 
-def claim_root(root: Path, seed: int) -> None:
-    """Writes the README that marks the folder; exits where another seed's scenes are in it."""
+def claim_root(root: Path, seed: int, full_size: bool) -> None:
+    """Writes the README that marks the folder; exits where other scenes are in it."""
     readme = root / 'README.txt'
-    content = README.format(seed=seed)
+    content = README.format(seed=seed) + (FULL_SIZE_NOTE if full_size else '')
     if readme.exists() and readme.read_text() != content:
-        sys.exit(f'{root}: holds scenes of another seed. Remove it, or give another folder.')
+        sys.exit(
+            f'{root}: holds scenes of another seed or size. Remove it, or give another folder.'
+        )
     if not readme.exists() and root.is_dir() and any(root.iterdir()):
         sys.exit(f'{root}: is not empty and not of StreetScenes. Give another folder.')
     root.mkdir(parents=True, exist_ok=True)
@@ -68,6 +74,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--num-source', type=int, default=240, help='labelled source scenes')
     parser.add_argument('--num-target', type=int, default=120, help='target scenes for training')
     parser.add_argument('--num-val', type=int, default=40, help='target scenes for evaluation')
+    parser.add_argument(
+        '--full-size', action='store_true', help="draw images as large as GTA's and Cityscapes'"
+    )
     parser.add_argument('--nproc', type=int, default=2, help='number of processes (default: 2)')
     args = parser.parse_args(argv)
     if min(args.seed, args.num_source, args.num_target, args.num_val) < 0 or args.nproc < 1:
@@ -77,10 +86,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    claim_root(args.root, args.seed)
+    claim_root(args.root, args.seed, args.full_size)
     counts = {'source': args.num_source, 'train': args.num_target, 'val': args.num_val}
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
-    draw = partial(draw_job, root=args.root, seed=args.seed)
+    draw = partial(draw_job, root=args.root, seed=args.seed, full_size=args.full_size)
     # one thread each, as the processes share the work; fresh ones, for OpenCV hangs when it is
     # forked after it has used threads
     fresh = multiprocessing.get_context('spawn')

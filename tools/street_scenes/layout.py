@@ -28,10 +28,19 @@ class Thing:
 
 
 class Scene:
-    """A street drawn at random: its camera, plan and things."""
+    """A street drawn at random: its camera, plan and things.
 
-    def __init__(self, rng: np.random.Generator, domain: str) -> None:
+    Args:
+        rng: draws it.
+        domain: 'source' or 'target', whose habits it has.
+        size: (width, height) of the picture in pixels; None is the domain's own.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, domain: str, size: tuple[int, int] | None = None
+    ) -> None:
         self.rng, self.habits = rng, HABITS[domain]
+        self.size = size or self.habits.size
         self.wanted = {name for name, chance in CHANCE.items() if rng.random() < chance}
         self.things: list[Thing] = []
         self.ground = self._plan()
@@ -76,7 +85,7 @@ class Scene:
 
     def _camera(self) -> Camera:
         rng, habits = self.rng, self.habits
-        width, height = habits.size
+        width, height = self.size
         return Camera(
             width=width,
             height=height,

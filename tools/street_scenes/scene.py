@@ -11,16 +11,17 @@ from tools.street_scenes.styles import STYLES
 DOMAIN_NUMBER = {'source': 0, 'target': 1}
 
 
-def draw_scene(seed: int, domain: str, index: int) -> Picture:
-    """Draws a scene, which depends on the three arguments alone.
+def draw_scene(seed: int, domain: str, index: int, size: tuple[int, int] | None = None) -> Picture:
+    """Draws a scene, which depends on the arguments alone.
 
     Args:
         seed: of the data set.
         domain: 'source' (game-like) or 'target' (camera-like).
         index: number of the scene in its domain.
+        size: (width, height) in pixels; None is the domain's own.
     """
     rng = np.random.default_rng([seed, DOMAIN_NUMBER[domain], index])
-    scene = Scene(rng, domain)
+    scene = Scene(rng, domain, size)
     picture = Picture(scene.camera, STYLES[domain](rng), rng)
     paint_sky(picture, rng)
     paint_skyline(picture, rng)
