@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 IGNORE_INDEX = 255
 NUM_CLASSES = 19
+# Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
+PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 class LabelError(ValueError):
@@ -67,7 +69,7 @@ def convert_label(
     train_ids = _read_finished(source, destination)
     if train_ids is None:
         train_ids = read_train_ids(source)
-        write_atomically(destination, cv2.imencode('.png', train_ids)[1].tobytes())
+        write_atomically(destination, cv2.imencode('.png', train_ids, PNG_OPTIONS)[1].tobytes())
     return count_classes(train_ids)
 
 
