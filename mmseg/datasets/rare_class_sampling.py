@@ -71,15 +71,20 @@ class RareClassSampler:
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
         finder = LabelFinder(label_names)
+        # Arrays: reading a list's entries writes to them (their reference counts), so that each
+        # forked worker would come to hold a copy of its own.
         self.images_with_class = {
-            c: [
-                _image_of(name, finder, label_dir, osp.join(data_root, SAMPLES_FILE))
-                for name, count in with_class.get(str(c), [])
-                if count > min_pixels
-            ]
+            c: np.array(
+                [
+                    _image_of(name, finder, label_dir, osp.join(data_root, SAMPLES_FILE))
+                    for name, count in with_class.get(str(c), [])
+                    if count > min_pixels
+                ],
+                np.int64,
+            )
             for c in self.classes
         }
-        short = [c for c in self.classes if not self.images_with_class[c]]
+        short = [c for c in self.classes if not len(self.images_with_class[c])]
         if short:
             raise UserError(
                 f'Rare Class Sampling: no image in {data_root} has more than min_pixels='
@@ -98,7 +103,7 @@ class RareClassSampler:
         """
         class_id = self.classes[rng.choice(len(self.classes), p=self.probabilities)]
         images = self.images_with_class[class_id]
-        return class_id, images[rng.integers(len(images))]
+        return class_id, int(images[rng.integers(len(images))])
 
     def summary(self, names):
         """One line for the log: each class with its share of pixels and how often it is drawn.
