@@ -1,8 +1,10 @@
 """UDADataset, Rare Class Sampling and the loaders, on a handful of small files."""
 
+import gc
 import json
 import os
 import os.path as osp
+import tracemalloc
 from collections import Counter
 
 import cv2
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg.datasets import build_dataset
-from mmseg.datasets.rare_class_sampling import class_probabilities
+from mmseg.datasets import build_dataset, rare_class_sampling
+from mmseg.datasets.rare_class_sampling import RareClassSampler, class_probabilities
 from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.utils.seeding import seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
+from tools.benchmarks.loader import plain_sample
 
 GOLDEN = osp.join(osp.dirname(__file__), 'golden')
 CPU = torch.device('cpu')
@@ -150,6 +154,64 @@ def test_crops_are_redrawn_until_they_hold_the_class(data):
     assert 25 < holding < 51
 
 
+def cropped_by_random_crop(dataset, number):
+    """The source's part of a sample, each crop drawn and cut by MMSegmentation's RandomCrop."""
+    class_id, index, _ = dataset.draw_pair(number)
+    min_pixels = dataset.min_crop_pixels
+    info = dataset.source.img_infos[index]
+    results = dict(img_info=info, ann_info=info['ann'])
+    dataset.source.pre_pipeline(results)
+    load, load_label, resize, random_crop, *rest = dataset.source.pipeline.transforms
+    with seeded_globals(seed_for(dataset.seed, 'source', number)):
+        results = resize(load_label(load(results)))
+        crop, redraws = random_crop(dict(results)), 0
+        while redraws < 10 and (crop['gt_semantic_seg'] == class_id).sum() <= min_pixels:
+            crop, redraws = random_crop(dict(results)), redraws + 1
+        for transform in rest:
+            crop = transform(crop)
+    return crop, redraws
+
+
+@pytest.mark.parametrize('changes', [{}, dict(cat_max_ratio=1.0), dict(ignore_index=0)])
+def test_crops_are_bit_for_bit_those_of_random_crop(data, changes):
+    source = [dict(t, **changes) if t['type'] == 'RandomCrop' else t for t in SOURCE]
+    dataset = uda(data, dict(RCS, class_temp=0.5), source=source)
+    redraws = []
+    for number in range(60):
+        sample = dataset[number]
+        expected, count = cropped_by_random_crop(dataset, number)
+        redraws.append(count)
+        for key in ('img', 'gt_semantic_seg'):
+            assert torch.equal(sample[key].data, expected[key].data)
+        assert str(sample['img_metas'].data) == str(expected['img_metas'].data)
+    assert min(redraws) == 0 < sum(redraws) / 60 and max(redraws) == 10
+
+
+def test_crops_are_where_running_the_whole_pipeline_again_puts_them(data):
+    """Pearson's chi-square test of homogeneity, on 9 cells for the crop's corner."""
+    y, x = np.mgrid[:64, :96].astype(np.uint8)
+    cv2.imwrite(str(data / 'source/images/4.png'), np.stack([0 * x, y, x], axis=2))
+    plain_colours = dict(mean=[0.0] * 3, std=[1.0] * 3, to_rgb=True)
+    source = [
+        dict(t, **plain_colours) if t['type'] == 'Normalize'
+        else dict(t, prob=0.0) if t['type'] == 'RandomFlip' else t
+        for t in SOURCE if t['type'] != 'PhotoMetricDistortion'
+    ]  # fmt: skip
+    dataset = uda(data, dict(RCS, class_temp=0.001), source=source)  # always image 4
+
+    def count(samples):
+        corners = [sample['img'].data[:2, 0, 0].int().tolist() for sample in samples]
+        cells = Counter((x // 22, y // 11) for x, y in corners)
+        return np.array([cells[i, j] for i in range(3) for j in range(3)])
+
+    ours = count(dataset[i] for i in range(500))
+    plain = count(plain_sample(dataset, i)[0] for i in range(1000, 1500))
+    expected = (ours + plain) / 2
+    assert expected.min() > 5
+    statistic = ((ours - expected) ** 2 / expected + (plain - expected) ** 2 / expected).sum()
+    assert statistic < 26.1  # exceeded with probability 0.001 at 8 degrees of freedom
+
+
 def test_min_crop_ratio_0_takes_the_first_crop(data):
     checked = uda(data, dict(RCS, class_temp=0.001))
     unchecked = uda(data, dict(RCS, class_temp=0.001, min_crop_ratio=0))
@@ -189,7 +251,9 @@ def test_class_indices_of_older_tools_are_understood(data, prefix):
         changed[file.replace('/', '\\') if '\\' in prefix else file] = entry
     expected = uda(data).sampler.images_with_class
     write_index(data / 'source', changed)
-    assert uda(data).sampler.images_with_class == expected
+    found = uda(data).sampler.images_with_class
+    assert list(found) == list(expected)
+    assert all(np.array_equal(found[c], images) for c, images in expected.items())
 
 
 def test_an_index_of_other_data_is_refused(data):
@@ -240,6 +304,70 @@ def test_workers_change_nothing_and_batches_are_plain_tensors(data):
         assert all(torch.equal(one[k], other[k]) for k in ('img', 'gt_semantic_seg', 'target_img'))
     again = next(iter(build_loader(dataset, RunBatches(2, 3, 2), 0, CPU)))
     assert torch.equal(again['img'], batches[0][2]['img'])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_the_class_index_is_read_once_whatever_the_number_of_workers(data, monkeypatch, workers):
+    opened = data / 'opened'
+    opened.touch()
+
+    def noting_open(path, *args, **kwargs):
+        with open(opened, 'a') as file:
+            file.write(f'{osp.basename(path)}\n')
+        return open(path, *args, **kwargs)
+
+    monkeypatch.setattr(rare_class_sampling, 'open', noting_open, raising=False)
+    dataset = uda(data)
+    assert len(list(build_loader(dataset, RunBatches(0, 6, 2), workers, CPU))) == 6
+    names = ['sample_class_stats.json', 'samples_with_class.json']
+    assert sorted(opened.read_text().split()) == names
+
+
+class CountedImages:
+    """The images of a class, counting how often one is looked at; they cannot be gone through."""
+
+    __iter__ = None
+
+    def __init__(self, images):
+        self.images, self.looks = images, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, place):
+        assert isinstance(place, int | np.integer)
+        self.looks += 1
+        return self.images[place]
+
+
+def test_a_draw_looks_at_one_of_25000_images(tmp_path):
+    names = [f'{i:05d}_labelTrainIds.png' for i in range(25_000)]
+    write_index(tmp_path, {f'labels/{name}': {'3': 5000, '7': 4000} for name in names})
+    sampler = RareClassSampler(str(tmp_path), names, 'labels', min_pixels=3000, class_temp=0.5)
+    counted = {c: CountedImages(images) for c, images in sampler.images_with_class.items()}
+    assert all(images.images.nbytes == 25_000 * 8 for images in counted.values())
+    sampler.images_with_class = counted
+    rng = np.random.default_rng(0)
+    drawn = [sampler.draw(rng) for _ in range(200)]
+    assert sum(images.looks for images in counted.values()) == 200
+    assert {class_id for class_id, _ in drawn} == {3, 7}
+    assert max(image for _, image in drawn) > 24_000
+
+
+def test_loading_keeps_nothing(data):
+    loader = iter(build_loader(uda(data), RunBatches(0, 90, 2), 0, CPU))
+    tracemalloc.start()
+    try:
+        held = []
+        for count in (30, 30, 30):
+            for _ in range(count):
+                next(loader)
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    # 60 samples of 25 kB each
+    assert held[2] - held[1] < 20_000
 
 
 def shorten(path):

@@ -11,7 +11,6 @@ from mmseg.datasets.pipelines.transforms import RandomCrop
 
 MAX_CROP_REDRAWS = 10
 _BALANCING_REDRAWS = 10  # of RandomCrop
-_IDS = np.arange(256)
 
 
 def crop_with_class(random_crop, results, class_id, min_pixels):
@@ -38,8 +37,9 @@ def _balanced_box(random_crop, image, label):
     """What ``random_crop`` would choose: (y1, y2, x1, x2), and its pixels of each id, (256,)."""
     box, counts = _draw(random_crop, image, label)
     if random_crop.cat_max_ratio < 1:
+        counted = np.arange(len(counts)) != random_crop.ignore_index
         for _ in range(_BALANCING_REDRAWS):
-            classes = counts[(counts > 0) & (_IDS != random_crop.ignore_index)]
+            classes = counts[counted & (counts > 0)]
             if len(classes) > 1 and classes.max() / classes.sum() < random_crop.cat_max_ratio:
                 break
             box, counts = _draw(random_crop, image, label)
@@ -48,7 +48,7 @@ def _balanced_box(random_crop, image, label):
 
 def _draw(random_crop, image, label):
     box = random_crop.get_crop_bbox(image)
-    return box, np.bincount(random_crop.crop(label, box).ravel(), minlength=len(_IDS))
+    return box, np.bincount(random_crop.crop(label, box).ravel(), minlength=256)
 
 
 class _CropAt(RandomCrop):

@@ -71,11 +71,7 @@ class UDADataset(Dataset):
         Returns:
             dict: ``img``, ``img_metas``, ``gt_semantic_seg``, ``target_img``, ``target_img_metas``.
         """
-        rng = numpy_generator(self.seed, 'pair', number)
-        class_id, source_index = None, int(rng.integers(len(self.source)))
-        if self.sampler is not None:
-            class_id, source_index = self.sampler.draw(rng)
-        target_index = int(rng.integers(len(self.target)))
+        class_id, source_index, target_index = self.draw_pair(number)
         with seeded_globals(seed_for(self.seed, 'source', number)):
             source = self._source_sample(source_index, class_id)
         with seeded_globals(seed_for(self.seed, 'target', number)):
@@ -86,6 +82,19 @@ class UDADataset(Dataset):
             'target_img': target['img'],
             'target_img_metas': target['img_metas'],
         }
+
+    def draw_pair(self, number):
+        """What sample ``number`` is made of.
+
+        Returns:
+            tuple[int | None, int, int]: Class that the crop has to hold, if any, and the indices of
+            the source and the target image.
+        """
+        rng = numpy_generator(self.seed, 'pair', number)
+        class_id, source_index = None, int(rng.integers(len(self.source)))
+        if self.sampler is not None:
+            class_id, source_index = self.sampler.draw(rng)
+        return class_id, source_index, int(rng.integers(len(self.target)))
 
     def _crop_position(self):
         for position, transform in enumerate(self.source.pipeline.transforms):
