@@ -85,7 +85,7 @@ def write_index(root, stats):
     (root / 'samples_with_class.json').write_text(json.dumps(samples))
 
 
-def uda(data, rcs=RCS, seed=0, source=SOURCE, target=TARGET, **changes):
+def uda(data, rcs=RCS, seed=0, source=SOURCE, target=TARGET, resized_dir=None, **changes):
     return build_dataset(
         dict(
             type='UDADataset',
@@ -99,6 +99,7 @@ def uda(data, rcs=RCS, seed=0, source=SOURCE, target=TARGET, **changes):
             ),
             rare_class_sampling=rcs,
             seed=seed,
+            resized_dir=resized_dir,
         )
     )  # fmt: skip
 
@@ -172,7 +173,9 @@ def cropped_by_random_crop(dataset, number):
     return crop, redraws
 
 
-@pytest.mark.parametrize('changes', [{}, dict(cat_max_ratio=1.0), dict(ignore_index=0)])
+@pytest.mark.parametrize(
+    'changes', [{}, dict(cat_max_ratio=1.0), dict(cat_max_ratio=0.3), dict(ignore_index=0)]
+)
 def test_crops_are_bit_for_bit_those_of_random_crop(data, changes):
     source = [dict(t, **changes) if t['type'] == 'RandomCrop' else t for t in SOURCE]
     dataset = uda(data, dict(RCS, class_temp=0.5), source=source)
@@ -372,6 +375,52 @@ def test_loading_keeps_nothing(data):
 
 def shorten(path):
     path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize('scale', [(96, 64), (70, 60), (150, 90)])
+def test_kept_images_give_the_same_samples_without_being_decoded_again(data, scale):
+    source, target = (
+        [dict(t, img_scale=scale) if t['type'] == 'Resize' else t for t in transforms]
+        for transforms in (SOURCE, TARGET)
+    )
+    folder = data / 'resized'
+    before = uda(data, source=source, target=target)
+    before = [before[i] for i in range(30)]
+    keeping = uda(data, source=source, target=target, resized_dir=str(folder))
+    assert all(same(sample, keeping[i]) for i, sample in enumerate(before))
+    assert len(list(folder.iterdir())) <= 6 + 4
+    image = data / 'source/images/4.png'
+    stat = image.stat()
+    image.write_bytes(b'x' * stat.st_size)
+    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    for i, sample in enumerate(before):
+        kept = keeping[i]
+        assert same(sample, kept)
+        assert files(sample) == files(kept)
+
+
+def test_a_kept_image_is_left_when_its_original_changes(data):
+    dataset = uda(data, dict(RCS, class_temp=0.001), resized_dir=str(data / 'resized'))
+    before = dataset[0]
+    image = data / 'source/images/4.png'
+    cv2.imwrite(str(image), 255 - cv2.imread(str(image)))
+    assert not torch.equal(dataset[0]['img'].data, before['img'].data)
+    os.remove(image)
+    with pytest.raises(UserError, match=r'images/4\.png cannot be read: No such file'):
+        dataset[0]
+
+
+@pytest.mark.parametrize('changes', [dict(ratio_range=(0.5, 2.0)), dict(min_size=32)])
+def test_only_images_that_are_resized_alike_can_be_kept(data, changes):
+    source = [dict(t, **changes) if t['type'] == 'Resize' else t for t in SOURCE]
+    with pytest.raises(UserError, match='resized_dir'):
+        uda(data, source=source, resized_dir=str(data / 'resized'))
+
+
+def test_a_folder_for_kept_images_that_cannot_be_written_is_named(data):
+    (data / 'file').touch()
+    with pytest.raises(UserError, match=r'file/\S+\.ppm cannot be written'):
+        uda(data, resized_dir=str(data / 'file'))[0]
 
 
 def shrink(path):

@@ -39,13 +39,18 @@ def draw_data(root, nproc=2):
     gta.main([str(Path(root) / 'gta'), '--nproc', '1'])
 
 
-def full_size_dataset(root):
-    """The training data of the annotated config, with Rare Class Sampling, from ``root``."""
+def full_size_dataset(root, resized_dir=None):
+    """The training data of the annotated config, with Rare Class Sampling, from ``root``.
+
+    Args:
+        root (str | Path): Where :func:`draw_data` drew them.
+        resized_dir (str | None): Of UDADataset.
+    """
     train = Config.fromfile(CONFIG).data.train
     train.source.data_root = str(Path(root) / 'gta')
     train.target.data_root = str(Path(root) / 'cityscapes')
     train.rare_class_sampling.min_pixels = MIN_PIXELS
-    return build_dataset(train)
+    return build_dataset(train, dict(resized_dir=resized_dir))
 
 
 def plain_sample(dataset, number):
@@ -81,6 +86,8 @@ def _too_few(source, class_id, min_pixels):
 def measure_loader(clock, rounds, data_root, nproc=2):
     """Load the same samples with the project's loader and with the plain one, in turn.
 
+    The project's is measured without and with ``resized_dir``, there with all images kept already.
+
     Args:
         clock (Clock): Of the CPU.
         rounds (int): Of ``SAMPLES`` samples each.
@@ -89,24 +96,42 @@ def measure_loader(clock, rounds, data_root, nproc=2):
 
     Returns:
         dict: For JSON. Samples are pairs of source and target, ``per_s`` is per second and core;
-        ``ratio`` is that of all samples, ``ratio_of_rounds`` lists those of the rounds.
+        ``ratio`` is that to the plain loader over all samples, ``ratio_of_rounds`` lists those of
+        the rounds.
     """
     draw_data(data_root, nproc)
     dataset = full_size_dataset(data_root)
-    ours, plain = _InTurn(dataset.__getitem__), _InTurn(lambda n: plain_sample(dataset, n)[1])
+    keeping = full_size_dataset(data_root, str(Path(data_root) / 'resized'))
+    numbers = range((rounds + 1) * SAMPLES)  # with those of the warm-up
+    for number in numbers:
+        keeping[number]
+    plain = _InTurn(lambda number: plain_sample(dataset, number)[1])
+    candidates = {
+        'ours': _InTurn(dataset.__getitem__), 'kept': _InTurn(keeping.__getitem__), 'plain': plain
+    }  # fmt: skip
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # OpenCV has none of its own already
     try:
-        timings = clock.take_turns({'ours': ours, 'plain': plain}, rounds)
-        parts = _milliseconds_by_part(dataset, range(ours.next, ours.next + SAMPLES))
+        timings = clock.take_turns(candidates, rounds)
+        parts = {
+            'ours': _milliseconds_by_part(dataset, numbers[-SAMPLES:]),
+            'kept': _milliseconds_by_part(keeping, numbers[-SAMPLES:]),
+        }
     finally:
         torch.set_num_threads(threads)
-    seconds, plain_seconds = timings['ours'].seconds, timings['plain'].seconds
+    plain_seconds = timings['plain'].seconds
     return {
-        'ours': {'per_s': rounds * SAMPLES / sum(seconds), **timings['ours'].as_dict()},
-        'plain': {'per_s': rounds * SAMPLES / sum(plain_seconds), **timings['plain'].as_dict()},
-        'ratio': sum(plain_seconds) / sum(seconds),
-        'ratio_of_rounds': [p / s for s, p in zip(seconds, plain_seconds, strict=True)],
+        **{
+            name: {
+                'per_s': rounds * SAMPLES / sum(timing.seconds),
+                'ratio': sum(plain_seconds) / sum(timing.seconds),
+                'ratio_of_rounds': [
+                    p / s for s, p in zip(timing.seconds, plain_seconds, strict=True)
+                ],
+                **timing.as_dict(),
+            }
+            for name, timing in timings.items()
+        },
         'samples_per_round': SAMPLES,
         # those of the first call are not in the timings
         'redraws_per_sample': statistics.mean(plain.found[SAMPLES:]),

@@ -129,6 +129,7 @@ RULES = (
     (r'data\..*\bmean', COLOR),
     (r'data\..*\bstd', DEVIATION),
     (r'data\..*\bkeys', _list_of(TEXT, 'a list of names')),
+    (r'data\.train\.resized_dir', _or_none(TEXT)),
     (r'data\.train\.rare_class_sampling', _or_none(TABLE)),
     (r'.*\.rare_class_sampling\.min_pixels', NOT_NEGATIVE),
     (r'.*\.rare_class_sampling\.class_temp', POSITIVE),
