@@ -164,8 +164,7 @@ def _milliseconds_by_part(dataset, numbers):
         profile.runcall(dataset.__getitem__, number)
     stats = pstats.Stats(profile)
     transforms = [*dataset.source.pipeline.transforms, *dataset.target.pipeline.transforms]
-    transforms = [getattr(transform, 'load', transform) for transform in transforms]
-    calls = {type(t).__name__: type(t).__call__ for t in transforms}
+    calls = {type(t).__name__: type(t).__call__ for t in map(_innermost, transforms)}
     calls['choose the crop'] = crop_with_class
     milliseconds = {}
     for name, call in calls.items():
@@ -174,6 +173,13 @@ def _milliseconds_by_part(dataset, numbers):
         milliseconds[name] = 1000 * entry[3] / len(numbers) if entry else 0.0
     milliseconds['all'] = 1000 * stats.total_tt / len(numbers)
     return milliseconds
+
+
+def _innermost(transform):
+    """The transform in those that only surround its loading."""
+    while hasattr(transform, 'load'):
+        transform = transform.load
+    return transform
 
 
 def _megabytes_per_image(root):
