@@ -71,8 +71,7 @@ class RareClassSampler:
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
         finder = LabelFinder(label_names)
-        # Arrays: reading a list's entries writes to them (their reference counts), so that each
-        # forked worker would come to hold a copy of its own.
+        # Arrays, since lists of 25,000 images take 120 MB more.
         self.images_with_class = {
             c: np.array(
                 [
