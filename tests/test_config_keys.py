@@ -59,6 +59,7 @@ def problem(overrides=None, path=GTA_CONFIG):
         ('uda.alhpa', 'uda.alpha'),
         ('uda.pseudo_treshold', 'uda.pseudo_threshold'),
         ('data.sample_per_gpu', 'data.samples_per_gpu'),
+        ('data.val_dataloader.sample_per_gpu', 'data.val_dataloader.samples_per_gpu'),
         ('data.train.rare_class_samplin', 'data.train.rare_class_sampling'),
         ('data.train.rare_class_sampling.class_tmp', 'data.train.rare_class_sampling.class_temp'),
         (f'{SOURCE}.img_dri', f'{SOURCE}.img_dir'),

@@ -31,6 +31,8 @@ def check(overrides, path=GTA_CONFIG):
         ({'runner.max_iters': 4e4}, 'runner.max_iters is 40000.0; it has to be a whole number'),
         ({'data.samples_per_gpu': '2'}, "data.samples_per_gpu is '2'; it has to be a whole number"),
         ({'data.workers_per_gpu': -1}, 'data.workers_per_gpu is -1; it has to be a whole number'),
+        ({'data.test_dataloader.samples_per_gpu': 0}, 'loader.samples_per_gpu is 0; it has to be'),
+        ({'data.val_dataloader': 4}, 'data.val_dataloader is 4; it has to be a dict or None'),
         ({'optimizer.lr': None}, 'optimizer.lr is missing'),
         ({'optimizer.lr': float('nan')}, 'optimizer.lr is nan; it has to be a number above 0'),
         ({'optimizer.betas': (0.9, 1.0)}, 'optimizer.betas is .* two numbers from 0 to below 1'),

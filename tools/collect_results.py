@@ -26,6 +26,7 @@ _SEED = re.compile(r'_s\d+$')
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
     'evaluation', 'checkpoint_config', 'uda.debug_img_interval', 'data.workers_per_gpu',
+    'data.val_dataloader', 'data.test_dataloader',
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
-from mmseg.engine.evaluation import count_areas, evaluate, is_from_synthia, predict
+from mmseg.engine.evaluation import count_areas, evaluate, is_from_synthia, loading, predict
 from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
@@ -80,9 +80,11 @@ def main(argv=None):
     submission = _submission(args, cfg) if args.format_only else None
 
     counts = []
-    predictions = predict(segmentor, dataset, device, cfg.data.workers_per_gpu)
+    predictions = predict(
+        segmentor, dataset, device, **loading(cfg, 'test'), with_truth=submission is None
+    )
     # Without a terminal to draw on there is no progress bar.
-    for index, label in tqdm(predictions, total=len(dataset), unit='image', disable=None):
+    for index, label, truth in tqdm(predictions, total=len(dataset), unit='image', disable=None):
         name = dataset.img_infos[index]['filename']
         if args.show_dir:
             _show(label, name, segmentor.PALETTE, dataset, args)
@@ -91,7 +93,7 @@ def main(argv=None):
             path = osp.join(folder, osp.splitext(osp.basename(name))[0] + '.png')
             write_id_map(label, path, to_label_id, segmentor.PALETTE)
         else:
-            counts += count_areas(dataset, label, index)
+            counts.append(count_areas(dataset, label, truth, index))
     if args.show_dir:
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:

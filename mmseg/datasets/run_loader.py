@@ -121,7 +121,7 @@ class _Loader(DataLoader):
             yield batch
 
 
-def build_loader(dataset, batches, num_workers, device):
+def build_loader(dataset, batches, num_workers, device, collate_fn=collate):
     """A loader over given batches of sample numbers.
 
     Args:
@@ -129,6 +129,7 @@ def build_loader(dataset, batches, num_workers, device):
         batches (Iterable[list[int]]): A batch sampler.
         num_workers (int): Processes; 0 loads in this one. The samples are the same either way.
         device (torch.device): Where the batches will go (pinned memory for a GPU).
+        collate_fn (Callable): Makes a batch of a list of samples, or of :class:`UserError`.
 
     Returns:
         DataLoader: Iterating raises a sample's :class:`UserError` when its batch is due.
@@ -137,7 +138,7 @@ def build_loader(dataset, batches, num_workers, device):
         _HandsOverMistakes(dataset),
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=collate_fn,
         pin_memory=device.type == 'cuda',
         worker_init_fn=_start_worker if num_workers else None,
         multiprocessing_context=_CONTEXT if num_workers else None,

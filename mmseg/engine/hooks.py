@@ -23,15 +23,15 @@ class EvaluationHook(Hook):
         dataset (CustomDataset): With a test pipeline.
         interval (int): Iterations; the last iteration is always evaluated.
         metric (str | list[str]): As in MMSegmentation.
-        num_workers (int): Loading processes.
+        loading (dict): ``num_workers`` and ``batch_size``, as for ``predict``.
         from_synthia (bool): Add the means over Synthia's classes.
     """
 
-    def __init__(self, dataset, interval, metric, num_workers, from_synthia):
+    def __init__(self, dataset, interval, metric, loading, from_synthia):
         self.dataset = dataset
         self.interval = interval
         self.metric = metric
-        self.num_workers = num_workers
+        self.loading = loading
         self.from_synthia = from_synthia
 
     def is_due(self, runner):
@@ -42,9 +42,12 @@ class EvaluationHook(Hook):
         if not self.is_due(runner):
             return
         segmentor = student_of(runner.model)
-        counts = []
-        for index, label in predict(segmentor, self.dataset, runner.device, self.num_workers):
-            counts += count_areas(self.dataset, label, index)
+        predictions = predict(
+            segmentor, self.dataset, runner.device, **self.loading, with_truth=True
+        )
+        counts = [
+            count_areas(self.dataset, label, truth, index) for index, label, truth in predictions
+        ]
         found = evaluate(
             self.dataset, counts, runner.logger, self.metric, from_synthia=self.from_synthia
         )

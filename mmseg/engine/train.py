@@ -30,7 +30,7 @@ from mmseg.engine.checkpoint import (
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.config_checks.samples import check_test_sample, check_training_sample
 from mmseg.engine.determinism import set_determinism
-from mmseg.engine.evaluation import is_from_synthia
+from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after
 from mmseg.engine.optimizer import build_grouped_optimizer
@@ -190,7 +190,7 @@ def _evaluation(cfg):
         dataset,
         interval=cfg.evaluation.interval,
         metric=cfg.evaluation.get('metric', 'mIoU'),
-        num_workers=cfg.data.workers_per_gpu,
+        loading=loading(cfg, 'val'),
         from_synthia=is_from_synthia(cfg),
     )
 

@@ -96,8 +96,11 @@ def _uda(uda):
 
 
 def _data(data):
-    known = {'samples_per_gpu', 'workers_per_gpu', 'train', 'val', 'test'}
-    yield from unread('data', data, known)
+    loading = {'samples_per_gpu', 'workers_per_gpu'}
+    loaders = {'val_dataloader', 'test_dataloader'}
+    yield from unread('data', data, loading | loaders | {'train', 'val', 'test'})
+    for key in sorted(loaders):
+        yield from unread(f'data.{key}', data.get(key) or {}, loading)
     for key in ('train', 'val', 'test'):
         yield from part_problems(f'data.{key}', data.get(key), DATASETS, {'separate_eval'})
 
