@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+from mmcv.cnn import ConvModule
 
 from mmseg.models.decode_heads.aspp_layer import ASPPLayer
-from mmseg.models.decode_heads.pointwise_product import PointwiseProduct
+from mmseg.models.decode_heads.decoder_layers import fuse_levels, stack_levels
 
 
 def gradients(module, feature):
@@ -16,37 +16,6 @@ def gradients(module, feature):
     out = module(feature)
     weight = torch.arange(out.numel(), dtype=out.dtype).view_as(out) % 7
     return [out, *torch.autograd.grad((out * weight).mean(), [feature, *module.parameters()])]
-
-
-@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    'options',
-    [
-        dict(kernel_size=1),
-        dict(kernel_size=1, bias=False),
-        dict(kernel_size=1, stride=2),
-        dict(kernel_size=1, padding=1),
-        dict(kernel_size=1, groups=2),
-        dict(kernel_size=3, padding=2, dilation=2, groups=8),
-    ],
-)
-def test_a_pointwise_product_is_a_convolution(options, memory_format):
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(8, 16, **options).double()
-    product = PointwiseProduct(8, 16, **options).double()
-    product.load_state_dict(convolution.state_dict())
-    feature = torch.randn(2, 8, 5, 7, dtype=torch.double).to(memory_format=memory_format)
-    for ours, plain in zip(
-        gradients(product, feature), gradients(convolution, feature), strict=True
-    ):
-        torch.testing.assert_close(ours, plain)
-
-
-def test_the_aspp_uses_it_and_keeps_its_names():
-    aspp = build_aspp()
-    pointwise = [m for m in aspp.aspp_modules.modules() if isinstance(m, PointwiseProduct)]
-    assert [m.kernel_size for m in pointwise].count((1, 1)) == 3  # one in each branch
-    assert 'aspp_modules.1.pointwise_conv.conv.weight' in aspp.state_dict()
 
 
 def build_aspp(**options):
@@ -98,3 +67,25 @@ def test_freed_memory_is_kept():
     ]  # fmt: skip
     assert returned[0] > 190
     assert returned[1] < 10
+
+
+@pytest.mark.parametrize('options', [{}, {'norm_cfg': {'type': 'BN'}}, {'act_cfg': None}])
+def test_levels_are_convolved_before_they_are_upsampled(options):
+    torch.manual_seed(0)
+    layer = ConvModule(3 + 2 + 2, 5, 1, **options).double()
+    shapes = [(2, 3, 8, 12), (2, 2, 4, 6), (2, 2, 1, 2)]
+    levels = [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
+    inputs = [*levels, *layer.parameters()]
+    short, long = fuse_levels(levels, layer), layer(stack_levels(levels))
+    torch.testing.assert_close(short, long)
+    weight = torch.randn(short.shape, dtype=torch.double)
+    torch.testing.assert_close(
+        torch.autograd.grad((short * weight).sum(), inputs),
+        torch.autograd.grad((long * weight).sum(), inputs),
+    )
+
+
+def test_only_pointwise_convolutions_take_the_short_way():
+    layer = ConvModule(4, 5, 3, padding=1)
+    levels = [torch.randn(1, 2, 8, 8), torch.randn(1, 2, 4, 4)]
+    torch.testing.assert_close(fuse_levels(levels, layer), layer(stack_levels(levels)))

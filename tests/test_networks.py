@@ -216,7 +216,7 @@ def test_aspp_branches_are_pool_context_and_dilations_in_this_order():
     pool, context, first, second = seen[0].split(8, dim=1)
     torch.testing.assert_close(pool, aspp.image_pool(feature).expand(-1, -1, 5, 7))
     torch.testing.assert_close(context, aspp.context_layer(feature))
-    torch.testing.assert_close([first, second], [branch(feature) for branch in aspp.aspp_modules])
+    torch.testing.assert_close([first, second], aspp.aspp_modules(feature))
 
 
 def test_isa_layer_equals_mmsegmentations_head_where_cells_are_padded():

@@ -4,11 +4,12 @@ Source: DAFormer, section 3.2 (context-aware feature fusion); Chen et al., DeepL
 """
 
 import torch
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmcv.cnn import ConvModule
 from torch import nn
 
-import mmseg.models.decode_heads.pointwise_product  # noqa: F401  registers the convolution
+from mmseg.models.decode_heads.aspp_head import ASPPModule
 from mmseg.models.decode_heads.decoder_layers import RELU, build_layer, register_layer
+from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
 from mmseg.models.recompute import run_again_for_gradients
 from mmseg.ops import resize
 
@@ -52,8 +53,12 @@ class ASPPLayer(nn.Module):
             )
         if context_cfg is not None:
             self.context_layer = build_layer(context_cfg, in_channels, out_channels)
-        self.aspp_modules = nn.ModuleList(
-            _branch(in_channels, out_channels, dilation, sep, **convs) for dilation in dilations
+        self.aspp_modules = (DepthwiseSeparableASPPModule if sep else ASPPModule)(
+            dilations=dilations,
+            in_channels=in_channels,
+            channels=out_channels,
+            conv_cfg=None,
+            **convs,
         )
         branches = len(dilations) + bool(pool) + (context_cfg is not None)
         self.bottleneck = ConvModule(branches * out_channels, out_channels, 3, padding=1, **convs)
@@ -72,15 +77,6 @@ class ASPPLayer(nn.Module):
                 run_again_for_gradients(branch, feature) if self.with_cp else branch(feature)
             )
         return self.bottleneck(torch.cat(branches, dim=1))
-
-
-def _branch(in_channels, out_channels, dilation, sep, **convs):
-    """One branch, with the names that MMSegmentation's ASPP heads give its parts."""
-    convs = {**convs, 'conv_cfg': {'type': 'PointwiseProduct'}}
-    if dilation == 1:
-        return ConvModule(in_channels, out_channels, 1, **convs)
-    kind = DepthwiseSeparableConvModule if sep else ConvModule
-    return kind(in_channels, out_channels, 3, padding=dilation, dilation=dilation, **convs)
 
 
 @register_layer('rawconv_and_aspp')

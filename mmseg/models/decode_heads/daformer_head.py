@@ -11,7 +11,7 @@ import mmseg.models.decode_heads.aspp_layer
 import mmseg.models.decode_heads.isa_layer  # noqa: F401
 from mmseg.models.builder import HEADS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.decode_heads.decoder_layers import build_layer, stack_levels
+from mmseg.models.decode_heads.decoder_layers import build_layer, fuse_levels
 from mmseg.utils.user_error import UserError
 
 
@@ -85,4 +85,4 @@ class DAFormerHead(BaseDecodeHead):
         embedded = [
             layer(level) for layer, level in zip(self.embed_layers.values(), levels, strict=True)
         ]
-        return self.cls_seg(self.fuse_layer(stack_levels(embedded)))
+        return self.cls_seg(fuse_levels(embedded, self.fuse_layer))

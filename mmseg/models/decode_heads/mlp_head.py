@@ -9,7 +9,7 @@ from torch import nn
 
 from mmseg.models.builder import HEADS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.decode_heads.decoder_layers import ChannelLinear, stack_levels
+from mmseg.models.decode_heads.decoder_layers import ChannelLinear, fuse_levels
 from mmseg.utils.user_error import UserError
 
 
@@ -68,7 +68,7 @@ class SegFormerHead(BaseDecodeHead):
         embedded = [
             layer(level) for layer, level in zip(self.linear_c.values(), levels, strict=True)
         ]
-        fused = self.linear_fuse(stack_levels(embedded))
+        fused = fuse_levels(embedded, self.linear_fuse)
         if self.dropout is not None:
             fused = self.dropout(fused)
         return self.linear_pred(fused)
