@@ -17,12 +17,18 @@ from tools.benchmarks.training_work import build_method, build_optimizer, random
 CPU = torch.device('cpu')
 
 
+def build_sgd(method):
+    return torch.optim.SGD(method.model.parameters(), lr=0.05)
+
+
 def test_the_plain_step_is_our_step():
     method = build_method('mit_b0', CPU)
     drops = [m for m in method.modules() if 'Drop' in type(m).__name__]
     for module in drops:  # they draw from the global generator, in another order
         module.p = module.drop_prob = 0.0
-    plain, optimizer = ReferenceStep(method, build_optimizer), build_optimizer(method)
+    method.alpha = 0.5
+    # AdamW makes large steps of small differences.
+    plain, optimizer = ReferenceStep(method, build_sgd), build_sgd(method)
     batch = random_batch(64, CPU)
     for iteration in range(3):
         step = Step(0, iteration)
@@ -36,7 +42,7 @@ def test_the_plain_step_is_our_step():
         for (name, weight), other in zip(
             student.named_parameters(), teacher.parameters(), strict=True
         ):
-            torch.testing.assert_close(weight, other, rtol=1e-3, atol=2e-4, msg=name)
+            torch.testing.assert_close(weight, other, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_the_plain_step_is_plain():

@@ -18,6 +18,9 @@ from prettytable import PrettyTable
 from mmseg.engine.devices import choose_device
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
+from tools.benchmarks.loader import measure_loader
+from tools.benchmarks.prediction import measure_evaluation, measure_inference
+from tools.benchmarks.timing import Clock
 from tools.benchmarks.training import measure_training
 
 
@@ -35,6 +38,11 @@ def parse_args(argv):
         options = kinds.add_parser(kind, parents=[common], help=text, description=text)
         if kind != 'loader':
             options.add_argument('--encoder', default='mit_b0', help='mit_b0 (default) to mit_b5')
+        else:
+            options.add_argument(
+                '--data', metavar='DIR', default=osp.join('data', 'benchmark'),
+                help='where full-size scenes are drawn once (takes minutes; default: %(default)s)',
+            )  # fmt: skip
         if kind == 'training':
             options.add_argument('--size', type=int, default=256, help='of the crops (256)')
             options.add_argument(
@@ -52,11 +60,7 @@ def parse_args(argv):
 def measure_training_step(args, device):
     """The training step against the plain one; returns the figures and their tables."""
     found = measure_training(device, args.encoder, args.size, args.rounds, args.with_cp)
-    parts = PrettyTable(['part of our step', 'ms'])
-    parts.align = 'r'
-    parts.align['part of our step'] = 'l'
-    for name, milliseconds in found['parts_ms'].items():
-        parts.add_row([name, f'{milliseconds:.0f}'])
+    parts = parts_table('part of our step', found['parts_ms'])
     text = (
         f'{found["gflop"]:.0f} GFLOP a step; a matrix product runs at '
         f'{found["matmul_gflop_per_s"]:.0f} GFLOP/s here, and our step reaches '
@@ -66,6 +70,52 @@ def measure_training_step(args, device):
     )
     rows = {'ours': found['ours'], 'plain, as published': found['published_way']}
     return found, f'{timing_table(rows)}\n{text}\n{parts}'
+
+
+def measure_inference_of_an_image(args, device):
+    """The prediction of one image against MMSegmentation's own way."""
+    found = measure_inference(Clock(device), args.rounds, args.encoder)
+    rows = {'ours': found['ours'], 'MMSegmentation': found['mmsegmentation']}
+    text = (
+        f'{found["times_faster"]:.2f} times as fast; {found["equal_pixels"]:.4%} of the pixels are '
+        'predicted alike.'
+    )
+    return found, f'{timing_table(rows)}\n{text}'
+
+
+def measure_evaluation_parts(args, device):
+    """The parts of evaluating an image."""
+    found = measure_evaluation(Clock(device), args.rounds, args.encoder)
+    parts = parts_table('part', {name: part['ms'] for name, part in found['parts'].items()})
+    text = (
+        f'Counting takes {found["parts"]["counting"]["share"]:.1%} of the time; MMSegmentation '
+        f'takes {found["mmsegmentation_counting_ms"]:.0f} ms to read the label and count.'
+    )
+    return found, f'{parts}\n{text}'
+
+
+def measure_data_loader(args, device):
+    """Our loader, without and with kept images, against one that starts anew for each crop."""
+    found = measure_loader(Clock(device), args.rounds, args.data)
+    names = {'ours': 'ours', 'kept': 'ours with resized_dir', 'plain': 'plain, as published'}
+    table = PrettyTable(['', 'samples per second and core', 'times as fast'])
+    table.align = 'r'
+    table.align[''] = 'l'
+    for name, title in names.items():
+        table.add_row([title, f'{found[name]["per_s"]:.1f}', f'{found[name]["ratio"]:.1f}'])
+    text = f'{found["redraws_per_sample"]:.1f} redraws of the crop per sample.'
+    parts = parts_table('part of ours', found['ms_by_part']['ours'])
+    return found, f'{table}\n{text}\n{parts}'
+
+
+def parts_table(title, milliseconds):
+    """A table of parts: a dict of name → milliseconds."""
+    table = PrettyTable([title, 'ms'])
+    table.align = 'r'
+    table.align[title] = 'l'
+    for name, value in milliseconds.items():
+        table.add_row([name, f'{value:.1f}'])
+    return table
 
 
 def timing_table(rows):
@@ -91,6 +141,9 @@ def timing_table(rows):
 
 KINDS = {
     'training': (measure_training_step, 'the whole training step, and its parts'),
+    'inference': (measure_inference_of_an_image, 'the prediction of one image of 1024×512'),
+    'evaluation': (measure_evaluation_parts, 'the parts of an evaluation'),
+    'loader': (measure_data_loader, 'loading samples with Rare Class Sampling'),
 }
 
 

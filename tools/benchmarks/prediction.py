@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from mmcv import Config
 
-import mmseg.models  # noqa: F401  registers what the config names
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.run_loader import to_device
 from mmseg.datasets.test_samples import TestSamples, collate_equal
 from mmseg.engine.evaluation import count_areas
 from mmseg.engine.inference import predict_labels
 from mmseg.models import build_segmentor
-from mmseg.models.encoder_channels import fill_in_channels
+from tools.benchmarks.model import BASE_CONFIGS, model_config
+from tools.benchmarks.timing import speed_up
 
-_CONFIGS = osp.join(osp.dirname(__file__), '..', '..', 'configs', '_base_')
 INPUT_SIZE = (512, 1024)  # of Cityscapes' images, half as large as they are
 
 
@@ -47,12 +46,11 @@ def measure_inference(clock, rounds, encoder, size=INPUT_SIZE):
     }
     labels, others = (predict() for predict in candidates.values())
     timings = clock.take_turns(candidates, rounds)
-    ratios = zip(timings['mmsegmentation'].seconds, timings['ours'].seconds, strict=True)
     return {
         'encoder': encoder,
         'size': list(size),
         **{name: timing.as_dict() for name, timing in timings.items()},
-        'times_faster': statistics.median(theirs / ours for theirs, ours in ratios),
+        'times_faster': speed_up(timings['ours'], timings['mmsegmentation']),
         'equal_pixels': float((labels == others).mean()),
     }
 
@@ -122,14 +120,9 @@ def _mmsegmentations_labels(segmentor, batch):
 
 
 def _segmentor(encoder, device):
-    """DAFormer of full width with random weights, in eval mode."""
-    model = Config.fromfile(osp.join(_CONFIGS, 'models', 'daformer_sepaspp_mitb5.py')).model
-    model.pretrained = None
-    model.backbone = dict(type=encoder)
-    model.decode_head.in_channels = 'from_encoder'
-    fill_in_channels(model)
+    """The network in eval mode."""
     torch.manual_seed(0)
-    segmentor = build_segmentor(model).to(device).eval()
+    segmentor = build_segmentor(model_config(encoder)).to(device).eval()
     # Logits as far apart as those of a trained network.
     segmentor.decode_head.conv_seg.weight.data.normal_()
     return segmentor
@@ -149,7 +142,7 @@ def _write_pictures(folder, count, height, width):
 
 def _dataset(folder, size):
     """The pictures with Cityscapes' test pipeline."""
-    file = osp.join(_CONFIGS, 'datasets', 'uda_gta_to_cityscapes_512x512.py')
+    file = osp.join(BASE_CONFIGS, 'datasets', 'uda_gta_to_cityscapes_512x512.py')
     pipeline = Config.fromfile(file).data.test.pipeline
     pipeline[1].img_scale = size[::-1]
     return CityscapesDataset(

@@ -1,37 +1,19 @@
-"""What the training step is measured on: DAFormer at full width, and a batch of random images."""
+"""What the training step is measured on: the method of the paper, and a batch of random images."""
 
 import os.path as osp
 
 import torch
 from mmcv import Config
 
-import mmseg.models  # noqa: F401  registers what the config names
 from mmseg.models.builder import SEGMENTORS
-from mmseg.models.encoder_channels import fill_in_channels
+from tools.benchmarks.model import BASE_CONFIGS, model_config
 
-_CONFIGS = osp.join(osp.dirname(__file__), '..', '..', 'configs', '_base_')
 _NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-
-
-def model_config(encoder, with_cp=False):
-    """Config of DAFormer's segmentor with another MiT and without ImageNet weights.
-
-    Args:
-        encoder (str): `mit_b0` to `mit_b5`.
-        with_cp (bool): gradient checkpointing of encoder and ASPP.
-    """
-    model = Config.fromfile(osp.join(_CONFIGS, 'models', 'daformer_sepaspp_mitb5.py')).model
-    model.pretrained = None
-    model.backbone = dict(type=encoder, with_cp=with_cp)
-    model.decode_head.decoder_params.fusion_cfg.with_cp = with_cp
-    model.decode_head.in_channels = 'from_encoder'
-    fill_in_channels(model)
-    return model
 
 
 def build_method(encoder, device, with_cp=False):
     """DACS as the paper's last line has it, initialised from seed 0, in training mode."""
-    uda = Config.fromfile(osp.join(_CONFIGS, 'uda', 'dacs_a999_fdthings.py')).uda
+    uda = Config.fromfile(osp.join(BASE_CONFIGS, 'uda', 'dacs_a999_fdthings.py')).uda
     uda.debug_img_interval = 0
     torch.manual_seed(0)
     method = SEGMENTORS.build({**uda, 'model': model_config(encoder, with_cp)})
