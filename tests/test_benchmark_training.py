@@ -30,7 +30,7 @@ def test_the_plain_step_is_our_step():
     # AdamW makes large steps of small differences.
     plain, optimizer = ReferenceStep(method, build_sgd), build_sgd(method)
     batch = random_batch(64, CPU)
-    for iteration in range(3):
+    for iteration in range(2):
         step = Step(0, iteration)
         ours = method.train_step(batch, optimizer, step=step)['log_vars']
         theirs = plain.step(**batch, step=step)
@@ -42,7 +42,7 @@ def test_the_plain_step_is_our_step():
         for (name, weight), other in zip(
             student.named_parameters(), teacher.parameters(), strict=True
         ):
-            torch.testing.assert_close(weight, other, rtol=1e-3, atol=1e-5, msg=name)
+            torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_the_plain_step_is_plain():

@@ -5,13 +5,15 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
 from tests.killable_runs import WORK_DIR, KillableRun, KillInSave, SignalIn
-from tests.tiny_runs import TrainedRun, assert_same_training, files_below, only
+from tests.tiny_runs import CHECKOUT, TrainedRun, assert_same_training, files_below, only
 
 CHECKPOINT_BYTES = 60_000_000
 
@@ -135,3 +137,20 @@ def test_killed_data_worker(workplace, shared_run):
     assert os.readlink(f'{WORK_DIR}/latest.pth') == 'resume_2.pth'
     assert KillableRun(workplace, options=options).end() == 0
     assert_ended_like(workplace, shared_run)
+
+
+def test_a_script_ends_though_it_holds_a_loader(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import torch\n'
+        'from mmseg.datasets.run_loader import RunBatches, build_loader\n'
+        "samples = [{'number': torch.tensor(i)} for i in range(20)]\n"
+        "loader = build_loader(samples, RunBatches(0, 10, 2), 2, torch.device('cpu'))\n"
+        'batches = iter(loader)\n'
+        "print(next(batches)['number'].tolist())\n"
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT)}
+    ended = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout) == (0, '[0, 1]\n'), ended.stderr

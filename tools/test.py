@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
+from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
 from mmseg.engine.evaluation import count_areas, evaluate, is_from_synthia, loading, predict
@@ -68,6 +69,7 @@ def parse_args(argv):
 def main(argv=None):
     """Test; returns the metrics (None with ``--format-only``)."""
     args = parse_args(argv)
+    keep_freed_memory()
     cfg = load_config(args.config, parse_options(args.cfg_options))
     device = choose_device(args.device)
     if args.test_set:

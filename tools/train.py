@@ -9,6 +9,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import torch
 
+from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
@@ -59,6 +60,7 @@ def overrides_of(args):
 def main(argv=None):
     """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
     args = parse_args(argv)
+    keep_freed_memory()
     cfg = load_config(args.config, overrides_of(args))
     if cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])

@@ -1,5 +1,6 @@
 """Data loaders: numbered samples for training, plain tensors on the device for both."""
 
+import atexit
 import contextlib
 import multiprocessing
 import signal
@@ -78,6 +79,17 @@ def _start_worker(_):
     # SIGTERM ends them: the last resort of whoever started them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+@atexit.register
+def _kill_workers():
+    """End the workers of a loader that a failing script still holds at its exit.
+
+    multiprocessing would send them the one SIGTERM that they ignore, and wait for ever.
+    """
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 @contextlib.contextmanager
