@@ -15,6 +15,7 @@ from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.evaluation import count_areas, loading, predict
 from mmseg.engine.inference import predict_labels
 from mmseg.models import EncoderDecoder, build_segmentor
+from mmseg.utils.user_error import UserError
 
 CLASSES = [str(number) for number in range(19)]
 # (height, width); neighbours of equal size are predicted together.
@@ -180,3 +181,10 @@ def test_several_images_at_once_give_the_same_metrics(trained_run, monkeypatch):
     found = test.main([*arguments, '--cfg-options', 'data.test_dataloader.samples_per_gpu=2'])
     assert seen == [1, 1, 1, 2, 1]
     np.testing.assert_equal(found, expected)
+
+
+@pytest.mark.parametrize('number', [0, -1, 'many'])
+def test_a_batch_of_no_images_is_refused(number):
+    cfg = mmcv.Config(dict(data=dict(test_dataloader=dict(samples_per_gpu=number))))
+    with pytest.raises(UserError, match='test_dataloader.samples_per_gpu is'):
+        loading(cfg, 'test')

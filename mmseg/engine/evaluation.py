@@ -55,11 +55,18 @@ def loading(cfg, split):
 
     Returns:
         dict[str, int]: ``num_workers`` and ``batch_size``, for :func:`predict`.
+
+    Raises:
+        UserError: If ``samples_per_gpu`` is no such number; configs to test with are not checked.
     """
     given = cfg.data.get(f'{split}_dataloader') or {}
+    batch_size = given.get('samples_per_gpu', 1)
+    if not (isinstance(batch_size, int) and batch_size > 0):
+        raise UserError(
+            f'data.{split}_dataloader.samples_per_gpu is {batch_size!r}; give a number from 1.'
+        )
     return dict(
-        num_workers=given.get('workers_per_gpu', cfg.data.workers_per_gpu),
-        batch_size=given.get('samples_per_gpu', 1),
+        num_workers=given.get('workers_per_gpu', cfg.data.workers_per_gpu), batch_size=batch_size
     )
 
 

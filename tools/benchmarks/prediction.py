@@ -17,7 +17,7 @@ from mmseg.engine.evaluation import count_areas
 from mmseg.engine.inference import predict_labels
 from mmseg.models import build_segmentor
 from tools.benchmarks.model import BASE_CONFIGS, model_config
-from tools.benchmarks.timing import speed_up
+from tools.benchmarks.timing import times_faster
 
 INPUT_SIZE = (512, 1024)  # of Cityscapes' images, half as large as they are
 
@@ -50,7 +50,7 @@ def measure_inference(clock, rounds, encoder, size=INPUT_SIZE):
         'encoder': encoder,
         'size': list(size),
         **{name: timing.as_dict() for name, timing in timings.items()},
-        'times_faster': speed_up(timings['ours'], timings['mmsegmentation']),
+        'times_faster': times_faster(timings['ours'], timings['mmsegmentation']),
         'equal_pixels': float((labels == others).mean()),
     }
 

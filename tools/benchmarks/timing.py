@@ -48,7 +48,7 @@ class Timing:
         }
 
 
-def speed_up(timing, reference):
+def times_faster(timing, reference):
     """How many times faster a candidate is than another: the median of the rounds' ratios."""
     return statistics.median(
         theirs / ours for ours, theirs in zip(timing.seconds, reference.seconds, strict=True)

@@ -18,7 +18,7 @@ from mmseg.models.uda import dacs
 from mmseg.utils.step import Step
 from tools.benchmarks.flops import count_flops
 from tools.benchmarks.reference_step import ReferenceStep
-from tools.benchmarks.timing import MATMUL_FLOPS, Clock, speed_up
+from tools.benchmarks.timing import MATMUL_FLOPS, Clock, times_faster
 from tools.benchmarks.training_work import build_method, build_optimizer, random_batch
 
 SEED = 0
@@ -57,7 +57,7 @@ def measure_training(device, encoder, size, rounds, with_cp=False):
         'encoder': encoder,
         'size': size,
         **found,
-        'times_faster': speed_up(timings['ours'], timings['published_way']),
+        'times_faster': times_faster(timings['ours'], timings['published_way']),
         'memory_ratio': found['ours']['peak_memory_gb'] / found['published_way']['peak_memory_gb'],
         'gflop': flops / 1e9,
         'matmul_gflop_per_s': MATMUL_FLOPS / matmul / 1e9,

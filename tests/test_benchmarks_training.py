@@ -10,7 +10,7 @@ from mmseg.utils.step import Step
 from tools import benchmark
 from tools.benchmarks.flops import count_flops
 from tools.benchmarks.reference_step import ExplicitAttention, ReferenceStep
-from tools.benchmarks.timing import Clock, Timing, speed_up
+from tools.benchmarks.timing import Clock, Timing, times_faster
 from tools.benchmarks.training import OurStep
 from tools.benchmarks.training_work import build_method, build_optimizer, random_batch
 
@@ -78,7 +78,7 @@ def test_parts_of_a_step_add_up_and_leave_no_trace():
 def test_times_are_compared_within_a_round():
     ours, theirs = Timing([1.0, 2.0, 4.0], [0.5, 1.0, 2.0]), Timing([2.0, 6.0, 8.0], [1, 1, 1])
     assert ours.units == 2.0
-    assert speed_up(ours, theirs) == 2.0  # of 2, 3 and 2; the medians' ratio would be 3
+    assert times_faster(ours, theirs) == 2.0  # of 2, 3 and 2; the medians' ratio would be 3
     assert ours.as_dict()['spread'] == 1.5
 
 
