@@ -186,5 +186,5 @@ def test_several_images_at_once_give_the_same_metrics(trained_run, monkeypatch):
 @pytest.mark.parametrize('number', [0, -1, 'many'])
 def test_a_batch_of_no_images_is_refused(number):
     cfg = mmcv.Config(dict(data=dict(test_dataloader=dict(samples_per_gpu=number))))
-    with pytest.raises(UserError, match='test_dataloader.samples_per_gpu is'):
+    with pytest.raises(UserError, match='samples_per_gpu is'):
         loading(cfg, 'test')
