@@ -1,6 +1,7 @@
 """Train one config: ``python tools/train.py CONFIG``. run_experiments.py calls this, too."""
 
 import argparse
+import contextlib
 import json
 import os.path as osp
 import sys
@@ -8,6 +9,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import torch
+from mmcv.runner import get_dist_info
 
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.checkpoint import is_finished
@@ -15,7 +17,7 @@ from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
 from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.config_checks.values import check_values
-from mmseg.engine.devices import choose_device
+from mmseg.engine.distributed import check_is_launched, joined_processes, rank_0_first
 from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import comparable, config_of
@@ -28,7 +30,8 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(
         description='Train one config. The same command again resumes an interrupted run.',
         epilog='example: python tools/train.py configs/street_scenes/uda_mitb0.py '
-        '--work-dir work_dirs/try --cfg-options runner.max_iters=100',
+        '--work-dir work_dirs/try --cfg-options runner.max_iters=100   '
+        'On 4 GPUs: torchrun --nproc_per_node=4 tools/train.py CONFIG',
     )
     parser.add_argument('config', help='a Python or JSON config file')
     parser.add_argument('--work-dir', help='folder of the run (default: work_dirs/CONFIG NAME)')
@@ -61,27 +64,44 @@ def main(argv=None):
     """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
     args = parse_args(argv)
     keep_freed_memory()
-    cfg = load_config(args.config, overrides_of(args))
-    if cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    device = choose_device(args.device)
-    check_keys(cfg, args.config)
-    check_values(cfg, args.config)
-    check_files(cfg)
-    with locked(cfg.work_dir), refusing_to_write(cfg.work_dir):
-        signal = _train(cfg, device)
+    with joined_processes(args.device) as device, contextlib.ExitStack() as stack:
+        with rank_0_first() as is_rank_0:
+            cfg = _read_config(args)
+            if is_rank_0:
+                check_keys(cfg, args.config)
+                check_values(cfg, args.config)
+                check_is_launched(cfg, args.config)
+                check_files(cfg)
+                stack.enter_context(locked(cfg.work_dir))
+                with refusing_to_write(cfg.work_dir):
+                    _prepare(cfg)
+        with refusing_to_write(cfg.work_dir):
+            signal = _train(cfg, device)
     if signal is not None:
-        print(f'Stopped by signal {signal}. The same command goes on from here.')
+        if is_rank_0:
+            print(f'Stopped by signal {signal}. The same command goes on from here.')
         sys.exit(128 + signal)
 
 
-def _train(cfg, device):
+def _read_config(args):
+    cfg = load_config(args.config, overrides_of(args))
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def _prepare(cfg):
     _leave_config(cfg)
+    if not is_finished(cfg.work_dir, cfg.runner.max_iters):
+        remove_parts(cfg.work_dir)
+        archive_code(cfg.work_dir)
+
+
+def _train(cfg, device):
     if is_finished(cfg.work_dir, cfg.runner.max_iters):
-        print(f'This run is finished: {cfg.work_dir}')
+        if get_dist_info()[0] == 0:
+            print(f'This run is finished: {cfg.work_dir}')
         return None
-    remove_parts(cfg.work_dir)
-    archive_code(cfg.work_dir)
     try:
         return train(cfg, device)
     except torch.OutOfMemoryError as error:

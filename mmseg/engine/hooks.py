@@ -8,6 +8,7 @@ from mmcv.runner.hooks.logger import LoggerHook
 
 from mmseg.engine.evaluation import count_areas, evaluate, predict
 from mmseg.models.uda.build import student_of
+from mmseg.utils.collective import wait_for_all
 
 # A stop loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
@@ -41,6 +42,11 @@ class EvaluationHook(Hook):
     def after_train_iter(self, runner):
         if not self.is_due(runner):
             return
+        if runner.rank == 0:
+            self._evaluate(runner)
+        wait_for_all()
+
+    def _evaluate(self, runner):
         segmentor = student_of(runner.model)
         predictions = predict(
             segmentor, self.dataset, runner.device, **self.loading, with_truth=True

@@ -18,6 +18,7 @@ from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.log_files import forget_in_tensorboard
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.undo import StateBefore, stopped_before
+from mmseg.utils.collective import copy_from_rank_0, signal_of_any
 from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import seed_for
@@ -79,19 +80,22 @@ class SeededRunner(IterBasedRunner):
         """
         self.data_loader = loader
         self.call_hook('before_run')
-        forget_in_tensorboard(self)
+        if self.rank == 0:
+            forget_in_tensorboard(self)
         self.call_hook('before_epoch')
         # Only now: the loggers clear the buffer before an epoch.
         self._set_log_window(self._resumed_log_window)
-        with StopRequest() as stop:
+        with StopRequest(again=self.world_size == 1) as stop:
             for batch in loader:
                 self._train_iteration(to_device(batch, self.device))
-                if stop.signal is not None and self.iter < self.max_iters:
-                    self.stopped_by = stop.signal
+                # All ranks stop after the same iteration.
+                number = signal_of_any(stop.signal)
+                if number is not None and self.iter < self.max_iters:
+                    self.stopped_by = number
                     self.save_resume_state(self.iter)
                     break
         self.call_hook('after_run')
-        if self.iter == self.max_iters:
+        if self.iter == self.max_iters and self.rank == 0:
             finish(self.work_dir, self.max_iters)
 
     def _train_iteration(self, batch):
@@ -111,6 +115,9 @@ class SeededRunner(IterBasedRunner):
             # optimizer's hook makes the step below.
             check_losses(self.outputs['log_vars'])
             self._note_losses()
+            # Each rank's BatchNorm has seen other images. What is tested and saved is rank 0's, and
+            # with it all go on, as they do after a resume.
+            copy_from_rank_0(self.model.buffers())
             self.call_hook('after_train_iter')
         except NonFiniteError as error:
             self._before.put_back()
@@ -128,13 +135,15 @@ class SeededRunner(IterBasedRunner):
 
     def save_checkpoint(self, out_dir, save_optimizer=True, create_symlink=True):
         """Save ``iter_N.pth`` after the iteration under way; called by mmcv's CheckpointHook."""
+        # mmcv's hook does so on rank 0 alone.
         self._save(osp.join(out_dir, f'iter_{self.iter + 1}.pth'), self.iter + 1, save_optimizer)
 
     def save_resume_state(self, iteration):
         """Save ``resume_N.pth`` after N iterations, keep the newest two, and return its path."""
         path = osp.join(self.work_dir, f'resume_{iteration}.pth')
-        self._save(path, iteration, True)
-        prune_resume_states(self.work_dir, iteration, _KEPT_RESUME_STATES)
+        if self.rank == 0:
+            self._save(path, iteration, True)
+            prune_resume_states(self.work_dir, iteration, _KEPT_RESUME_STATES)
         return path
 
     def _save(self, path, iteration, save_optimizer):

@@ -1,7 +1,8 @@
-"""Training without UDA with batches in parts or scaled losses, for which mmcv's hook is no use."""
+"""Training without UDA in parts, in ranks or with scaled losses, where mmcv's hook is no use."""
 
 from mmcv.runner.hooks import OptimizerHook
 
+from mmseg.models.uda.student import Student
 from mmseg.utils.finite import check_losses
 from mmseg.utils.gradients import mean_of
 
@@ -17,8 +18,9 @@ class SupervisedSteps(OptimizerHook):
 
     def __init__(self, segmentor, gradients, grad_clip=None):
         super().__init__(grad_clip)
-        self._forward = segmentor.train_step
+        self.student = Student(segmentor)
         self.gradients = gradients
+        self._parse_losses = segmentor._parse_losses
         segmentor.train_step = self.train_step
 
     def train_step(self, data_batch, optimizer, *, step):
@@ -26,10 +28,11 @@ class SupervisedSteps(OptimizerHook):
         optimizer.zero_grad()
         log_vars = []
         for part, _ in self.gradients.split(data_batch, step):
-            outputs = self._forward(part, optimizer)
-            check_losses(outputs['log_vars'])
-            self.gradients.add(outputs['loss'])
-            log_vars.append(outputs['log_vars'])
+            losses, _ = self.student(**part)
+            total, values = self._parse_losses(losses)
+            check_losses(values)
+            self.gradients.add(total)
+            log_vars.append(values)
         return dict(log_vars=mean_of(log_vars), num_samples=len(data_batch['img_metas']))
 
     def after_train_iter(self, runner):

@@ -11,6 +11,7 @@ from glob import glob
 
 import torch
 from mmcv.cnn.utils import revert_sync_batchnorm
+from mmcv.runner import get_dist_info
 from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 from torch import nn
@@ -39,6 +40,8 @@ from mmseg.engine.speed import speed_up
 from mmseg.engine.supervised import SupervisedSteps
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
+from mmseg.utils.collective import gather_over_ranks
+from mmseg.utils.user_error import UserError
 
 
 def train(cfg, device):
@@ -56,23 +59,32 @@ def train(cfg, device):
     """
     set_determinism(cfg)
     warnings = []
+    rank, world_size = get_dist_info()
     path, checkpoint = _checkpoint_to_resume(cfg, warnings.append)
-    forget_after(cfg.work_dir, checkpoint['meta']['iter'] if path else 0)
+    _check_ranks_agree(checkpoint)
+    if rank == 0:
+        forget_after(cfg.work_dir, checkpoint['meta']['iter'] if path else 0)
     logger, timestamp = _open_log(cfg)
     for warning in warnings:
         logger.warning(warning)
     if path:
         logger.info('Going on from %s', path)
     if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:
-        finish(cfg.work_dir, cfg.runner.max_iters)
+        if rank == 0:
+            finish(cfg.work_dir, cfg.runner.max_iters)
         logger.info('This run is finished; nothing is left to do. (%s)', cfg.work_dir)
         return None
 
     dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
     gradients = speed_up(model, device, **(cfg.get('speed') or {}))
-    optimizer_config = cfg.get('optimizer_config')
-    if gradients.are_special and not isinstance(model, DACS):
+    optimizer_config, student = cfg.get('optimizer_config'), model
+    if isinstance(model, DACS):
+        student = model.student
+    elif gradients.are_special or world_size > 1:
         optimizer_config = SupervisedSteps(model, gradients, optimizer_config.get('grad_clip'))
+        student = optimizer_config.student
+    if world_size > 1:
+        student.distribute(gradients, cfg.get('find_unused_parameters', False))
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
     runner = SeededRunner(
@@ -104,12 +116,10 @@ def train(cfg, device):
                 'The run began under %s and goes on under %s: it will not be bit-identical to '
                 'an uninterrupted one.', before, _environment(),
             )  # fmt: skip
+    else:
+        _say_how_many(cfg, logger, world_size)
     batches = RunBatches(
-        runner.iter,
-        cfg.runner.max_iters,
-        cfg.data.samples_per_gpu,
-        runner.rank,
-        runner.world_size,
+        runner.iter, cfg.runner.max_iters, cfg.data.samples_per_gpu, rank, world_size
     )
     logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
     # Its tensors are in the model now, and would stay in memory beside it.
@@ -134,8 +144,36 @@ def _build_parts(cfg, device, resumed):
         model = _build_model(cfg, dataset, device, resumed)
         _try_on_shapes(student_of(model), sample['img'].data.shape, sample['img_metas'].data)
     with blamed_on('optimizer'):
-        optimizer = build_grouped_optimizer(student_of(model), cfg.optimizer)
+        optimizer = build_grouped_optimizer(
+            student_of(model), {**cfg.optimizer, 'lr': cfg.optimizer.lr * _lr_factor(cfg)}
+        )
     return dataset, evaluation, model, optimizer
+
+
+def _lr_factor(cfg):
+    """``scale_lr`` multiplies the learning rate by what the batch is multiplied by."""
+    return get_dist_info()[1] if cfg.get('scale_lr') else 1
+
+
+def _say_how_many(cfg, logger, world_size):
+    if cfg.get('n_gpus', 1) != world_size:
+        logger.warning('%d process(es) train, not n_gpus=%d.', world_size, cfg.get('n_gpus', 1))
+    if world_size > 1:
+        logger.info(
+            'A batch has %d images from each of %d processes. optimizer.lr=%g is %s (scale_lr).',
+            cfg.data.samples_per_gpu, world_size, cfg.optimizer.lr,
+            f'multiplied by {world_size}' if cfg.get('scale_lr') else 'taken as it is',
+        )  # fmt: skip
+
+
+def _check_ranks_agree(checkpoint):
+    begin = 0 if checkpoint is None else checkpoint['meta']['iter']
+    begins = gather_over_ranks(begin)
+    if len(set(begins)) > 1:
+        raise UserError(
+            f'the processes find checkpoints of different iterations ({begins}, by rank): work_dir '
+            'must be on a file system that all machines share.'
+        )
 
 
 def _try_on_shapes(segmentor, shape, meta):
@@ -164,7 +202,9 @@ def build_train_dataset(cfg):
 
 def _build_model(cfg, dataset, device, resumed):
     """Build and, unless a checkpoint will be loaded, initialise the model."""
-    model = revert_sync_batchnorm(build_train_model(cfg))
+    model = build_train_model(cfg)
+    if get_dist_info()[1] == 1 or device.type == 'cpu':
+        model = revert_sync_batchnorm(model)  # it needs several GPUs
     model.CLASSES, model.PALETTE = dataset.CLASSES, dataset.PALETTE
     if not resumed:
         # mmcv would log a paragraph for every single parameter.
@@ -244,4 +284,5 @@ def _environment():
         torch=str(torch.__version__),
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
+        processes=get_dist_info()[1],
     )

@@ -1,7 +1,10 @@
 """Taking an iteration back whose losses or gradients turn out not to be finite."""
 
+import sys
+
 import torch
 
+from mmseg.utils.collective import gather_over_ranks
 from mmseg.utils.user_error import UserError
 
 
@@ -48,14 +51,18 @@ def stopped_before(runner, batch, error):
         error (NonFiniteError): Why it was taken back.
 
     Returns:
-        UserError: To be raised.
+        UserError: To be raised, on rank 0; the others end here without a word.
     """
     lines = [f'Iteration {runner.iter + 1}, the losses: {error.details}']
     for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
         if key in batch:
-            lines.append(f'{images}: {", ".join(meta["filename"] for meta in batch[key])}')
-    runner.logger.error('\n'.join(lines))
+            names = ', '.join(meta['filename'] for meta in batch[key])
+            lines.append(f'{images}: {", ".join(gather_over_ranks(names))}')
     path = runner.save_resume_state(runner.iter)
+    # Losses are means over the ranks and gradients their sums: all of them are here.
+    if runner.rank > 0:
+        sys.exit(1)
+    runner.logger.error('\n'.join(lines))
     return UserError(
         f'iteration {runner.iter + 1}: {error.what} not finite (losses and files of the batch: '
         f'above and in the log). {path} is the state before it, and the same command repeats it. '

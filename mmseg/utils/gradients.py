@@ -1,5 +1,6 @@
 """The gradients of one optimizer step: of a batch in parts, and of float16 losses scaled up."""
 
+import contextlib
 import dataclasses
 
 import torch
@@ -20,14 +21,20 @@ class Gradients:
     backward pass and gradients divided after it (Micikevicius et al., ICLR 2018). A step whose
     gradients overflow is left out and the factor halved, as ``torch.amp.GradScaler`` does.
 
+    Of several ranks the last backward pass of an iteration averages the gradients.
+
     Args:
         parts (int): Number of micro-batches; it divides the batch.
         scaler (torch.amp.GradScaler | None): None scales nothing.
+
+    Attributes:
+        no_sync (callable): Gives a context for the forward and backward passes before the last one.
     """
 
     def __init__(self, parts=1, scaler=None):
         self.parts = parts
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self.no_sync = contextlib.nullcontext
 
     @property
     def are_special(self):
@@ -50,7 +57,9 @@ class Gradients:
                 size = len(values) // self.parts
                 part[key] = values[i * size : (i + 1) * size]
             rank, world_size = step.rank * self.parts + i, step.world_size * self.parts
-            yield part, dataclasses.replace(step, rank=rank, world_size=world_size)
+            is_last = i == self.parts - 1
+            with contextlib.nullcontext() if is_last else self.no_sync():
+                yield part, dataclasses.replace(step, rank=rank, world_size=world_size)
 
     def add(self, loss):
         """Add the gradients of a part's loss, a scalar."""

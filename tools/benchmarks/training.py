@@ -99,7 +99,7 @@ class OurStep:
         seconds = {}
         parts = [
             (dacs, 'update_teacher', ['EMA']),
-            (self.method, '_student_losses', ['source forward', 'mixed forward']),
+            (self.method, 'student', ['source forward', 'mixed forward']),
             (self.method.imnet_model, 'forward', ['frozen encoder']),
             (self.method, '_backward', ['source backward', 'mixed backward']),
             (dacs, 'pseudo_labels', ['teacher']),

@@ -2,13 +2,15 @@
 
 import torch
 
+from mmseg.utils.collective import classes_over_ranks
+
 
 def draw_class_mask(label, classes, generator):
     """Draw half of the classes (rounded up) without replacement and mark their pixels.
 
     Args:
         label (Tensor): (1, H, W) int64, one source label.
-        classes (Tensor): (n,) the classes present in the batch's source labels; ignore is one.
+        classes (Tensor): (n,) the classes present in the source labels of all ranks; ignore is one.
         generator (torch.Generator): On the CPU; one per image.
 
     Returns:
@@ -20,7 +22,7 @@ def draw_class_mask(label, classes, generator):
 
 
 def draw_class_masks(label, generators):
-    """One mask per image of the batch; see :func:`draw_class_mask`.
+    """One mask per image of this rank's batch; see :func:`draw_class_mask`.
 
     Args:
         label (Tensor): (N, 1, H, W) int64.
@@ -29,7 +31,7 @@ def draw_class_masks(label, generators):
     Returns:
         Tensor: (N, 1, H, W) bool.
     """
-    classes = torch.unique(label)
+    classes = classes_over_ranks(label)
     return torch.stack(
         [draw_class_mask(one, classes, gen) for one, gen in zip(label, generators, strict=True)]
     )

@@ -12,6 +12,7 @@ from mmseg.models.uda.feature_distance import FrozenEncoder, downscale_label, fe
 from mmseg.models.uda.grad_magnitude import grad_magnitudes
 from mmseg.models.uda.pixel_weights import check_losses_take_weights, pixel_weights
 from mmseg.models.uda.strong_augmentation import BLUR_THRESHOLD, color_jitter, gaussian_blur
+from mmseg.models.uda.student import Student
 from mmseg.models.uda.teacher import (
     pseudo_label_weights,
     pseudo_labels,
@@ -93,6 +94,7 @@ class DACS(BaseModule):
                 copy.deepcopy(self.model.neck) if self.model.with_neck else None,
             )
         check_losses_take_weights(self.model)
+        self.student = Student(self.model)
 
     def init_weights(self):
         """Initialise the student (with its pretrained file); the others start as its copies."""
@@ -145,13 +147,14 @@ class DACS(BaseModule):
         self, img, img_metas, gt_semantic_seg, target_img, target_img_metas, step
     ):
         # Source loss and feature distance share one forward and one backward pass.
-        losses, features = self._student_losses(img, img_metas, gt_semantic_seg)
-        fd_label = fd_mask = None
-        if self.imnet_model is not None:
-            distance, fd_label, fd_mask = self._feature_distance(features, img, gt_semantic_seg)
-            losses['src.loss_imnet_feat_dist'] = distance
         log_vars = {}
-        self._backward(losses, 'src', log_vars)
+        fd_label = fd_mask = None
+        with self.gradients.no_sync():
+            losses, features = self.student(img, img_metas, gt_semantic_seg)
+            if self.imnet_model is not None:
+                distance, fd_label, fd_mask = self._feature_distance(features, img, gt_semantic_seg)
+                losses['src.loss_imnet_feat_dist'] = distance
+            self._backward(losses, 'src', log_vars)
 
         # The teacher labels the target images, as they are.
         label, share = pseudo_labels(
@@ -167,7 +170,7 @@ class DACS(BaseModule):
         mixed_img = self._augment(mixed_img, img_metas, step)
 
         with pixel_weights(self.model, mixed_weight):
-            losses, _ = self._student_losses(mixed_img, target_img_metas, mixed_label)
+            losses, _ = self.student(mixed_img, target_img_metas, mixed_label)
         losses = {f'mix.{name}': loss for name, loss in losses.items()}
         self._backward(losses, 'mix', log_vars)
 
@@ -188,17 +191,6 @@ class DACS(BaseModule):
                 fd_mask=fd_mask,
             )
         return log_vars
-
-    def _student_losses(self, img, img_metas, label):
-        """All head losses of the student, as its ``forward_train``, and the features behind them.
-
-        The features are a list of maps, after the neck if there is one.
-        """
-        features = self.model.extract_feat(img)
-        losses = self.model._decode_head_forward_train(features, img_metas, label)
-        if self.model.with_auxiliary_head:
-            losses |= self.model._auxiliary_head_forward_train(features, img_metas, label)
-        return losses, features
 
     def _feature_distance(self, features, img, label):
         """The weighted distance, the downscaled label and the mask that it was taken on."""

@@ -2,7 +2,10 @@
 
 import torch
 import torch.nn.functional as F
+from mmcv.runner import get_dist_info
 from torch import nn
+
+from mmseg.utils.collective import sum_over_ranks
 
 
 class FrozenEncoder(nn.Module):
@@ -57,9 +60,11 @@ def feature_distance(student, imagenet, mask=None):
         mask (Tensor | None): (N, 1, h, w) bool; None: all positions.
 
     Returns:
-        Tensor: Scalar. 0, with gradient 0, where the mask is empty.
+        Tensor: Scalar, whose mean over the ranks is the mean over the positions of all ranks. 0,
+        with gradient 0, where the mask is empty.
     """
     distance = torch.linalg.vector_norm(student - imagenet, dim=1, keepdim=True)
     if mask is None:
         return distance.mean()
-    return (distance * mask).sum() / mask.sum().clamp(min=1)
+    count = sum_over_ranks(mask.sum()).clamp(min=1) / get_dist_info()[1]
+    return (distance * mask).sum() / count

@@ -2,6 +2,8 @@
 
 import torch
 
+from mmseg.utils.collective import mean_over_ranks
+
 
 def grad_magnitudes(losses, network, part):
     """The L2 norm of the gradient of each loss over all parameters of a network.
@@ -12,7 +14,7 @@ def grad_magnitudes(losses, network, part):
         part (str): First part of the logged names.
 
     Returns:
-        dict[str, float]: ``{part}.grad.{loss name}`` to the norm.
+        dict[str, float]: ``{part}.grad.{loss name}`` to the norm, of several ranks their mean.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     norms = {}
@@ -21,5 +23,5 @@ def grad_magnitudes(losses, network, part):
             continue
         grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         squares = [grad.double().square().sum() for grad in grads if grad is not None]
-        norms[f'{part}.grad.{name}'] = float(torch.stack(squares).sum().sqrt())
+        norms[f'{part}.grad.{name}'] = float(mean_over_ranks(torch.stack(squares).sum().sqrt()))
     return norms

@@ -5,6 +5,8 @@ from mmcv.cnn.bricks import drop as mmcv_drop
 from timm.layers import DropPath
 from torch.nn.modules.dropout import _DropoutNd
 
+from mmseg.utils.collective import mean_over_ranks
+
 _DROPS = (_DropoutNd, DropPath, mmcv_drop.DropPath)
 
 
@@ -45,11 +47,11 @@ def pseudo_labels(teacher, img, img_metas, threshold):
 
     Returns:
         tuple[Tensor, Tensor]: labels (N, 1, H, W) int64, and the share of trusted pixels over the
-        whole batch, a scalar in [0, 1].
+        whole batch (of all ranks), a scalar in [0, 1].
     """
     logits = teacher.encode_decode(img, img_metas)
     confidence, label = logits.softmax(dim=1).max(dim=1, keepdim=True)
-    return label, (confidence >= threshold).float().mean()
+    return label, mean_over_ranks((confidence >= threshold).float().mean())
 
 
 def pseudo_label_weights(label, share, ignore_top, ignore_bottom):

@@ -1,0 +1,86 @@
+"""What all processes of a run share: sums, means and classes; of one process alone its own."""
+
+import torch
+import torch.distributed as dist
+from mmcv.runner import get_dist_info
+
+
+def sum_over_ranks(value):
+    """The sum of a tensor over all ranks, detached; all of them must call this.
+
+    Args:
+        value (Tensor): Of one shape and type on all ranks, on the device of the run.
+    """
+    value = value.detach()
+    if get_dist_info()[1] == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value
+
+
+def mean_over_ranks(value):
+    """The mean of a float tensor over all ranks; as :func:`sum_over_ranks`."""
+    return sum_over_ranks(value) / get_dist_info()[1]
+
+
+def classes_over_ranks(label):
+    """The classes in the labels of all ranks.
+
+    Args:
+        label (Tensor): int64, values from 0 to 255.
+
+    Returns:
+        Tensor: (n,) int64, ascending.
+    """
+    classes = torch.unique(label)
+    if get_dist_info()[1] == 1:
+        return classes
+    present = torch.zeros(256, dtype=torch.int64, device=label.device)
+    present[classes] = 1
+    return sum_over_ranks(present).nonzero().flatten()
+
+
+@torch.no_grad()
+def copy_from_rank_0(tensors):
+    """Give tensors the values that they have on rank 0, in one message for each type."""
+    if get_dist_info()[1] == 1:
+        return
+    by_type = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for alike in by_type.values():
+        flat = torch.cat([tensor.flatten() for tensor in alike])
+        dist.broadcast(flat, src=0)
+        parts = flat.split([tensor.numel() for tensor in alike])
+        for tensor, part in zip(alike, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def signal_of_any(number):
+    """The largest of the ranks' signal numbers; None where no rank has got one.
+
+    Args:
+        number (int | None): Of this rank.
+    """
+    if get_dist_info()[1] == 1:
+        return number
+    # On the CPU, where also runs on GPUs have a connection: no GPU is waited for.
+    largest = torch.tensor(number or 0)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest) or None
+
+
+def gather_over_ranks(value):
+    """The picklable values of all ranks, in their order, on each of them."""
+    world_size = get_dist_info()[1]
+    if world_size == 1:
+        return [value]
+    values = [None] * world_size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def wait_for_all():
+    """Wait until all ranks are here."""
+    gather_over_ranks(None)

@@ -1,0 +1,170 @@
+"""Runs of two processes: one log, one checkpoint, and the same end after every kind of stop."""
+
+import os
+import re
+import signal
+
+import pytest
+import torch
+from mmcv.runner import get_dist_info
+
+from mmseg.engine.runner import SeededRunner
+from mmseg.models.uda.dacs import DACS
+from tests.killable_runs import SignalIn
+from tests.ranks import Ranks
+from tests.tiny_runs import (
+    FEATURE_DISTANCE,
+    SMALL,
+    SMALL_UDA,
+    SOURCE_ONLY_CONFIG,
+    UDA_CONFIG,
+    assert_same_training,
+    files_below,
+    only,
+)
+from tools import train
+
+
+class NaNIn:
+    """Makes the images of an iteration NaN."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def install(self):
+        original = DACS.train_step
+
+        def train_step(model, batch, optimizer, *, step):
+            if step.iteration == self.iteration:
+                batch['img'].fill_(float('nan'))
+            return original(model, batch, optimizer, step=step)
+
+        DACS.train_step = train_step
+
+
+class SaveNetworks:
+    """Saves every rank's networks as they are at the end."""
+
+    def install(self):
+        original = SeededRunner.run
+
+        def run(runner, loader):
+            original(runner, loader)
+            torch.save(runner.model.state_dict(), f'networks_{get_dist_info()[0]}.pt')
+
+        SeededRunner.run = run
+
+
+def train_rank(config, options, plan=None, planned_rank=None):
+    """Train on one of several ranks; of them one has a plan, or all of them."""
+    if plan is not None and planned_rank in (None, int(os.environ['RANK'])):
+        plan.install()
+    torch.set_num_threads(1)
+    train.main([str(config), '--work-dir', 'run', '--device', 'cpu', '--cfg-options', *options])
+
+
+def uda_ranks(folder, plan=None, planned_rank=None, options=()):
+    options = (*SMALL_UDA, *FEATURE_DISTANCE, 'data.samples_per_gpu=1', 'n_gpus=2', *options)
+    return Ranks(folder, train_rank, UDA_CONFIG, options, plan, planned_rank)
+
+
+class Run:
+    """What a run in a folder has left."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def load(self):
+        return torch.load(self.folder / 'run/latest.pth', weights_only=True)
+
+    def log(self):
+        return open(only(self.folder / 'run/*.log')).read()
+
+    def printed(self, rank):
+        return (self.folder / f'printed_{rank}.txt').read_text()
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory, street_scenes):
+    folder = tmp_path_factory.mktemp('ranks')
+    (folder / 'data').mkdir()
+    (folder / 'data' / 'street_scenes').symlink_to(street_scenes)
+    run = Run(folder)
+    assert uda_ranks(folder, SaveNetworks()).end() == [0, 0], run.printed(0) + run.printed(1)
+    return run
+
+
+def test_ranks_end_with_equal_networks_and_one_set_of_files(uninterrupted):
+    one, other = (torch.load(uninterrupted.folder / f'networks_{rank}.pt') for rank in range(2))
+    saved = uninterrupted.load()['state_dict']
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+        assert torch.equal(value, saved[name]), name
+    names = [path.name for path in files_below(uninterrupted.folder / 'run')]
+    assert len([name for name in names if name.endswith('.log')]) == 1
+    assert len([name for name in names if name.startswith('events.')]) == 1
+    assert [name for name in names if name.endswith('.png')] == [
+        '000001_0.png', '000001_1.png', '000003_0.png', '000003_1.png',
+    ]  # fmt: skip
+    assert re.findall(r'Iter \[(\d)/4\]', uninterrupted.log()) == ['2', '4']
+    assert 'optimizer.lr=0.004 is taken as it is' in uninterrupted.log()
+    assert 'n_gpus' not in uninterrupted.log().split('Training on')[1]
+    assert not re.findall('Error|Traceback', uninterrupted.printed(0) + uninterrupted.printed(1))
+
+
+def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninterrupted):
+    run = Run(workplace)
+
+    assert uda_ranks(workplace, SignalIn(0, signal.SIGTERM), 1).end() == [143, 143]
+    assert os.readlink('run/latest.pth') == 'resume_1.pth'
+
+    assert uda_ranks(workplace, NaNIn(2), 1).end() == [1, 1]
+    assert os.readlink('run/latest.pth') == 'resume_2.pth'
+    assert len(re.findall('^Error: iteration 3: decode.loss_ce', run.printed(0), re.M)) == 1
+    assert 'Error' not in run.printed(1)
+    assert len(re.findall(r'\nImages: .*\.png, .*\.png\n', run.log())) == 1  # of both ranks
+
+    assert uda_ranks(workplace, SignalIn(3, signal.SIGKILL), 1).end() == [1, -signal.SIGKILL]
+    assert 'Error: rank 0 lost the other processes of this run' in run.printed(0).splitlines()[-1]
+
+    assert uda_ranks(workplace).end() == [0, 0]
+    assert_same_training(run, uninterrupted)
+    assert 'will not be bit-identical' not in run.log()
+
+
+def test_source_only_training_and_another_number_of_processes(workplace):
+    run = Run(workplace)
+    options = (*SMALL, 'scale_lr=True', 'speed.accumulate=2')
+    stop = StopAfter(1)
+    assert Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, stop).end() == [143, 143]
+    assert '2 process(es) train, not n_gpus=1' in run.log()
+    assert 'is multiplied by 2 (scale_lr)' in run.log()
+    lr = run.load()['optimizer']['param_groups'][0]['initial_lr']
+    alone = Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, count=1)
+    assert alone.end() == [0], run.printed(0)
+    assert "'processes': 2} and goes on under" in run.log()
+    assert run.load()['optimizer']['param_groups'][0]['initial_lr'] == lr == 2 * 0.004
+
+
+class StopAfter:
+    """Asks this rank to stop in a run without a method."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def install(self):
+        original = SeededRunner._train_iteration
+
+        def train_iteration(runner, batch):
+            if runner.iter == self.iteration:
+                os.kill(os.getpid(), signal.SIGTERM)
+            original(runner, batch)
+
+        SeededRunner._train_iteration = train_iteration
+
+
+def test_a_mistake_is_said_once(workplace):
+    assert uda_ranks(workplace, options=['uda.alpha=no']).end() == [1, 1]
+    run = Run(workplace)
+    assert re.search('^Error: .*uda.alpha', run.printed(0), re.M)
+    assert 'Error' not in run.printed(1)

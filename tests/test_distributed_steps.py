@@ -1,0 +1,105 @@
+"""Several ranks compute what one computes: whole steps of the method on a divided batch."""
+
+import pytest
+import torch
+
+from mmseg.engine.distributed import joined_processes
+from mmseg.utils.step import Step
+from tests.ranks import Ranks
+from tests.test_dacs import THINGS, build_dacs, random_batch, tiny_model
+
+ITERATIONS = 3
+
+
+def build():
+    """A method without BatchNorm and dropout, whose losses see all that belongs to a batch.
+
+    In double precision: in single precision gradients differ by 4e-6 where they are 0.26.
+    """
+    model = tiny_model()
+    head = model.decode_head
+    head.norm_cfg = head.decoder_params.fusion_cfg.norm_cfg = dict(type='GN', num_groups=4)
+    head.channels = head.decoder_params.embed_dims = 16
+    torch.manual_seed(0)
+    method = build_dacs(
+        model, pseudo_threshold=0.06, imnet_feature_dist_lambda=0.5,
+        imnet_feature_dist_classes=THINGS, imnet_feature_dist_scale_min_ratio=0.0,
+        color_jitter_probability=0.0, print_grad_magnitude=True, debug_img_interval=0,
+    )  # fmt: skip
+    method.model._dump_init_info = lambda logger_name: None
+    method.init_weights()
+    # The frozen encoder is the student at first: without this their distance would be nothing.
+    for weight in method.imnet_model.parameters():
+        weight.data.mul_(0.9)
+    return method.double().train()
+
+
+def batch():
+    """Two source labels of other classes each, of which one has many more things."""
+    data = random_batch()
+    data['img'], data['target_img'] = data['img'].double(), data['target_img'].double()
+    data['gt_semantic_seg'][0] %= 8
+    data['gt_semantic_seg'][1] = data['gt_semantic_seg'][1] % 9 + 10
+    return data
+
+
+def train(method, data, rank=0, world_size=1):
+    """The logs, gradients and networks of a few steps."""
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.01)
+    logs, gradients = [], []
+    for iteration in range(ITERATIONS):
+        step = Step(0, iteration, rank, world_size)
+        logs.append(method.train_step(data, optimizer, step=step)['log_vars'])
+        gradients.append([weight.grad for weight in method.model.parameters()])
+        gradients[-1] = [None if g is None else g.clone() for g in gradients[-1]]
+    return dict(logs=logs, gradients=gradients, networks=method.state_dict())
+
+
+def train_rank():
+    with joined_processes('cpu'):
+        method = build()
+        if torch.distributed.get_rank() == 1:
+            with torch.no_grad():
+                method.model.decode_head.conv_seg.weight.zero_()  # rank 0 decides
+        method.student.distribute(method.gradients)
+        rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        data = batch()
+        for key, values in data.items():
+            size = len(values) // world_size
+            data[key] = values[rank * size : (rank + 1) * size]
+        torch.save(train(method, data, rank, world_size), f'rank_{rank}.pt')
+
+
+def _printed(folder):
+    return '\n'.join(path.read_text() for path in sorted(folder.glob('printed_*.txt')))
+
+
+@pytest.fixture(scope='module')
+def two_ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ranks')
+    assert Ranks(folder, train_rank).end() == [0, 0], _printed(folder)
+    return [torch.load(folder / f'rank_{rank}.pt') for rank in range(2)]
+
+
+def test_two_ranks_have_the_gradients_losses_and_networks_of_one(two_ranks, one_thread):
+    alone = train(build(), batch())
+    assert alone['logs'][0]['src.loss_imnet_feat_dist'] > 0
+    for found in two_ranks:
+        for one, other in zip(found['logs'], alone['logs'], strict=True):
+            assert list(one) == list(other)
+            for name, value in other.items():
+                if 'grad' not in name:  # norms on each rank have a mean that is another number
+                    assert one[name] == pytest.approx(value, rel=1e-6), name
+        for one, other in zip(found['gradients'][0], alone['gradients'][0], strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert torch.allclose(one, other, atol=1e-9, rtol=0)
+        for name, weight in alone['networks'].items():
+            assert torch.allclose(found['networks'][name], weight, atol=1e-9, rtol=0), name
+
+
+def test_ranks_keep_equal_students_and_teachers(two_ranks):
+    one, other = (found['networks'] for found in two_ranks)
+    assert any(name.startswith('ema_model.') for name in one)
+    for name, weight in one.items():
+        assert torch.equal(weight, other[name]), name
