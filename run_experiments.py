@@ -48,6 +48,10 @@ def parse_args(argv):
     )
     parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
+    parser.add_argument(
+        '--n-gpus', type=int, metavar='N',
+        help="processes to train with, one per GPU (replaces the config's n_gpus)",
+    )  # fmt: skip
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument(
         '--deterministic', action='store_true', default=None,

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from mmseg.models.uda.dacs import DACS
 from tests.killable_runs import SignalIn
 from tests.ranks import Ranks
 from tests.tiny_runs import (
+    CHECKOUT,
     FEATURE_DISTANCE,
     SMALL,
     SMALL_UDA,
@@ -21,6 +24,8 @@ from tests.tiny_runs import (
     assert_same_training,
     files_below,
     only,
+    run_experiment,
+    run_python,
 )
 from tools import train
 
@@ -168,3 +173,86 @@ def test_a_mistake_is_said_once(workplace):
     run = Run(workplace)
     assert re.search('^Error: .*uda.alpha', run.printed(0), re.M)
     assert 'Error' not in run.printed(1)
+
+
+KILLED_SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {checkout!r})
+from tests.killable_runs import SignalIn
+from tools import train
+if os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+    SignalIn(3, signal.SIGKILL).install()
+train.main()
+"""
+
+
+@pytest.mark.long
+def test_torchrun_starts_again_after_a_kill(workplace, uninterrupted):
+    (workplace / 'killed.py').write_text(KILLED_SCRIPT.format(checkout=str(CHECKOUT)))
+    options = (*SMALL_UDA, *FEATURE_DISTANCE, 'data.samples_per_gpu=1', 'n_gpus=2')
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    torchrun += ['--max-restarts=1', 'killed.py', UDA_CONFIG, '--work-dir', 'run']
+    result = run_python(*torchrun, '--device', 'cpu', '--cfg-options', *options, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    run = Run(workplace)
+    assert 'Resumed after iteration 2' in run.log()
+    assert_same_training(run, uninterrupted)
+
+
+@pytest.mark.long
+def test_run_experiments_starts_and_stops_processes(workplace):
+    command = ['run_experiments.py', '--config', UDA_CONFIG, '--n-gpus', '2', '--device', 'cpu']
+    options = (*SMALL_UDA, 'data.samples_per_gpu=1', 'runner.max_iters=1000')
+    options = (*options, 'evaluation.interval=999')
+    process = subprocess.Popen(
+        [sys.executable, CHECKOUT / command[0], *command[1:], '--cfg-options', *options],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if 'Iter [4/' in line:
+            process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM, ''.join(printed)
+    assert 'Stopped by signal 15' in ''.join(printed)
+    state = os.readlink(only('work_dirs/*/*/latest.pth'))
+    assert int(re.fullmatch(r'resume_(\d+).pth', state)[1]) >= 4
+
+
+# What cannot be, said in one line before anything is written.
+
+
+@pytest.fixture
+def error_of(workplace, capsys):
+    def call(function, *arguments):
+        with pytest.raises(SystemExit) as stop:
+            function(*arguments)
+        assert not (workplace / 'run').exists()
+        return str(stop.value)
+
+    return call
+
+
+def test_several_processes_need_a_launcher_that_says_where_they_meet(error_of, monkeypatch):
+    error = error_of(train.main, [str(UDA_CONFIG), '--cfg-options', 'n_gpus=4'])
+    assert 'torchrun --nproc_per_node=4 tools/train.py' in error and '--n-gpus' not in error
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    error = error_of(train.main, [str(UDA_CONFIG)])
+    assert 'LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set' in error
+    error = error_of(run_experiment, UDA_CONFIG)
+    assert 'run_experiments.py starts its processes itself' in error
+
+
+def test_more_processes_than_gpus(error_of, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+
+    def start(*arguments):
+        run_experiment(UDA_CONFIG, arguments=['--n-gpus', '4', *arguments])
+
+    assert '4 processes, but torch sees 1 GPU(s)' in error_of(start)
+    assert '--device cuda:0 is one device for 4' in error_of(start, '--device', 'cuda:0')
+    assert 'n_gpus' in error_of(run_experiment, UDA_CONFIG, 'n_gpus=0')

@@ -10,13 +10,14 @@ import sys
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.config_checks.values import check_values
-from mmseg.engine.devices import choose_device
+from mmseg.engine.distributed import check_processes, is_launched
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
 from mmseg.utils.files import write_text
-from mmseg.utils.user_error import reports_user_errors
+from mmseg.utils.user_error import UserError, reports_user_errors
 from tools import train
 from tools.collect_results import find_work_dirs, read_results, results_csv, results_table
+from tools.processes import train_on
 from tools.run_config import with_bases_from
 
 MACHINE = 'local'
@@ -26,7 +27,7 @@ MACHINE = 'local'
 def launch_config(args):
     """Train the config that run_experiments.py was given."""
     overrides = parse_options(args.cfg_options)
-    for key in ('seed', 'load_from', 'deterministic'):
+    for key in ('seed', 'load_from', 'deterministic', 'n_gpus'):
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     if args.debug:
@@ -60,6 +61,8 @@ def launch_experiment(args, configs):
             child = put_over(child, debug_overrides(child))
         if args.deterministic:
             child = put_over(child, {'deterministic': True})
+        if args.n_gpus is not None:
+            child = put_over(child, {'n_gpus': args.n_gpus})
         cfg = resolve(child)
         found = _find(cfg, group, args)
         check_keys(cfg, cfg.name)
@@ -106,9 +109,14 @@ def show_results(folder):
 
 def _check(runs, args):
     """Check the device, and the files of those (config, what was found) that are not finished."""
-    choose_device(args.device)
+    if is_launched():
+        raise UserError(
+            'run_experiments.py starts its processes itself: say --n-gpus N instead of torchrun, '
+            'which goes with tools/train.py.'
+        )
     unfinished = []
     for cfg, found in runs:
+        check_processes(cfg.get('n_gpus', 1), args.device)
         if not _is_finished(found):
             unfinished.append(cfg)
             if found is not None:
@@ -149,5 +157,9 @@ def _start_or_go_on(cfg, child, group, found, args):
         print(f'Going on with {work_dir}')
     if args.dry_run:
         return
-    train.main([path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])])
+    command = [path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])]
+    if cfg.get('n_gpus', 1) > 1:
+        train_on(cfg.n_gpus, command)
+    else:
+        train.main(command)
     print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
