@@ -1,5 +1,6 @@
 """Runs of two processes: one log, one checkpoint, and the same end after every kind of stop."""
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import torch
 from mmcv.runner import get_dist_info
 
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.runs import config_of
 from mmseg.models.uda.dacs import DACS
 from tests.killable_runs import SignalIn
 from tests.ranks import Ranks
@@ -27,7 +29,7 @@ from tests.tiny_runs import (
     run_experiment,
     run_python,
 )
-from tools import train
+from tools import test, train
 
 
 class NaNIn:
@@ -115,6 +117,14 @@ def test_ranks_end_with_equal_networks_and_one_set_of_files(uninterrupted):
     assert 'optimizer.lr=0.004 is taken as it is' in uninterrupted.log()
     assert 'n_gpus' not in uninterrupted.log().split('Training on')[1]
     assert not re.findall('Error|Traceback', uninterrupted.printed(0) + uninterrupted.printed(1))
+
+
+def test_ranks_evaluate_together(uninterrupted, monkeypatch):
+    monkeypatch.chdir(uninterrupted.folder)
+    with open(only('run/*.log.json')) as file:
+        logged = [json.loads(line) for line in file][-1]
+    found = test.main([config_of('run'), 'run/latest.pth', '--device', 'cpu'])
+    assert logged['mode'] == 'val' and logged['mIoU'] == pytest.approx(found['mIoU'], abs=1e-4)
 
 
 def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninterrupted):

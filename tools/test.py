@@ -6,14 +6,22 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+from mmcv.runner import get_dist_info
 from tqdm import tqdm
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.devices import choose_device
-from mmseg.engine.evaluation import count_areas, evaluate, is_from_synthia, loading, predict
+from mmseg.engine.distributed import joined_processes, rank_0_first
+from mmseg.engine.evaluation import (
+    count_areas,
+    evaluate,
+    is_from_synthia,
+    loading,
+    predict,
+    sum_areas,
+)
 from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
@@ -28,7 +36,8 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(
         description="Predict a data set (the config's data.test) and print per-class IoU and mIoU.",
         epilog='example: python tools/test.py work_dirs/x/x.json work_dirs/x/latest.pth '
-        '--show-dir work_dirs/x/preds',
+        '--show-dir work_dirs/x/preds   '
+        'On 4 GPUs: torchrun --nproc_per_node=4 tools/test.py ...',
     )
     parser.add_argument('config', help="the run's config")
     parser.add_argument('checkpoint', help="the run's checkpoint, e.g. latest.pth")
@@ -70,23 +79,53 @@ def main(argv=None):
     """Test; returns the metrics (None with ``--format-only``)."""
     args = parse_args(argv)
     keep_freed_memory()
+    with joined_processes(args.device) as device:
+        return _test(args, device)
+
+
+def _test(args, device):
     cfg = load_config(args.config, parse_options(args.cfg_options))
-    device = choose_device(args.device)
     if args.test_set:
         _use_test_split(cfg.data.test)
-    check_test_files(cfg.data.test, needs_labels=not args.format_only)
+    with rank_0_first() as is_rank_0:
+        if is_rank_0:
+            check_test_files(cfg.data.test, needs_labels=not args.format_only)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
     dataset = name_unreadable(build_dataset(cfg.data.test, dict(test_mode=True)))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
     submission = _submission(args, cfg) if args.format_only else None
 
+    counts = _predict(args, cfg, segmentor, dataset, device, submission)
+    areas = sum_areas(dataset, counts)
+    if args.show_dir and is_rank_0:
+        print(f'Coloured predictions are in {args.show_dir}')
+    if submission is not None:
+        if is_rank_0:
+            print(f'Files for the server are in {submission[0]}')
+        return None
+    logger = None if is_rank_0 else 'silent'
+    found = evaluate(dataset, areas, logger, args.eval, from_synthia=is_from_synthia(cfg))
+    for name in ('mIoU', 'mIoU16', 'mIoU13'):
+        if name in found and is_rank_0:
+            print(f'{name}: {100 * found[name]:.2f}')
+    return found
+
+
+def _predict(args, cfg, segmentor, dataset, device, submission):
+    """Predict this rank's images and write the pictures and files that were asked for.
+
+    Returns:
+        list: What ``count_areas`` gives for each; for a submission, nothing.
+    """
+    rank, world_size = get_dist_info()
     counts = []
     predictions = predict(
         segmentor, dataset, device, **loading(cfg, 'test'), with_truth=submission is None
     )
-    # Without a terminal to draw on there is no progress bar.
-    for index, label, truth in tqdm(predictions, total=len(dataset), unit='image', disable=None):
+    # Without a terminal to draw on there is no progress bar, and only that of one rank.
+    total, disable = -(-len(dataset) // world_size), True if rank > 0 else None
+    for index, label, truth in tqdm(predictions, total=total, unit='image', disable=disable):
         name = dataset.img_infos[index]['filename']
         if args.show_dir:
             _show(label, name, segmentor.PALETTE, dataset, args)
@@ -96,16 +135,7 @@ def main(argv=None):
             write_id_map(label, path, to_label_id, segmentor.PALETTE)
         else:
             counts.append(count_areas(dataset, label, truth, index))
-    if args.show_dir:
-        print(f'Coloured predictions are in {args.show_dir}')
-    if submission is not None:
-        print(f'Files for the server are in {submission[0]}')
-        return None
-    found = evaluate(dataset, counts, None, args.eval, from_synthia=is_from_synthia(cfg))
-    for name in ('mIoU', 'mIoU16', 'mIoU13'):
-        if name in found:
-            print(f'{name}: {100 * found[name]:.2f}')
-    return found
+    return counts
 
 
 def _show(label, name, palette, dataset, args):

@@ -4,21 +4,23 @@ import os.path as osp
 
 import numpy as np
 import torch
+from mmcv.runner import get_dist_info
 
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.test_samples import TestSamples, collate_equal
 from mmseg.engine.inference import predict_labels
+from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.user_error import UserError
 
 
-def batches_in_order(count, batch_size):
-    """Batches of the indices 0 .. count - 1 in order."""
-    return [list(range(i, min(i + batch_size, count))) for i in range(0, count, batch_size)]
+def batches_in_order(indices, batch_size):
+    """Batches of indices in their order."""
+    return [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
 
 
 def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=False):
-    """Predict every image of a data set, in order.
+    """Predict the images of a data set in order; of several ranks each its share of them.
 
     Args:
         segmentor (nn.Module): Set to eval mode here.
@@ -33,7 +35,8 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=
         original size: predicted and true ones.
     """
     segmentor.eval()
-    indices = batches_in_order(len(dataset), batch_size)
+    rank, world_size = get_dist_info()
+    indices = batches_in_order(range(rank, len(dataset), world_size), batch_size)
     samples = TestSamples(dataset, with_truth)
     for batches in build_loader(samples, indices, num_workers, device, collate_equal):
         for batch in batches:
@@ -101,12 +104,30 @@ def count_areas(dataset, label, truth, index):
     return both, true + predicted - both, predicted, true
 
 
+def sum_areas(dataset, counts):
+    """Add up what :func:`count_areas` gave, over images and ranks; all ranks must call this.
+
+    The sums are of whole numbers, so they do not depend on how the images were dealt out.
+
+    Args:
+        dataset (CustomDataset): Knows its classes.
+        counts (list[tuple[Tensor]]): One entry per image of this rank, which may have none.
+
+    Returns:
+        list[tuple[Tensor]]: One entry, for :func:`evaluate`.
+    """
+    areas = torch.zeros(4, len(dataset.CLASSES), dtype=torch.float64)
+    for count in counts:
+        areas += torch.stack(count)
+    return [tuple(sum_over_ranks(areas))]
+
+
 def evaluate(dataset, counts, logger, metric='mIoU', from_synthia=False):
     """Compute, print and return the metrics of a data set.
 
     Args:
         dataset (CustomDataset): Prints its per-class table.
-        counts (list): What :func:`count_areas` gave for every image.
+        counts (list): What :func:`sum_areas` gave.
         logger (logging.Logger | str): ``'silent'`` prints nothing, None prints.
         metric (str | list[str]): As in MMSegmentation.
         from_synthia (bool): Add the means over Synthia's 16 and 13 classes.

@@ -2,13 +2,11 @@
 
 import time
 
-import torch
 from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import LoggerHook
 
-from mmseg.engine.evaluation import count_areas, evaluate, predict
+from mmseg.engine.evaluation import count_areas, evaluate, predict, sum_areas
 from mmseg.models.uda.build import student_of
-from mmseg.utils.collective import wait_for_all
 
 # A stop loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
@@ -42,11 +40,6 @@ class EvaluationHook(Hook):
     def after_train_iter(self, runner):
         if not self.is_due(runner):
             return
-        if runner.rank == 0:
-            self._evaluate(runner)
-        wait_for_all()
-
-    def _evaluate(self, runner):
         segmentor = student_of(runner.model)
         predictions = predict(
             segmentor, self.dataset, runner.device, **self.loading, with_truth=True
@@ -54,22 +47,27 @@ class EvaluationHook(Hook):
         counts = [
             count_areas(self.dataset, label, truth, index) for index, label, truth in predictions
         ]
+        areas = sum_areas(self.dataset, counts)
+        if runner.rank == 0:
+            self._report(runner, areas)
+
+    def _report(self, runner, areas):
         found = evaluate(
-            self.dataset, counts, runner.logger, self.metric, from_synthia=self.from_synthia
+            self.dataset, areas, runner.logger, self.metric, from_synthia=self.from_synthia
         )
         runner.log_buffer.output.update(found)
         for hook in runner.hooks:
             if isinstance(hook, LoggerHook):
                 hook.log(runner)
         runner.log_buffer.clear_output()
-        self._warn_of_lost_classes(runner, counts)
+        self._warn_of_lost_classes(runner, areas)
 
-    def _warn_of_lost_classes(self, runner, counts):
+    def _warn_of_lost_classes(self, runner, areas):
         """Warn of classes that an earlier evaluation found, and that are predicted nowhere now.
 
         What was found is kept in the checkpoints' meta, so that a resume remembers it.
         """
-        hits, _, predicted, _ = (torch.stack(areas).sum(0) for areas in zip(*counts, strict=True))
+        ((hits, _, predicted, _),) = areas
         earlier = runner.meta.get('found_classes', [])
         names = self.dataset.CLASSES
         lost = [name for name, n in zip(names, predicted, strict=True) if name in earlier and not n]

@@ -1,0 +1,44 @@
+"""Testing with two processes: each image once, and the figures of one process."""
+
+import json
+import os
+
+import pytest
+
+from mmseg.engine.evaluation import batches_in_order
+from tests.ranks import Ranks
+from tests.tiny_runs import files_below
+from tools import test
+
+
+def evaluate_rank(config, checkpoint):
+    """Test on one of several ranks; leaves its figures and the names of the pictures it drew."""
+    drawn, write = [], test.write_picture
+    test.write_picture = lambda picture, path: (drawn.append(path), write(picture, path))
+    found = test.main([config, checkpoint, '--show-dir', 'pictures', '--device', 'cpu'])
+    with open(f'found_{os.environ["RANK"]}.json', 'w') as file:
+        json.dump(dict(found=found, drawn=drawn), file)
+
+
+@pytest.mark.usefixtures('one_thread')
+def test_two_processes_find_what_one_finds(copied_run):
+    expected = test.main([copied_run.config, copied_run.checkpoint, '--show-dir', 'expected'])
+    ranks = Ranks(copied_run.folder, evaluate_rank, copied_run.config, copied_run.checkpoint)
+    assert ranks.end() == [0, 0], (copied_run.folder / 'printed_0.txt').read_text()
+    each = [json.loads((copied_run.folder / f'found_{rank}.json').read_text()) for rank in (0, 1)]
+    assert [len(rank['drawn']) for rank in each] == [2, 1]  # of three images
+    assert not set(each[0]['drawn']) & set(each[1]['drawn'])
+    for rank in each:
+        # As JSON, in which NaN (a class that does not occur) is equal to itself.
+        assert json.dumps(rank['found']) == json.dumps(expected)
+    pictures = [path.read_bytes() for path in files_below('pictures')]
+    assert pictures == [path.read_bytes() for path in files_below('expected')]
+    printed = [(copied_run.folder / f'printed_{rank}.txt').read_text() for rank in (0, 1)]
+    assert 'mIoU: ' in printed[0] and 'mIoU' not in printed[1]
+
+
+@pytest.mark.parametrize('count, world_size', [(5, 2), (4, 2), (1, 2), (7, 3)])
+def test_ranks_share_the_images(count, world_size):
+    shares = [batches_in_order(range(r, count, world_size), 2) for r in range(world_size)]
+    dealt = [index for share in shares for batch in share for index in batch]
+    assert sorted(dealt) == list(range(count))
