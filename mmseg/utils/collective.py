@@ -79,8 +79,3 @@ def gather_over_ranks(value):
     values = [None] * world_size
     dist.all_gather_object(values, value)
     return values
-
-
-def wait_for_all():
-    """Wait until all ranks are here."""
-    gather_over_ranks(None)
