@@ -7,9 +7,12 @@ tests it on the target's validation set. The same command again goes on where it
 import argparse
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.small_scale import small_scale
+
+CHECKOUT = Path(__file__).resolve().parent
 
 
 def parse_args(argv):
@@ -42,6 +45,22 @@ def parse_args(argv):
         help='with --exp: on StreetScenes, in small crops, from untrained encoders, for two '
         'iterations: does every run start here?',
     )  # fmt: skip
+    parser.add_argument(
+        '--machine', choices=('local', 'slurm'), default='local',
+        help='where the runs of an experiment are trained: here, or as jobs of a SLURM cluster',
+    )  # fmt: skip
+    parser.add_argument(
+        '--jobs', type=int, metavar='N',
+        help='of an experiment, train N runs at a time, each on devices of its own '
+        '(default: one after the other, in this process)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--slurm', metavar='FILE',
+        help='what to ask SLURM for (default: configs/slurm.yaml)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--status', action='store_true', help='show how far the runs of an experiment are'
+    )
     parser.add_argument('--work-dir', help='folder of the run (default: made below work_dirs/)')
     parser.add_argument(
         '--new', action='store_true', help='start another run even if there is one of this config'
@@ -68,34 +87,61 @@ def parse_args(argv):
     for option in ('only', 'seeds'):
         if args.config is not None and getattr(args, option) is not None:
             parser.error(f'--{option} goes with --exp and --list')
-    if args.small and args.exp is None:
-        parser.error('--small goes with --exp')
+    for option in ('small', 'status', 'jobs', 'slurm'):
+        if args.exp is None and getattr(args, option) not in (None, False):
+            parser.error(f'--{option} goes with --exp')
+    if args.exp is None and args.machine == 'slurm':
+        parser.error('--machine slurm goes with --exp')
+    if args.slurm is not None and args.machine != 'slurm':
+        parser.error('--slurm goes with --machine slurm')
+    if args.jobs is not None and args.machine == 'slurm':
+        parser.error('--jobs goes with --machine local: a cluster has its own queue')
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f'--jobs {args.jobs}: at least one run at a time is needed')
     return args
 
 
 def main(argv=None):
-    """Find or make the run, then train it; with ``--exp`` one run after the other."""
+    """Find or make the run, then train it; with ``--exp`` all of its runs."""
     args = parse_args(argv)
     if args.list:
         list_experiments(args)
         return
-    configs = None
-    if args.exp is not None:
-        try:
-            configs = select(generate_experiment_cfgs(args.exp), args)
-        except ValueError as error:
-            sys.exit(f'Error: {error}')
-        if not configs:
-            sys.exit(f'Error: no run of experiment {args.exp} fits; --list shows what there is.')
-        if args.small:
-            configs = [small_scale(config) for config in configs]
-    # Importing mmseg takes seconds: only after the arguments are known to be good.
-    from tools.launch import launch_config, launch_experiment
+    if args.exp is None:
+        # Importing mmseg takes seconds: only after the arguments are known to be good.
+        from tools.launch import launch_config
 
-    if configs is None:
         launch_config(args)
-    else:
-        launch_experiment(args, configs)
+        return
+    try:
+        configs = select(generate_experiment_cfgs(args.exp), args)
+        if not configs:
+            raise ValueError(f'no run of experiment {args.exp} fits; --list shows what there is.')
+        cluster = None
+        if args.machine == 'slurm' and not args.status:
+            cluster = cluster_of(args)
+    except ValueError as error:
+        sys.exit(f'Error: {error}')
+    if args.small:
+        configs = [small_scale(config) for config in configs]
+    if args.status:
+        from tools.sweeps.status import show_status
+
+        show_status(f'{args.machine}-exp{configs[0]["exp"]}', configs)
+        return
+    from tools.launch import launch_experiment
+
+    launch_experiment(args, configs, cluster)
+
+
+def cluster_of(args):
+    """Returns what to ask the cluster for; raises ValueError if jobs cannot be submitted so."""
+    from tools.sweeps.cluster import check_reachable, read_cluster
+
+    cluster = read_cluster(args.slurm or CHECKOUT / 'configs' / 'slurm.yaml')
+    if not args.dry_run:
+        check_reachable(cluster)
+    return cluster
 
 
 def list_experiments(args):

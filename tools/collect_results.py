@@ -39,6 +39,7 @@ class Result:
         seed: the run's seed.
         work_dir: its folder.
         iteration: of the last evaluation; 0 if there was none.
+        reached: the last iteration that the log knows.
         max_iters: the length of the run.
         metrics: of the last evaluation, in percent: mIoU, IoU.road, ...
         settings: the config, dotted key to value, without what has no influence on the result.
@@ -48,6 +49,7 @@ class Result:
     seed: int
     work_dir: str
     iteration: int
+    reached: int
     max_iters: int
     metrics: dict = field(hash=False)
     settings: dict = field(hash=False)
@@ -114,17 +116,19 @@ def _read_result(work_dir):
         return None
     with open(configs[0], encoding='utf-8') as file:
         config = json.load(file)
-    last = {}
+    last, reached = {}, 0
     for log in logs:
         with open(log, encoding='utf-8') as file:
             # The last line of a run that goes on may be half written.
             entries = [json.loads(line) for line in file if line.endswith('\n')]
+        reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
         last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
     return Result(
         configuration=_SEED.sub('', _GENERATED_NAME.sub(r'\1', config['name'])),
         seed=config['seed'],
         work_dir=work_dir,
         iteration=last.get('iter', 0),
+        reached=reached,
         max_iters=config['runner']['max_iters'],
         metrics={
             key: 100 * value

@@ -6,6 +6,7 @@ run_experiments.py imports this once its arguments are known to be good.
 import glob
 import os.path as osp
 import sys
+from dataclasses import dataclass
 
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.config_checks.unread import check_keys
@@ -19,8 +20,21 @@ from tools import train
 from tools.collect_results import find_work_dirs, read_results, results_csv, results_table
 from tools.processes import train_on
 from tools.run_config import with_bases_from
+from tools.sweeps.lock_holder import lock_holder
+from tools.sweeps.notes import leave_note, remove_note
+from tools.sweeps.pool import train_side_by_side
+from tools.sweeps.slots import slots_for
+from tools.sweeps.sweep_files import output_of
+from tools.sweeps.training_process import Training
 
-MACHINE = 'local'
+
+@dataclass
+class _Run:
+    """A run that is asked for: its resolved config, how it was stated, and what there is of it."""
+
+    cfg: object
+    child: dict
+    found: tuple | None
 
 
 @reports_user_errors
@@ -33,18 +47,21 @@ def launch_config(args):
     if args.debug:
         overrides = {**debug_overrides(load_config(args.config)), **overrides}
     cfg = load_config(args.config, overrides)
-    group = f'{MACHINE}-{cfg.get("exp", "basic")}'
-    found = _find(cfg, group, args)
+    group = f'{args.machine}-{cfg.get("exp", "basic")}'
+    run = _Run(cfg, child_config(args.config, overrides), _find(cfg, group, args))
     check_keys(cfg, args.config)
     check_values(cfg, args.config)
     if not args.dry_run:
-        _check([(cfg, found)], args)
-    _start_or_go_on(cfg, child_config(args.config, overrides), group, found, args)
+        _check_devices([run], args)
+        _check_files([run])
+    place = _place(run, group, args)
+    if place is not None and not args.dry_run:
+        _train(run, *place, args)
 
 
 @reports_user_errors
-def launch_experiment(args, configs):
-    """Train an experiment's runs, one after the other, and show their results.
+def launch_experiment(args, configs, cluster=None):
+    """Train an experiment's runs: one after the other, several at a time, or as jobs of a cluster.
 
     A run that cannot go on (a loss that is not finite, a full disk) does not keep the others from
     theirs. All of them are checked before the first one takes its hours.
@@ -52,39 +69,94 @@ def launch_experiment(args, configs):
     Args:
         args: run_experiments.py's.
         configs: some of what `generate_experiment_cfgs` gave, perhaps at small scale.
+        cluster: for `--machine slurm`, the `Cluster`.
     """
-    group = f'{MACHINE}-exp{configs[0]["exp"]}'
-    runs = []
-    for config in configs:
-        child = with_bases_from(config, '.')
-        if args.debug:
-            child = put_over(child, debug_overrides(child))
-        if args.deterministic:
-            child = put_over(child, {'deterministic': True})
-        if args.n_gpus is not None:
-            child = put_over(child, {'n_gpus': args.n_gpus})
-        cfg = resolve(child)
-        found = _find(cfg, group, args)
-        check_keys(cfg, cfg.name)
-        check_values(cfg, cfg.name)
-        runs.append((cfg, child, found))
-    if not args.dry_run:
-        _check([(cfg, found) for cfg, _, found in runs], args)
+    group = f'{args.machine}-exp{configs[0]["exp"]}'
+    runs = [_checked_run(config, group, args) for config in configs]
+    if args.dry_run:
+        for run in runs:
+            _place(run, group, args)
+        return
+    if cluster is not None:
+        _check_files(runs)
+        from tools.sweeps.slurm import submit_all  # submitit is needed for clusters alone
+
+        submit_all(_trainings(runs, group, args, args.device), group, cluster)
+        return
+    if args.jobs is None:
+        _check_devices(runs, args)
+        _check_files(runs)
+        failed = _train_in_turn(runs, group, args)
+    else:
+        slots = slots_for(args.jobs, max(_n_gpus(run.cfg) for run in runs), args.device)
+        _check_files(runs)
+        # The slots say which GPUs there are for each; only the CPU has to be named.
+        device = 'cpu' if args.device == 'cpu' else None
+        failed = train_side_by_side(_trainings(runs, group, args, device), group, slots)
+    show_results(osp.join('work_dirs', group))
+    if failed:
+        sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
+
+
+def _checked_run(config, group, args):
+    """The run of one of the experiment's configs."""
+    child = with_bases_from(config, '.')
+    if args.debug:
+        child = put_over(child, debug_overrides(child))
+    if args.deterministic:
+        child = put_over(child, {'deterministic': True})
+    if args.n_gpus is not None:
+        child = put_over(child, {'n_gpus': args.n_gpus})
+    cfg = resolve(child)
+    found = _find(cfg, group, args)
+    check_keys(cfg, cfg.name)
+    check_values(cfg, cfg.name)
+    return _Run(cfg, child, found)
+
+
+def _train_in_turn(runs, group, args):
+    """Train here, one run after the other; returns the names of those that failed."""
     failed = []
-    for number, (cfg, child, found) in enumerate(runs, 1):
-        print(f'Run {number} of {len(runs)}: {cfg.name}')
+    for number, run in enumerate(runs, 1):
+        print(f'Run {number} of {len(runs)}: {run.cfg.name}')
+        place = _place(run, group, args)
+        if place is None:
+            continue
+        name = _name_of(place[0])
+        remove_note(group, name)
         try:
-            _start_or_go_on(cfg, child, group, found, args)
+            _train(run, *place, args)
         except SystemExit as stop:
             # A message is an error of this run alone; a number says that a signal stopped it.
             if not isinstance(stop.code, str):
                 raise
             print(stop.code, file=sys.stderr)
-            failed.append(cfg.name)
-    if not args.dry_run:
-        show_results(osp.join('work_dirs', group))
-    if failed:
-        sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
+            leave_note(group, name, {'failed': stop.code})
+            failed.append(run.cfg.name)
+    return failed
+
+
+def _trainings(runs, group, args, device):
+    """What trains the runs in other processes, less those that are finished or in progress."""
+    trainings = []
+    for run in runs:
+        place = _place(run, group, args)
+        if place is None:
+            continue
+        path, work_dir = place
+        holder = lock_holder(work_dir)
+        if holder is not None:
+            print(f'It is in progress: process {holder}')
+            continue
+        name = _name_of(path)
+        output = output_of(group, name)
+        trainings.append(Training(name, path, work_dir, output, _n_gpus(run.cfg), device))
+    return trainings
+
+
+def _n_gpus(cfg):
+    """How many processes train a run, each on a GPU."""
+    return cfg.get('n_gpus') or 1
 
 
 def debug_overrides(cfg):
@@ -107,20 +179,25 @@ def show_results(folder):
     print(f'The same, and IoU per class, is in {osp.join(folder, "results.csv")}')
 
 
-def _check(runs, args):
-    """Check the device, and the files of those (config, what was found) that are not finished."""
+def _check_devices(runs, args):
+    """Check that there is a device for each process of the runs that this process starts."""
     if is_launched():
         raise UserError(
             'run_experiments.py starts its processes itself: say --n-gpus N instead of torchrun, '
             'which goes with tools/train.py.'
         )
+    for run in runs:
+        check_processes(_n_gpus(run.cfg), args.device)
+
+
+def _check_files(runs):
+    """Check the files of those runs that are not finished."""
     unfinished = []
-    for cfg, found in runs:
-        check_processes(cfg.get('n_gpus', 1), args.device)
-        if not _is_finished(found):
-            unfinished.append(cfg)
-            if found is not None:
-                cfg.work_dir = osp.dirname(found[0])
+    for run in runs:
+        if not _is_finished(run.found):
+            unfinished.append(run.cfg)
+            if run.found is not None:
+                run.cfg.work_dir = osp.dirname(run.found[0])
     check_files(*unfinished)
 
 
@@ -139,27 +216,38 @@ def _is_finished(found):
     return found is not None and found[1]
 
 
-def _start_or_go_on(cfg, child, group, found, args):
-    """Train a checked config."""
-    if found is None:
+def _place(run, group, args):
+    """Name a checked run, or find what there is of it, and say so.
+
+    Returns:
+        tuple[str, str] | None: Its config file and its folder; None if it is finished.
+    """
+    if run.found is None:
         if args.work_dir:
             check_is_free(args.work_dir)
-        path = new_run(cfg, group, child, args.work_dir)
-        work_dir = load_config(path).work_dir
+        path = new_run(run.cfg, group, run.child, args.work_dir)
         print(f'New run: {path}')
-    else:
-        path = found[0]
-        # Not the one in the config: the folder may have been moved.
-        work_dir = osp.dirname(path)
-        if _is_finished(found):
-            print(f'This run is finished: {work_dir} (--new starts another).')
-            return
-        print(f'Going on with {work_dir}')
-    if args.dry_run:
-        return
+        return path, load_config(path).work_dir
+    path = run.found[0]
+    # Not the one in the config: the folder may have been moved.
+    work_dir = osp.dirname(path)
+    if _is_finished(run.found):
+        print(f'This run is finished: {work_dir} (--new starts another).')
+        return None
+    print(f'Going on with {work_dir}')
+    return path, work_dir
+
+
+def _name_of(path):
+    """The name of the run with this config file."""
+    return osp.splitext(osp.basename(path))[0]
+
+
+def _train(run, path, work_dir, args):
+    """Train a placed run: in this process, or in as many as its config says."""
     command = [path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])]
-    if cfg.get('n_gpus', 1) > 1:
-        train_on(cfg.n_gpus, command)
+    if _n_gpus(run.cfg) > 1:
+        train_on(run.cfg.n_gpus, command)
     else:
         train.main(command)
     print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')

@@ -1,0 +1,281 @@
+"""Runs side by side on one machine, and how far they are (stubs of runs train nothing)."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import run_experiments
+from mmseg.utils.user_error import UserError
+from tests.stub_training import stub
+from tests.test_experiment_runs import runs, tiny_experiment
+from tests.tiny_runs import CHECKOUT, run_python
+from tools.sweeps.pool import Pool, Slot, train_side_by_side
+from tools.sweeps.slots import slots_for
+from tools.sweeps.status import runs_of, show_status
+from tools.sweeps.sweep_files import read_note
+from tools.sweeps.training_process import Training
+
+GROUP = 'local-exp7'
+
+
+def slots(number):
+    return [Slot(f'slot {i}', {'CUDA_VISIBLE_DEVICES': str(i)}) for i in range(number)]
+
+
+# The pool
+
+
+def test_every_run_is_trained_on_its_slot(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trainings = [stub(f'run{i}', 'ends') for i in range(5)]
+    assert train_side_by_side(trainings, GROUP, slots(2)) == []
+    shown = capsys.readouterr().out
+    for i in range(5):
+        assert f'run{i} starts on slot' in shown and f'run{i} finished after 0:00:0' in shown
+        line = Path(f'output/run{i}.txt').read_text().splitlines()[0]
+        slot = line.split()[-1]
+        assert slot in '01' and f'run{i} starts on slot {slot}' in shown
+
+
+def test_no_more_runs_at_a_time_than_slots(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    pool = Pool(GROUP, slots(2))
+    original = Pool._start
+    monkeypatch.setattr(
+        Pool, '_start', lambda self, run: (original(self, run), seen.append(len(self.active)))
+    )
+    pool.run([stub(f'run{i}', 'ends') for i in range(4)])
+    assert len(seen) == 4 and max(seen) == 2
+
+
+def test_a_failing_run_does_not_keep_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trainings = [stub('a', 'fails'), stub('b', 'ends')]
+    assert train_side_by_side(trainings, GROUP, slots(1)) == ['a']
+    shown = capsys.readouterr().out
+    assert 'a failed after' in shown and 'Error: no space is left' in shown
+    assert 'b finished' in shown
+    assert read_note(GROUP, 'a') == {'failed': 'Error: no space is left'}
+    train_side_by_side([stub('a', 'ends')], GROUP, slots(1))
+    assert read_note(GROUP, 'a') == {}
+
+
+@pytest.mark.parametrize(('name', 'code'), [('SIGINT', 130), ('SIGTERM', 143), ('SIGHUP', 129)])
+def test_a_signal_stops_all_runs_cleanly(tmp_path, monkeypatch, capsys, name, code):
+    monkeypatch.chdir(tmp_path)
+    usual = signal.getsignal(getattr(signal, name))
+    trainings = [stub('a', name), stub('b', 'ends')]
+    with pytest.raises(SystemExit) as stopped:
+        train_side_by_side(trainings, GROUP, slots(1))
+    assert stopped.value.code == code
+    assert Path('run_a/resume').read_text() == 'stopped\n' and not Path('run_b').exists()
+    assert 'a stopped after' in capsys.readouterr().out
+    assert read_note(GROUP, 'a') == {}
+    assert signal.getsignal(getattr(signal, name)) == usual
+    assert train_side_by_side(trainings, GROUP, slots(2)) == []
+    assert 'went on' in Path('output/a.txt').read_text()
+
+
+def test_runs_hear_nothing_from_the_terminal_and_no_warning_of_the_cluster(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = 'import os, signal; print(os.getsid(0), signal.getsignal(signal.SIGUSR2))'
+    training = stub('a', 'ends')
+    monkeypatch.setattr(type(training), 'command', lambda self: [sys.executable, '-c', code])
+    process = training.start()
+    assert process.wait() == 0
+    session, handler = Path(training.output).read_text().split()
+    assert int(session) == process.pid
+    assert handler == str(int(signal.SIG_IGN)) or 'SIG_IGN' in handler
+
+
+def test_several_gpus_are_trained_on_through_torchs_launcher():
+    one = Training('a', 'a.json', 'w', 'o').command()
+    two = Training('a', 'a.json', 'w', 'o', n_gpus=2, device='cuda').command()
+    train = str(CHECKOUT / 'tools/train.py')
+    assert one[1:] == ['-u', train, 'a.json', '--work-dir', 'w']
+    assert two[2:6] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    assert two[6:] == [train, 'a.json', '--work-dir', 'w', '--device', 'cuda']
+
+
+# Slots
+
+
+@pytest.mark.parametrize(
+    ('visible', 'jobs', 'n_gpus', 'expected'),
+    [
+        (None, 2, 1, ['0', '1']),
+        (None, 2, 2, ['0,1', '2,3']),
+        ('3,5,6,7', 3, 1, ['3', '5', '6']),
+    ],
+)
+def test_every_slot_has_gpus_of_its_own(monkeypatch, visible, jobs, n_gpus, expected):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible is not None:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    found = slots_for(jobs, n_gpus)
+    assert [slot.environment for slot in found] == [{'CUDA_VISIBLE_DEVICES': e} for e in expected]
+    assert found[0].name == f'GPU {expected[0]}'
+
+
+@pytest.mark.parametrize(('jobs', 'threads'), [(1, '8'), (3, '2'), (16, '1')])
+def test_runs_on_the_cpu_share_its_threads(monkeypatch, jobs, threads):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 8)
+    found = slots_for(jobs, 1, 'cpu')
+    assert len(found) == jobs
+    assert {slot.environment['OMP_NUM_THREADS'] for slot in found} == {threads}
+
+
+@pytest.mark.parametrize(
+    ('jobs', 'n_gpus', 'device', 'says'),
+    [
+        (5, 1, None, r'--jobs 5: torch sees 4 GPU\(s\) .* at most 4 run at a time'),
+        (3, 2, 'cuda', r'--jobs 3: .* a run takes 2, so at most 2 run'),
+        (2, 1, 'cuda:1', '--device cuda:1 is one device'),
+    ],
+)
+def test_more_jobs_than_devices(monkeypatch, jobs, n_gpus, device, says):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    with pytest.raises(UserError, match=says):
+        slots_for(jobs, n_gpus, device)
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        (['--exp', '7', '--jobs', '0'], '--jobs 0: at least one'),
+        (['--exp', '7', '--jobs', '2', '--machine', 'slurm'], '--jobs goes with --machine local'),
+        (['--exp', '7', '--slurm', 'x.yaml'], '--slurm goes with --machine slurm'),
+        (['--config', 'x.py', '--jobs', '2'], '--jobs goes with --exp'),
+        (['--config', 'x.py', '--status'], '--status goes with --exp'),
+        (['--config', 'x.py', '--machine', 'slurm'], '--machine slurm goes with --exp'),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, says, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_experiments.main(arguments)
+    assert stopped.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_an_experiment_side_by_side(workplace, monkeypatch, capsys):
+    monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', tiny_experiment)
+    monkeypatch.setattr(
+        Training, 'command', lambda self: [sys.executable, '-c', f'print("{self.work_dir}")']
+    )
+    run_experiments.main(['--exp', '7', '--jobs', '2'])
+    outputs = sorted(Path('work_dirs/local-exp7/sweep/output').iterdir())
+    assert [path.stem.split('_')[3] for path in outputs] == ['s0', 's1']
+    for path in outputs:
+        assert path.read_text() == f'work_dirs/local-exp7/{path.stem}\n'
+        assert Path(f'configs/generated/local-exp7/{path.stem}.json').is_file()
+    assert capsys.readouterr().out.count(' finished after ') == 2
+
+
+@pytest.mark.long
+def test_side_by_side_gives_the_same_tensors_as_in_turn(workplace, monkeypatch, one_thread, capsys):
+    monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', tiny_experiment)
+    trained = []
+    for arguments in ([], ['--jobs', '2']):
+        run_experiments.main(['--exp', '7', '--device', 'cpu', *arguments])
+        trained.append(
+            [
+                torch.load(f'{folder}/latest.pth', weights_only=True)['state_dict']
+                for folder in runs().values()
+            ]
+        )
+        shutil.rmtree('work_dirs')
+    for one, other in zip(*trained, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert capsys.readouterr().out.count('| mIoU (%)') == 2
+
+
+# --status
+
+
+@pytest.fixture
+def sweep(copied_run, monkeypatch):
+    """Runs in all states: a finished one, one stopped after 2 of 4 iterations, and a failed one."""
+    Path('work_dirs', GROUP).mkdir()
+    for seed in range(3):
+        name = f'240101_1200_tiny_s{seed}_0000{seed}'
+        folder = Path('work_dirs', GROUP, name)
+        shutil.copytree(copied_run.work_dir, folder, symlinks=True)
+        if seed > 0:
+            (folder / 'iter_4.pth').unlink()
+            (log,) = folder.glob('*.log.json')
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            kept = [json.dumps(line) for line in lines if line.get('iter', 0) <= 2]
+            log.write_text('\n'.join(kept) + '\n')
+    note = Path('work_dirs', GROUP, 'sweep', 'notes', '240101_1200_tiny_s2_00002.json')
+    note.parent.mkdir(parents=True)
+    note.write_text('{"failed": "Error: no space is left"}')
+    return [{'name': f'tiny_s{seed}'} for seed in range(4)]
+
+
+def states(table):
+    return {row[0].removeprefix('240101_1200_'): row[1:] for row in table.rows}
+
+
+def test_status_tells_every_state(sweep, copied_run, capsys):
+    found = states(show_status(GROUP, sweep))
+    final, earlier = (100 * copied_run.log('val')[i]['mIoU'] for i in (-1, 0))
+    assert found == {
+        'tiny_s0_00000': ['finished', '4/4', f'{final:.2f}', ''],
+        'tiny_s1_00001': ['stopped', '2/4', f'{earlier:.2f}', ''],
+        'tiny_s2_00002': ['failed', '2/4', f'{earlier:.2f}', 'Error: no space is left'],
+        'tiny_s3': ['waiting', '', '', ''],
+    }
+    assert capsys.readouterr().out.splitlines()[-1] == '1 waiting, 1 finished, 1 failed, 1 stopped'
+
+
+def test_status_knows_a_run_in_progress_by_its_lock(sweep):
+    from mmseg.engine.lock import locked
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with locked(f'work_dirs/{GROUP}/240101_1200_tiny_s1_00001'):
+            os.write(writer, b'.')
+            signal.pause()
+    os.read(reader, 1)
+    try:
+        found = states(show_status(GROUP, sweep))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    state, iteration, _, remark = found['tiny_s1_00001']
+    assert (state, iteration) == ('running', '2/4')
+    assert remark.startswith(f'process {child} on ')
+    assert states(show_status(GROUP, sweep))['tiny_s1_00001'][0] == 'stopped'
+
+
+def test_runs_of_a_config_are_not_those_of_a_longer_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('240101_1200_tiny_s0_00000', '240101_1200_tiny_s0_00001'):
+        Path('work_dirs', GROUP, name).mkdir(parents=True)
+    Path('work_dirs', GROUP, '240101_1200_small_tiny_s0_00002').mkdir()
+    assert runs_of(GROUP, 'tiny_s0') == ['240101_1200_tiny_s0_00000', '240101_1200_tiny_s0_00001']
+    assert runs_of(GROUP, 'tiny_s1') == ['tiny_s1']
+
+
+def test_status_needs_neither_torch_nor_mmseg(tmp_path):
+    code = (
+        f'import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import run_experiments\n'
+        'run_experiments.main(["--exp", "6", "--status", "--machine", "slurm"])\n'
+        'assert not {"torch", "mmcv", "mmseg", "submitit"} & set(sys.modules)'
+    )
+    result = run_python('-c', code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == '42 waiting'
+    assert not list(tmp_path.iterdir())
