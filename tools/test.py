@@ -6,7 +6,6 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmcv.runner import get_dist_info
 from tqdm import tqdm
 
 from mmseg.datasets import build_dataset
@@ -25,6 +24,7 @@ from mmseg.engine.evaluation import (
 from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
+from mmseg.utils.collective import get_dist_info
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 AUG_TEST_RATIOS = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]

@@ -9,7 +9,6 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import torch
-from mmcv.runner import get_dist_info
 
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.checkpoint import is_finished
@@ -22,6 +21,7 @@ from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
 from mmseg.engine.runs import comparable, config_of
 from mmseg.engine.train import train
+from mmseg.utils.collective import get_dist_info
 from mmseg.utils.files import refusing_to_write, remove_parts, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 
