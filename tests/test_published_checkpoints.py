@@ -10,6 +10,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine import train
@@ -19,6 +20,7 @@ from mmseg.engine.inference import predict_image
 from mmseg.engine.predictions import paint
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
+from mmseg.utils.user_error import UserError
 from tests.golden.fill import fill
 from tests.tiny_runs import CHECKOUT
 
@@ -166,3 +168,34 @@ def test_training_starts_from_them(config, networks, with_uda):
         state = network.state_dict()
         assert set(state) == set(expected)
         assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+def test_a_checkpoint_alone_is_enough(trained_run, tmp_path):
+    path = str(tmp_path / 'weights.safetensors')
+    content = trained_run.load()
+    weights = {
+        name.removeprefix('model.'): value
+        for name, value in content['state_dict'].items()
+        if name.startswith('model.')
+    }
+    save_file(weights, path, {'meta': json.dumps(content['meta'])})
+    for file in (trained_run.checkpoint, path):
+        segmentor = load_trained(None, file, CPU)
+        assert segmentor.cfg._cfg_dict == load_config(trained_run.config)._cfg_dict
+        assert all(torch.equal(v, weights[name]) for name, v in segmentor.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ('meta', 'message'),
+    [
+        ({}, 'holds no config'),
+        ({'config': '{'}, 'damaged config'),
+        ({'config': '[]'}, 'damaged config'),
+        ({'config': '{"data": {}}'}, "no 'model'"),
+    ],
+)
+def test_a_checkpoint_without_a_usable_config_is_refused(tmp_path, meta, message):
+    path = str(tmp_path / 'x.pth')
+    torch.save(dict(meta=meta, state_dict={}), path)
+    with pytest.raises(UserError, match=message):
+        load_trained(None, path, CPU)

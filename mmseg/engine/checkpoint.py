@@ -1,11 +1,13 @@
 """Checkpoint files: written whole or not at all, loaded without running code, weights picked."""
 
+import json
 import os
 import os.path as osp
 import re
 import zipfile
 
 import torch
+from safetensors import safe_open
 
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
@@ -64,13 +66,23 @@ def is_finished(work_dir, max_iters):
 def load_file(path):
     """Load a checkpoint to the CPU; no code in it is run.
 
+    Args:
+        path (str): What :func:`save_file` writes, or ``.safetensors`` with the meta as JSON under
+            ``meta`` of its metadata.
+
+    Returns:
+        dict: With ``state_dict`` and ``meta``, or as somebody else's code wrote it.
+
     Raises:
         UserError: If there is no such file, or it is no checkpoint or a damaged one.
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist.')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        if path.endswith('.safetensors'):
+            content = _load_safetensors(path)
+        else:
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file can make torch raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -80,6 +92,13 @@ def load_file(path):
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, not a checkpoint.')
     return content
+
+
+def _load_safetensors(path):
+    with safe_open(path, framework='pt') as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+    return dict(state_dict=weights, meta=meta)
 
 
 def saved_checkpoints(work_dir):

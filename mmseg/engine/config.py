@@ -32,11 +32,45 @@ def load_config(path, overrides=None):
         raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
     cfg = _read(path)
     _check_describes_run(cfg, path)
+    _put_over(cfg, overrides, path)
+    return _completed(cfg, path)
+
+
+def config_in_checkpoint(meta, path, overrides=None):
+    """The config that a checkpoint keeps of its run.
+
+    Args:
+        meta (dict): The checkpoint's; its ``config`` is the resolved config as JSON.
+        path (str): Of the checkpoint.
+        overrides (dict | None): As for :func:`load_config`.
+
+    Returns:
+        mmcv.Config: As :func:`load_config` gives it.
+
+    Raises:
+        UserError: It keeps none, as published checkpoints do, or a damaged one.
+    """
+    if not isinstance(meta.get('config'), str):
+        raise UserError(f'{path} holds no config: give the config of its run, too.')
+    try:
+        cfg = Config(json.loads(meta['config']))
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} holds a damaged config ({error}): give one, too.') from None
+    _check_describes_run(cfg, path)
+    _put_over(cfg, overrides, path)
+    return _completed(cfg, path)
+
+
+def _put_over(cfg, overrides, path):
     try:
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
     _check_describes_run(cfg, path)
+
+
+def _completed(cfg, path):
+    """What every config needs, however it was read: tuples, channels, a seed and a name."""
     if cfg.get('custom_imports'):
         raise UserError(
             f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '

@@ -2,6 +2,7 @@
 
 from mmseg.datasets.builder import DATASETS
 from mmseg.engine.checkpoint import load_file, load_segmentor, segmentor_weights
+from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
 
 
@@ -9,25 +10,30 @@ def load_trained(cfg, path, device, which='student'):
     """Build the configured segmentor and load one network of a checkpoint into it.
 
     Args:
-        cfg (mmcv.Config): Of the run; its ImageNet weights are not needed.
+        cfg (mmcv.Config | None): Of the run; its ImageNet weights are not needed. None takes the
+            one that the checkpoint keeps.
         path (str): The checkpoint.
         device (torch.device): Where to put it.
         which (str): ``'student'`` (what is reported) or ``'teacher'``.
 
     Returns:
-        EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``.
+        EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, and its config as ``cfg``.
 
     Raises:
-        UserError: If the file is not a checkpoint or does not fit.
+        UserError: If the file is not a checkpoint, does not fit, or keeps no config and none is
+            given.
     """
     content = load_file(path)
+    # Published checkpoints have no meta; the data set knows its classes, too.
+    meta = content.get('meta', {})
+    if cfg is None:
+        cfg = config_in_checkpoint(meta, path)
     model = cfg.model.copy()
     model.pretrained = None
     model.backbone = {**model.backbone, 'pretrained': None, 'init_cfg': None}
     segmentor = build_segmentor(model)
     load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
-    # Published checkpoints have no meta; the data set knows its classes, too.
-    meta = content.get('meta', {})
+    segmentor.cfg = cfg
     dataset = DATASETS.get(cfg.data.test.type)
     segmentor.CLASSES = meta.get('CLASSES', dataset.CLASSES)
     segmentor.PALETTE = meta.get('PALETTE', dataset.PALETTE)
