@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -27,7 +28,6 @@ from tests.tiny_runs import (
     files_below,
     only,
     run_experiment,
-    run_python,
 )
 from tools import test, train
 
@@ -190,20 +190,38 @@ import os, signal, sys
 sys.path.insert(0, {checkout!r})
 from tests.killable_runs import SignalIn
 from tools import train
-if os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+if os.environ['RANK'] == '1' and not os.path.exists('killed'):
+    open('killed', 'w').close()
     SignalIn(3, signal.SIGKILL).install()
 train.main()
 """
 
 
 @pytest.mark.long
-def test_torchrun_starts_again_after_a_kill(workplace, uninterrupted):
+@pytest.mark.parametrize('machines', [1, 2])
+def test_torchrun_starts_again_after_a_kill(workplace, uninterrupted, machines):
     (workplace / 'killed.py').write_text(KILLED_SCRIPT.format(checkout=str(CHECKOUT)))
     options = (*SMALL_UDA, *FEATURE_DISTANCE, 'data.samples_per_gpu=1', 'n_gpus=2')
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    torchrun += ['--max-restarts=1', 'killed.py', UDA_CONFIG, '--work-dir', 'run']
-    result = run_python(*torchrun, '--device', 'cpu', '--cfg-options', *options, cwd=workplace)
-    assert result.returncode == 0, result.stderr
+    where = ['--standalone']
+    if machines > 1:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            where = ['--rdzv-backend=c10d', f'--rdzv-endpoint=localhost:{free.getsockname()[1]}']
+    command = [
+        sys.executable, '-m', 'torch.distributed.run', *where, f'--nnodes={machines}',
+        f'--nproc_per_node={2 // machines}', '--max-restarts=1', 'killed.py', UDA_CONFIG,
+        '--work-dir', 'run', '--device', 'cpu', '--cfg-options', *options,
+    ]  # fmt: skip
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with open('printed.txt', 'wb') as file:
+        launchers = [
+            subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+            for _ in range(machines)
+        ]
+        codes = [launcher.wait() for launcher in launchers]
+    printed = (workplace / 'printed.txt').read_text()
+    assert codes == [0] * machines, printed
+    assert 'lost the other processes of this run' in printed
     run = Run(workplace)
     assert 'Resumed after iteration 2' in run.log()
     assert_same_training(run, uninterrupted)

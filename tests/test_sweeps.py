@@ -99,9 +99,20 @@ def test_several_gpus_are_trained_on_through_torchs_launcher():
     one = Training('a', 'a.json', 'w', 'o').command()
     two = Training('a', 'a.json', 'w', 'o', n_gpus=2, device='cuda').command()
     train = str(CHECKOUT / 'tools/train.py')
-    assert one[1:] == ['-u', train, 'a.json', '--work-dir', 'w']
-    assert two[2:6] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    assert two[6:] == [train, 'a.json', '--work-dir', 'w', '--device', 'cuda']
+    assert one[1:] == [train, 'a.json', '--work-dir', 'w']
+    assert two[1:5] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    assert two[5:] == [train, 'a.json', '--work-dir', 'w', '--device', 'cuda']
+
+
+def test_torchrun_gives_a_stopped_run_time_for_an_evaluation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = 'import os; print(os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"])'
+    training = Training('a', 'a.json', 'w', str(tmp_path / 'o'), n_gpus=2)
+    monkeypatch.setattr(Training, 'command', lambda self: [sys.executable, '-c', code])
+    for expected in ('600', '900'):  # the second is the user's
+        assert training.start().wait() == 0
+        assert (tmp_path / 'o').read_text().split()[-1] == expected
+        monkeypatch.setenv('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', '900')
 
 
 # Slots

@@ -195,6 +195,15 @@ def test_status_prefers_what_the_folder_says(tmp_path, monkeypatch, slurm):
     assert row == [name, 'waiting', '', '', 'job 41: PENDING']
 
 
+def test_status_without_submitit(tmp_path, monkeypatch, slurm):
+    monkeypatch.chdir(tmp_path)
+    name = '240101_1200_a_s0_00000'
+    submit([stub(name, 'ends')], GROUP, Cluster())
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    (row,) = show_status(GROUP, [{'name': 'a_s0'}]).rows
+    assert row[1] == 'waiting' and row[-1] == 'job 41: UNKNOWN, as submitit is not installed'
+
+
 # The YAML file
 
 

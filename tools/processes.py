@@ -6,13 +6,14 @@ import sys
 
 from mmseg.engine.stop import SIGNALS
 from tools import train
+from tools.torchrun import torchrun, torchrun_environment
 
 
 def train_on(count, arguments):
     """Run ``tools/train.py ARGUMENTS`` in several processes; returns when the training has ended.
 
     A signal stops the run as it does in one process: torchrun hands it on, and kills what has not
-    ended after 30 seconds.
+    ended after ``STOP_SECONDS``.
 
     Args:
         count (int): Of processes.
@@ -21,10 +22,12 @@ def train_on(count, arguments):
     Raises:
         SystemExit: With 128 + signal if one stopped it, with a message if it failed.
     """
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += [f'--nproc_per_node={count}', train.__file__, *arguments]
     # A session of its own: a Ctrl-C goes to all processes of a terminal's, and would come twice.
-    launcher = subprocess.Popen(command, start_new_session=True)
+    launcher = subprocess.Popen(
+        [*torchrun(count), train.__file__, *arguments],
+        env=torchrun_environment(),
+        start_new_session=True,
+    )
     received = []
 
     def hand_on(number, _frame):

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmcv.runner import get_dist_info
 
 from mmseg.engine.devices import choose_device
+from mmseg.engine.meeting import fresh_store
 from mmseg.utils.user_error import UserError
 
 # What torchrun sets for each process.
@@ -43,7 +44,11 @@ def joined_processes(device_name=None):
         )
     device = _own_device(device_name)
     backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
-    dist.init_process_group(backend, timeout=_TIMEOUT)
+    store, rank, world_size = next(dist.rendezvous('env://', timeout=_TIMEOUT))
+    store = fresh_store(store, rank, world_size)
+    dist.init_process_group(
+        backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT
+    )
     try:
         yield device
     except RuntimeError as error:

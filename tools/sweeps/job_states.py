@@ -1,5 +1,6 @@
 """What has become of submitted jobs: SLURM's word for it, and ours."""
 
+import importlib.util
 import pickle
 import shutil
 
@@ -25,6 +26,8 @@ def job_states(group, notes):
     notes = {name: note for name, note in notes.items() if 'job' in note}
     if not notes:
         return {}
+    if importlib.util.find_spec('submitit') is None:
+        return dict.fromkeys(notes, (_OURS['UNKNOWN'], 'UNKNOWN, as submitit is not installed'))
     import submitit  # takes a while, and most sweeps have no jobs
 
     jobs = {}

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.torchrun import torchrun, torchrun_environment
+
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 
 
@@ -33,13 +35,9 @@ class Training:
 
     def command(self):
         """Returns the command line: through torch's launcher where several processes train."""
-        launcher = []
-        if self.n_gpus > 1:
-            module = 'torch.distributed.run'
-            launcher = ['-m', module, '--standalone', f'--nproc_per_node={self.n_gpus}']
+        start = torchrun(self.n_gpus) if self.n_gpus > 1 else [sys.executable]
         device = [] if self.device is None else ['--device', self.device]
-        arguments = [self.config, '--work-dir', self.work_dir, *device]
-        return [sys.executable, '-u', *launcher, str(TRAIN), *arguments]
+        return [*start, str(TRAIN), self.config, '--work-dir', self.work_dir, *device]
 
     def start(self, environment=None):
         """Start training.
@@ -58,7 +56,7 @@ class Training:
             return subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**torchrun_environment(), 'PYTHONUNBUFFERED': '1', **(environment or {})},
                 start_new_session=True, preexec_fn=_ignore_warning,
             )  # fmt: skip
 

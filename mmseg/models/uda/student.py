@@ -1,5 +1,7 @@
 """The student as methods train it: one call gives losses and features, on one device or many."""
 
+import warnings
+
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,9 +48,12 @@ class Student:
             gradients (Gradients): Is told how earlier passes are kept from that.
             find_unused_parameters (bool): As in torch: some weights may have no gradient.
         """
-        self._network = DistributedDataParallel(
-            self._network,
-            broadcast_buffers=False,
-            find_unused_parameters=find_unused_parameters,
-        )
+        with warnings.catch_warnings():
+            # torch 2.14 wants it to be called forward_sync_buffers, which older ones do not know.
+            warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)
+            self._network = DistributedDataParallel(
+                self._network,
+                broadcast_buffers=False,
+                find_unused_parameters=find_unused_parameters,
+            )
         gradients.no_sync = self._network.no_sync
