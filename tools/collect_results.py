@@ -22,6 +22,8 @@ from prettytable import PrettyTable
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
+# What a run's folder holds beside its config.
+_NO_CONFIGS = ('.log.json', 'rare_class_sampling.json')
 # Runs that differ in these alone have the same result.
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
@@ -111,7 +113,7 @@ def read_results(work_dirs):
 def _read_result(work_dir):
     files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
     logs = sorted(path for path in files if path.endswith('.log.json'))
-    configs = [path for path in files if path not in logs]
+    configs = [path for path in files if not path.endswith(_NO_CONFIGS)]
     if len(configs) != 1:
         return None
     with open(configs[0], encoding='utf-8') as file:
