@@ -13,7 +13,9 @@ _SOURCE = {'type': 'GTADataset', 'data_root': 'data/gta/', 'img_dir': 'images'}
 _TARGET = {'type': 'CityscapesDataset', 'data_root': 'data/cityscapes/', 'img_dir': 'train'}
 
 
-def write_run(folder, name='daformer', seed=0, mious=(0.2, 0.4), max_iters=40, uda=True, **settings):
+def write_run(
+    folder, name='daformer', seed=0, mious=(0.2, 0.4), max_iters=40, uda=True, **settings
+):
     """Write config, JSON log and text log of a run, as older code leaves them.
 
     Args:

@@ -112,6 +112,7 @@ def test_ranks_end_with_equal_networks_and_one_set_of_files(uninterrupted):
     assert len([name for name in names if name.startswith('events.')]) == 1
     assert [name for name in names if name.endswith('.png')] == [
         '000001_0.png', '000001_1.png', '000003_0.png', '000003_1.png',
+        *(f'iter_00000{i}_{image}.png' for i in (2, 4) for image in (0, 1, 2)),
     ]  # fmt: skip
     assert re.findall(r'Iter \[(\d)/4\]', uninterrupted.log()) == ['2', '4']
     assert 'optimizer.lr=0.004 is taken as it is' in uninterrupted.log()

@@ -2,21 +2,26 @@
 
 import glob
 import json
+import os
 import os.path as osp
 import re
 
 from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-from mmseg.utils.files import write_text
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
+from mmseg.engine.runs import RARE_CLASS_FILE
+from mmseg.utils.files import remove_parts, write_text
 
+_OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(?:\(val\))? \[(\d+)')
 
 
 def forget_after(work_dir, iteration):
     """Drop the lines of later iterations from the text and JSON logs: they will be written again.
 
-    A line that a killed process left unfinished is dropped, too.
+    A line that a killed process left unfinished is dropped, too. The files of later evaluations and
+    a record of Rare Class Sampling that is ahead are removed.
 
     Args:
         work_dir (str): Of the run.
@@ -31,6 +36,23 @@ def forget_after(work_dir, iteration):
             kept = [line for line in whole if iteration_of(line) <= iteration]
             if kept != lines:
                 write_text(path, ''.join(kept))
+    _forget_records(work_dir, iteration)
+
+
+def _forget_records(work_dir, iteration):
+    evaluations = osp.join(work_dir, EVALUATION_FOLDER)
+    if osp.isdir(evaluations):
+        remove_parts(evaluations)
+        for name in os.listdir(evaluations):
+            match = _OF_EVALUATION.match(name)
+            if match and int(match[1]) > iteration:
+                os.remove(osp.join(evaluations, name))
+    record = osp.join(work_dir, RARE_CLASS_FILE)
+    if osp.isfile(record):
+        with open(record, encoding='utf-8') as file:
+            is_ahead = json.load(file)['iter'] > iteration
+        if is_ahead:
+            os.remove(record)
 
 
 def forget_in_tensorboard(runner):

@@ -25,7 +25,7 @@ from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
-_TIMER, _EVALUATION, _CHECKPOINT, _RESUME_STATE = 70, 92, 94, 96
+_TIMER, _EVALUATION, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 92, 93, 94, 96
 _KEPT_RESUME_STATES = 2
 
 
@@ -53,12 +53,13 @@ class SeededRunner(IterBasedRunner):
         self.optimizer.register_step_pre_hook(check_gradients)
 
     def register_hooks(
-        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
+        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation, records=()
     ):
         """Register the hooks of a run; the configs are MMSegmentation's.
 
         Args:
             evaluation (EvaluationHook | None): None evaluates nothing.
+            records (Iterable[Hook]): Write into the run's folder, before the checkpoint is.
         """
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
@@ -69,6 +70,8 @@ class SeededRunner(IterBasedRunner):
         self._log_interval = log_config['interval']
         if evaluation is not None:
             self.register_hook(evaluation, priority=_EVALUATION)
+        for record in records:
+            self.register_hook(record, priority=_RECORD)
         self.register_hook(CheckpointHook(**checkpoint_config), priority=_CHECKPOINT)
         self.register_hook(ResumeStateHook(evaluation, self.max_iters), priority=_RESUME_STATE)
 

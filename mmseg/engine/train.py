@@ -35,6 +35,7 @@ from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after
 from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
 from mmseg.engine.supervised import SupervisedSteps
@@ -85,8 +86,11 @@ def train(cfg, device):
         student = optimizer_config.student
     if world_size > 1:
         student.distribute(gradients, cfg.get('find_unused_parameters', False))
+    records = []
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
+        batch_size = cfg.data.samples_per_gpu * world_size
+        records.append(RareClassRecord(dataset, batch_size, evaluation))
     runner = SeededRunner(
         model=model,
         optimizer=optimizer,
@@ -106,6 +110,7 @@ def train(cfg, device):
             {**cfg.checkpoint_config, 'by_epoch': False},
             cfg.log_config,
             evaluation,
+            records,
         )
     if checkpoint is not None:
         runner.resume(checkpoint, path)

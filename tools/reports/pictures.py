@@ -117,9 +117,7 @@ def embedded(path, panel=None):
     if picture.width > _WIDTH:
         picture = picture.resize((_WIDTH, max(1, round(picture.height * _WIDTH / picture.width))))
     data = base64.b64encode(_jpeg(picture, limit)).decode()
-    return dict(
-        url=f'data:image/jpeg;base64,{data}', width=picture.width, height=picture.height
-    )
+    return dict(url=f'data:image/jpeg;base64,{data}', width=picture.width, height=picture.height)
 
 
 def _jpeg(picture, limit):

@@ -60,7 +60,9 @@ def read_confusion(work_dir):
     content = _read_json(path, ('classes', 'confusion'))
     pixels = _numbers(content['confusion'])
     if pixels is None or pixels.shape != (len(content['classes']),) * 2:
-        raise ReportError(f'{path} holds no square matrix of its {len(content["classes"])} classes.')
+        raise ReportError(
+            f'{path} holds no square matrix of its {len(content["classes"])} classes.'
+        )
     return Confusion(max(found)[0], content['classes'], pixels)
 
 

@@ -63,7 +63,10 @@ class Run:
     def is_source_only(self):
         """Whether it is trained with labels, on another data set than the one it is tested on."""
         train, val = self.training_set, self.config.get('data', {}).get('val') or {}
-        same = (train.get('type'), train.get('data_root')) == (val.get('type'), val.get('data_root'))
+        same = (train.get('type'), train.get('data_root')) == (
+            val.get('type'),
+            val.get('data_root'),
+        )
         return not self.is_uda and not same
 
     @property
