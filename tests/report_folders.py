@@ -98,4 +98,4 @@ def _write_picture(path, size, noise):
     pixels = np.full((size[1], size[0], 3), (70, 130, 180), np.uint8)
     if noise is not None:
         pixels = noise.integers(0, 256, pixels.shape, dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
+    Image.fromarray(pixels).save(path, compress_level=1)

@@ -42,7 +42,7 @@ def main(argv=None):
     except ReportError as error:
         sys.exit(f'Error: {error}')
     others = f' and {len(runs) - 1} more' if len(runs) > 1 else ''
-    print(f'Report of {runs[0].label}{others}: {path}')
+    print(f'Report of {runs[0].title}{others}: {path}')
     return path
 
 

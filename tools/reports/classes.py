@@ -49,8 +49,9 @@ class Comparison:
         return None if here is None or there is None else here - there
 
     def deviation(self, column, key):
-        """None for a single run."""
-        return column.deviations.get(key)
+        """None for a single run, and for classes that do not occur."""
+        deviation = column.deviations.get(key)
+        return None if deviation is None or math.isnan(deviation) else deviation
 
 
 def reference_of(runs):

@@ -160,5 +160,7 @@ def _signed(value):
 
 
 def _breakable(text):
-    """Paths may go on in the next line after each slash."""
-    return escape(text).replace('/', Markup('/<wbr>'))
+    """Paths and dotted keys may go on in the next line after each slash, point and underscore."""
+    for sign in '/._':
+        text = escape(text).replace(sign, Markup(f'{sign}<wbr>'))
+    return text

@@ -10,7 +10,7 @@ from tools.reports.runs import ReportError
 _WIDTH = 1400
 # Of a picture and of a panel: with this a page of everything has at most 6 MB.
 _MOST_BYTES, _MOST_BYTES_OF_PANEL = 180_000, 60_000
-_QUALITIES = (85, 70, 50, 30)
+_QUALITIES = (85, 60, 30)
 _PANELS = 4  # of a sample: image, truth, prediction, error
 _TRUTH, _PREDICTION = 1, 2
 _MIXES_PER_ITERATION = 2
@@ -80,14 +80,15 @@ def mixes(pictures):
     """Embed a few class-mix pictures: of the first, the middle and the last iteration.
 
     Returns:
-        tuple[list[tuple[int, dict]], int]: (iteration, picture) pairs, and how many were left out.
+        tuple[list[tuple[int, list[dict]]], int]: (iteration, pictures) pairs, and how many pictures
+        were left out.
     """
-    chosen = [
-        (iteration, embedded(path))
+    chosen = {
+        iteration: list(pictures[iteration].values())[:_MIXES_PER_ITERATION]
         for iteration in first_middle_last(pictures)
-        for path in list(pictures[iteration].values())[:_MIXES_PER_ITERATION]
-    ]
-    return chosen, sum(map(len, pictures.values())) - len(chosen)
+    }
+    left_out = sum(map(len, pictures.values())) - sum(map(len, chosen.values()))
+    return [(iteration, list(map(embedded, paths))) for iteration, paths in chosen.items()], left_out
 
 
 def embedded(path, panel=None):

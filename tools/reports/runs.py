@@ -30,7 +30,8 @@ class Run:
 
     Args:
         letter: A, B, C, ...: its short name in the report.
-        label: its configuration and seed.
+        title: its configuration's name and its seed.
+        distinction: in what it differs from runs of the same title; '' if there are none.
         result: state and last metrics, see tools/collect_results.py.
         config: the resolved config, which stands in ``config_path``.
         metas: the first line of each log, one per start of the run.
@@ -41,7 +42,8 @@ class Run:
     """
 
     letter: str
-    label: str
+    title: str
+    distinction: str
     result: Result
     config: dict
     config_path: str
@@ -116,9 +118,9 @@ def load_runs(folders):
             )
         known = {osp.realpath(result.work_dir) for result in results}
         results += [r for r in found if r and osp.realpath(r.work_dir) not in known]
-    labels = _labels(results)
+    distinctions = _distinctions(results)
     return [
-        _checked(_read_run, result.work_dir, result, _letter(number), labels[result.work_dir])
+        _checked(_read_run, result.work_dir, result, _letter(number), distinctions)
         for number, result in enumerate(results)
     ]
 
@@ -142,21 +144,20 @@ def _letter(number):
     return (_letter(more - 1) if more else '') + chr(ord('A') + last)
 
 
-def _labels(results):
-    """Configuration and seed per work_dir; where two have the same, the folder's name, too."""
-    named = {
-        result.work_dir: f'{label}, seed {result.seed}'
-        for label, group in configurations(results)
-        for result in group
-    }
-    names = list(named.values())
-    return {
-        work_dir: name if names.count(name) == 1 else f'{name}, {osp.basename(work_dir)}'
-        for work_dir, name in named.items()
-    }
+def _distinctions(results):
+    """Per work_dir what tells runs of the same name apart: settings, else the folder."""
+    distinctions = {}
+    for label, group in configurations(results):
+        seeds = [result.seed for result in group]
+        for result in group:
+            text = label.removeprefix(result.configuration).strip()
+            if seeds.count(result.seed) > 1:
+                text = f'{text} in {result.work_dir}'.strip()
+            distinctions[result.work_dir] = text
+    return distinctions
 
 
-def _read_run(work_dir, result, letter, label):
+def _read_run(work_dir, result, letter, distinctions):
     (config_path,) = config_files(work_dir)
     with open(config_path, encoding='utf-8') as file:
         config = json.load(file)
@@ -165,7 +166,8 @@ def _read_run(work_dir, result, letter, label):
     warnings = _warnings(work_dir)
     return Run(
         letter=letter,
-        label=label,
+        title=f'{result.configuration}, seed {result.seed}',
+        distinction=distinctions[work_dir],
         result=result,
         config=config,
         config_path=config_path,

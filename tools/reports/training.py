@@ -27,7 +27,7 @@ def loss_charts(runs):
 
 def learning_rate_chart(runs):
     """None if no run has logged anything."""
-    return draw_chart('Learning rate', 'lr', 'learning rate', _curves(runs, 'lr'))
+    return draw_chart('Learning rate', 'lr', '', _curves(runs, 'lr'))
 
 
 def pseudo_weight_chart(runs):

@@ -1,0 +1,313 @@
+"""The report of a run: what is on the page for every kind of run, and what is refused."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tests.report_folders import add_log_line, write_json, write_records, write_run
+from tests.tiny_runs import CHECKOUT, run_python
+from tools import report
+from tools.reports.curves import Curve, draw_chart, running_mean
+
+SECTIONS = [
+    'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes', 'settings',
+    'environment',
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page as tests see it: sections, their text, and all attributes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text()
+        self.sections, self.attributes, self._at = {'': ''}, [], ''
+        self.feed(self.source)
+        self.sections = {name: ' '.join(text.split()) for name, text in self.sections.items()}
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.attributes.append((tag, attributes))
+        if tag in ('td', 'th', 'dt', 'dd', 'span'):
+            self.sections[self._at] += ' '
+        if tag == 'section':
+            self._at = attributes['id']
+            self.sections[self._at] = ''
+
+    def handle_data(self, data):
+        self.sections[self._at] += data
+
+    @property
+    def names(self):
+        return list(self.sections)[1:]
+
+    def count(self, **wanted):
+        return sum(wanted.items() <= attributes.items() for _, attributes in self.attributes)
+
+
+@pytest.fixture
+def page_of():
+    """Makes the report of folders and reads it."""
+
+    def make(*folders):
+        path = folders[0] / 'report.html'
+        assert report.main([str(folder) for folder in folders]) == str(path)
+        return Page(path)
+
+    return make
+
+
+@pytest.fixture
+def full_run(tmp_path):
+    """A run with every file that the report reads."""
+    folder = write_records(write_run(tmp_path / 'full'))
+    add_log_line(folder, '{"mode": "train", "iter": 40, "pseudo_label_weight": 0.5, "time": 0.5}\n')
+    return folder
+
+
+def test_a_run_with_everything(full_run, page_of):
+    page = page_of(full_run)
+    assert page.names == SECTIONS
+    assert page.count(**{'class': 'missing'}) == 0
+    head = page.sections['']
+    for text in ('daformer, seed 0', '40.0', 'finished', '2026-11-23 07:00', '40 of 40', '20 s',
+                 'GTADataset, data/gta/images', 'CityscapesDataset, data/cityscapes/train',
+                 'mit_b5 + DAFormerHead', 'DACS'):  # fmt: skip
+        assert text in head, text
+    assert 'torch 2.14.1' in page.sections['environment']
+    # Four samples, three stages of each, six mixes of eight.
+    assert page.count(**{'class': 'enlarges'}) == 4 + 4 * 3 + 4
+    assert '4 more pictures in class_mix_debug/ were left out' in page.sections['mixes']
+
+
+def test_confusions_in_words_and_numbers(full_run, page_of):
+    confusion = page_of(full_run).sections['confusion']
+    words = confusion[: confusion.index('share of pixels')]
+    assert re.findall(r'\w+ taken for \w+: \d+ % of \w+', words) == [
+        'sidewalk taken for road: 31 % of sidewalk',
+        'train taken for road: 30 % of train',
+        'train taken for sidewalk: 20 % of train',
+        'road taken for sidewalk: 10 % of road',
+    ]
+    assert '(14.76% of all pixels)' in words
+    assert 'sidewalk 31 69 47.62' in confusion
+
+
+def test_rare_class_sampling_in_percent(full_run, page_of):
+    sampling = page_of(full_run).sections['sampling']
+    assert 'train 1.0 90.0 90.0 sidewalk 29.0 10.0 10.0 road 70.0 0.0 0.0' in sampling
+    assert '80 source samples' in sampling and 'more than 3,000 pixels' in sampling
+
+
+def test_a_run_of_older_code_says_what_is_missing(tmp_path, page_of):
+    page = page_of(write_run(tmp_path / 'old'))
+    assert page.names == SECTIONS
+    for name, text in (('confusion', 'no evaluation/iter_….json'), ('samples', 'no evaluation/'),
+                       ('pseudo', 'no pseudo_label_weight'), ('mixes', 'debug_img_interval'),
+                       ('sampling', 'no rare_class_sampling.json')):  # fmt: skip
+        assert text in page.sections[name], name
+    assert '40.0' in page.sections['classes']
+
+
+def test_a_source_only_run_has_no_sections_of_uda(tmp_path, page_of):
+    page = page_of(write_run(tmp_path / 'source', uda=False))
+    assert not {'pseudo', 'sampling', 'mixes'} & set(page.names)
+    assert 'supervised' in page.sections['']
+
+
+def test_a_run_that_goes_on(tmp_path, page_of):
+    folder = write_run(tmp_path / 'run', mious=(0.25,))
+    add_log_line(folder, '{"mode": "train", "iter": 30, "lr": 5e-5}\n{"mode": "val", "it')
+    head = page_of(folder).sections['']
+    assert 'iteration 30 of 40' in head and 'mIoU of iteration 20' in head and '25.0' in head
+
+
+def test_a_run_without_evaluation(tmp_path, page_of):
+    folder = write_run(tmp_path / 'run', mious=())
+    page = page_of(folder)
+    assert 'iteration 0 of 40, no evaluation yet' in page.sections['']
+    for name in ('miou', 'classes', 'confusion', 'samples'):
+        assert 'No evaluation yet' in page.sections[name], name
+    assert 'Nothing logged yet' in page.sections['losses']
+
+
+def test_of_a_resumed_run_the_later_log_counts(tmp_path, page_of):
+    folder = write_run(tmp_path / 'run')
+    lines = '{"exp_name": "x", "environment": {"device": "H100"}}\n' + (
+        '{"mode": "val", "iter": 40, "mIoU": 0.6}\n'
+    )
+    (folder / '20261124_070000.log.json').write_text(lines)
+    page = page_of(folder)
+    assert '60.0 mIoU' in page.sections['']
+    assert 'A: 60 at iteration 40' in page.sections['miou']
+    assert 'A: 40 at' not in page.sections['miou']
+    assert 'cpu, then H100' in page.sections['environment']
+
+
+def test_differences_to_source_only_and_means_over_seeds(tmp_path, page_of):
+    folders = [write_run(tmp_path / f's{seed}', seed=seed, mious=(0.1, 0.4 + seed / 10))
+               for seed in (0, 1)]  # fmt: skip
+    source = write_run(tmp_path / 'source', name='source', uda=False, mious=(0.1, 0.15))
+    page = page_of(*folders, source)
+    assert page.names[0] == 'runs'
+    # The subject, its difference to source-only, the mean of both seeds, its difference, and C.
+    assert 'mIoU 40.0 +25.0 45.0 ± 7.1 +30.0 15.0' in page.sections['classes']
+    assert 'sidewalk 40.0 +25.0 45.0 ± 7.1 +30.0 15.0' in page.sections['classes']
+    assert 'train – – – – –' in page.sections['classes']
+
+
+def test_without_a_source_only_run_there_are_no_differences(tmp_path, page_of):
+    folders = [write_run(tmp_path / name, name=name) for name in ('one', 'other')]
+    assert 'mIoU 40.0 40.0' in page_of(*folders).sections['classes']
+
+
+def test_settings_that_differ(tmp_path, page_of):
+    one = write_run(tmp_path / 'one', optimizer={'lr': 6e-5, 'type': 'AdamW'}, git_rev='a')
+    other = write_run(tmp_path / 'other', seed=3, optimizer={'lr': 1e-4, 'type': 'AdamW'})
+    page = page_of(one, other)
+    settings = page.sections['settings']
+    assert '2 settings differ' in settings
+    assert 'seed 0 3' in settings and 'optimizer.lr 6e-05 0.0001' in settings
+    assert '(optimizer.lr=6e-05)' in page.sections['runs']
+
+
+def test_predictions_beside_other_runs_on_the_same_images(full_run, tmp_path, page_of):
+    same = write_records(write_run(tmp_path / 'same', seed=1))
+    val = {'type': 'ACDCDataset', 'data_root': 'data/acdc'}
+    other_data = write_run(tmp_path / 'other', seed=2, data={'train': {}, 'val': val})
+    page = page_of(full_run, same, write_records(other_data))
+    # Per image A, B and the truth, beside what a single run has.
+    assert page.count(**{'class': 'enlarges'}) == 4 + 4 * 3 + 4 + 4 * 3
+    assert 'Beside other runs' in page.sections['samples']
+
+
+def test_a_folder_of_runs_and_the_same_run_twice(tmp_path, page_of):
+    subject = write_run(tmp_path / 'runs' / 'z', name='subject')
+    write_run(tmp_path / 'runs' / 'a', name='first')
+    page = page_of(subject, tmp_path / 'runs')
+    assert 'compared with 1 more' in page.sections[''] and 'subject, seed 0' in page.sections['']
+
+
+def test_text_from_files_is_escaped(tmp_path, page_of):
+    evil = '<script>alert(1)</script><img src="http://evil.example/x.png">'
+    folder = write_run(tmp_path / 'run', name=evil, load_from=evil)
+    (folder / '20261123_070000.log').write_text(f'mmseg - WARNING - {evil}\n' * 2)
+    write_records(folder)
+    page = page_of(folder, write_run(tmp_path / 'other', name=evil, seed=1))
+    assert page.count(src='http://evil.example/x.png') == 0
+    assert page.source.count('<script>') == 1
+    assert '2 warnings in its log' in page.sections['environment']
+    assert f'WARNING - {evil}' in page.sections['environment']
+
+
+def test_nothing_outside_the_page_is_referred_to(full_run, page_of):
+    page = page_of(full_run)
+    addresses = [
+        value for _, attributes in page.attributes for name, value in attributes.items()
+        if name in ('src', 'href', 'srcset', 'data', 'action')
+    ]  # fmt: skip
+    assert addresses and all(value.startswith(('#', 'data:image/')) for value in addresses)
+    assert '@import' not in page.source and 'url(http' not in page.source
+
+
+def test_the_page_stays_small(tmp_path, page_of):
+    noise = np.random.default_rng(0)
+    iterations = (10, 20, 30, 40)
+    folders = [write_records(write_run(tmp_path / str(seed), seed=seed), iterations, noise=noise)
+               for seed in (0, 1)]  # fmt: skip
+    page = page_of(*folders)
+    assert len(page.source) < 8_000_000
+    assert '10 more pictures' in page.sections['mixes']
+
+
+def _broken_log(folder):
+    add_log_line(folder, 'no json\n{}\n')
+
+
+def _no_runner(folder):
+    write_json(folder / 'config.json', {'name': 'x', 'seed': 0})
+
+
+def _wrong_confusion(folder):
+    write_json(folder / 'evaluation/iter_000040.json', {'classes': ['road'], 'confusion': [[1, 2]]})
+
+
+def _broken_confusion(folder):
+    write_json(folder / 'evaluation/iter_000040.json', {'classes': ['road']})
+
+
+def _broken_picture(folder):
+    (folder / 'class_mix_debug').mkdir()
+    (folder / 'class_mix_debug/000001_0.png').write_bytes(b'\x89PNG and nothing')
+
+
+def _broken_drawing(folder):
+    content = dict(iter=1, classes=['road'], share=[], wanted=[], drawn=[], min_pixels=1)
+    write_json(folder / 'rare_class_sampling.json', content)
+
+
+@pytest.mark.parametrize(
+    ('damage', 'says'),
+    [
+        (_broken_log, 'run cannot be read: .*log.json is no JSON log: '),
+        (_no_runner, "run is not of a run of this code: it lacks 'runner'"),
+        (_wrong_confusion, 'iter_000040.json holds no square matrix of its 1 classes'),
+        (_broken_confusion, 'iter_000040.json lacks confusion'),
+        (_broken_picture, '000001_0.png is no picture that can be read'),
+        (_broken_drawing, 'rare_class_sampling.json has classes, .* of different lengths'),
+        (lambda folder: (folder / 'config.json').unlink(), 'run holds no run'),
+        (lambda folder: (folder / 'report.html').mkdir(), 'report.html cannot be written'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path, damage, says):
+    folder = write_run(tmp_path / 'run')
+    damage(folder)
+    with pytest.raises(SystemExit) as stop:
+        report.main([str(folder)])
+    assert re.search(f'^Error: .*{says}', stop.value.code), stop.value.code
+    assert '\n' not in stop.value.code
+    assert not list(folder.glob('*.part'))
+
+
+def test_the_command_needs_no_torch(tmp_path):
+    write_run(tmp_path / 'run')
+    script = CHECKOUT / 'tools/report.py'
+    result = run_python('-X', 'importtime', script, 'run', '--out', 'new/page.html', cwd=tmp_path)
+    assert result.returncode == 0 and 'new/page.html' in result.stdout
+    assert (tmp_path / 'new/page.html').exists()
+    imported = {line.rsplit('|', 1)[-1].strip() for line in result.stderr.splitlines()}
+    assert 'jinja2' in imported and not {'torch', 'mmcv', 'mmseg'} & imported
+    result = run_python(script, 'nowhere', cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == 'Error: nowhere is no folder. Give the folder of a run.\n'
+
+
+def test_of_a_real_run(trained_run, tmp_path):
+    path = report.main([trained_run.work_dir, '--out', str(tmp_path / 'report.html')])
+    page = Page(tmp_path / 'report.html')
+    assert path == str(tmp_path / 'report.html') and page.names == SECTIONS
+    assert page.count(**{'class': 'missing'}) == 0
+    assert 'Feature distance to ImageNet' in page.sections['losses']
+    (last,) = (entry for entry in trained_run.log('val') if entry['iter'] == 4)
+    assert f'{100 * last["mIoU"]:.1f} mIoU' in page.sections['']
+
+
+def test_running_mean_passes_over_what_is_not_finite():
+    values = np.array([1.0, 2.0, np.nan, 4.0, np.inf])
+    np.testing.assert_allclose(running_mean(values), [1.5, 1.5, np.nan, 4.0, np.nan])
+
+
+def test_curves_have_gaps_and_outliers_are_cut_off():
+    y = [1.0] * 30 + [float('nan')] + [1.0] * 30 + [500.0]
+    chart = draw_chart('loss', 'loss', '', [Curve(0, 'A', list(range(len(y))), y)])
+    assert len(chart.lines) == 2 and chart.cut == '500'
+    assert [text for _, text in chart.y_ticks][-1] in ('1.5', '2')
+    assert draw_chart('loss', 'loss', '', [Curve(0, 'A', [1], [float('nan')])]) is None
+
+
+def test_letters_of_curves_that_end_together_lie_apart():
+    curves = [Curve(i, letter, [0, 10], [1, 1 + i / 100]) for i, letter in enumerate('ABC')]
+    heights = sorted(letter['y'] for letter in draw_chart('x', 'x', '', curves).letters)
+    assert np.diff(heights).min() >= 12
