@@ -106,6 +106,14 @@ def test_a_half_written_last_line_is_passed_over(make_run, rows):
     assert rows()['daformer'][0] == '60.00 (20/40)'
 
 
+def test_a_broken_line_is_named_with_its_file(make_run, rows):
+    folder = make_run('daformer', 0, {20: 0.6})
+    with open(folder / '20261123_070000.log.json', 'a') as file:
+        file.write('no json\n')
+    with pytest.raises(SystemExit, match=r'^Error: .*20261123_070000.log.json is no JSON log: '):
+        rows()
+
+
 def test_a_renamed_folder(make_run, rows):
     make_run('daformer', 0, {40: 0.6}, folder='best one')
     assert rows()['daformer'][0] == '60.00'

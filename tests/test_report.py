@@ -9,7 +9,6 @@ import pytest
 from tests.report_folders import add_log_line, write_json, write_records, write_run
 from tests.tiny_runs import CHECKOUT, run_python
 from tools import report
-from tools.reports.curves import Curve, draw_chart, running_mean
 
 SECTIONS = [
     'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes', 'settings',
@@ -292,22 +291,3 @@ def test_of_a_real_run(trained_run, tmp_path):
     assert 'Feature distance to ImageNet' in page.sections['losses']
     (last,) = (entry for entry in trained_run.log('val') if entry['iter'] == 4)
     assert f'{100 * last["mIoU"]:.1f} mIoU' in page.sections['']
-
-
-def test_running_mean_passes_over_what_is_not_finite():
-    values = np.array([1.0, 2.0, np.nan, 4.0, np.inf])
-    np.testing.assert_allclose(running_mean(values), [1.5, 1.5, np.nan, 4.0, np.nan])
-
-
-def test_curves_have_gaps_and_outliers_are_cut_off():
-    y = [1.0] * 30 + [float('nan')] + [1.0] * 30 + [500.0]
-    chart = draw_chart('loss', 'loss', '', [Curve(0, 'A', list(range(len(y))), y)])
-    assert len(chart.lines) == 2 and chart.cut == '500'
-    assert [text for _, text in chart.y_ticks][-1] in ('1.5', '2')
-    assert draw_chart('loss', 'loss', '', [Curve(0, 'A', [1], [float('nan')])]) is None
-
-
-def test_letters_of_curves_that_end_together_lie_apart():
-    curves = [Curve(i, letter, [0, 10], [1, 1 + i / 100]) for i, letter in enumerate('ABC')]
-    heights = sorted(letter['y'] for letter in draw_chart('x', 'x', '', curves).letters)
-    assert np.diff(heights).min() >= 12

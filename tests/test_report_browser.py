@@ -75,7 +75,8 @@ def _problems(browser):
             if not address.startswith('data:') and address != browser.current_url:
                 problems.append(f'request: {address}')
     broken = browser.execute_script(
-        'return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.alt)'
+        'return [...document.images].filter(image => !(image.complete && image.naturalWidth > 0))'
+        '.map(image => image.alt)'
     )
     return problems + [f'broken image: {alt}' for alt in broken]
 

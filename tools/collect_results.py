@@ -82,7 +82,10 @@ def main(argv=None):
         if not osp.isdir(folder):
             sys.exit(f'Error: {folder} is no folder. Give folders of runs, such as work_dirs.')
     work_dirs = find_work_dirs(args.folders)
-    results = read_results(work_dirs)
+    try:
+        results = read_results(work_dirs)
+    except ValueError as error:
+        sys.exit(f'Error: {error}')
     if not results:
         sys.exit(f'Error: there is no run in {", ".join(args.folders)}.')
     table = results_table(results)

@@ -112,7 +112,7 @@ def _draw_curve(chart, curve, place, x_end):
         _add_lines(chart, curve.run, 'raw', x, y, place)
     _add_lines(chart, curve.run, 'main', x, smoothed, place)
     known = np.flatnonzero(np.isfinite(smoothed))
-    if curve.marks:
+    if curve.marks or len(known) == 1:
         for i in known:
             at, height = place(x[i], y[i])
             text = f'{curve.letter}: {y[i]:.4g} at iteration {x[i]:,.0f}'

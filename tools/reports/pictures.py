@@ -88,7 +88,9 @@ def mixes(pictures):
         for iteration in first_middle_last(pictures)
     }
     left_out = sum(map(len, pictures.values())) - sum(map(len, chosen.values()))
-    return [(iteration, list(map(embedded, paths))) for iteration, paths in chosen.items()], left_out
+    return [
+        (iteration, list(map(embedded, paths))) for iteration, paths in chosen.items()
+    ], left_out
 
 
 def embedded(path, panel=None):
