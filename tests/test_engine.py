@@ -23,6 +23,7 @@ from tests.tiny_runs import (
     files_below,
     noted_steps,
     only,
+    records_in,
     run_experiment,
 )
 
@@ -124,6 +125,8 @@ def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, tr
     assert [entry['mIoU'] for entry in run.log('val')] == [
         entry['mIoU'] for entry in trained_run.log('val')
     ]
+    expected = records_in(trained_run.folder / trained_run.work_dir)
+    assert records_in(run.work_dir) == expected
 
 
 def test_resume_from_a_file(copied_run, monkeypatch, shared_run, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 from mmseg.utils.palette import color_label
 from mmseg.utils.panels import draw_panels
 
+DEBUG_FOLDER = 'class_mix_debug'  # in the run's
 _PANEL_WIDTH = 320
 
 
@@ -28,7 +29,7 @@ def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
         panels = _panels(image, img_norm_cfg, np.array(palette, np.uint8))
         picture = draw_panels([panels[:5], panels[5:]], _PANEL_WIDTH)
         name = f'{step.iteration + 1:06d}_{step.rank * count + i}.png'
-        mmcv.imwrite(picture, osp.join(step.work_dir, 'class_mix_debug', name))
+        mmcv.imwrite(picture, osp.join(step.work_dir, DEBUG_FOLDER, name))
 
 
 def _panels(image, norm, palette):
