@@ -221,6 +221,19 @@ def test_the_page_stays_small(tmp_path, page_of):
     assert '10 more pictures' in page.sections['mixes']
 
 
+def test_half_written_pictures_are_named_on_the_page(full_run, page_of):
+    pictures = ('class_mix_debug/000040_0.png', 'evaluation/iter_000040_2.png')
+    for name, size in zip(pictures, (20, 60), strict=True):
+        content = (full_run / name).read_bytes()
+        assert len(content) > size
+        (full_run / name).write_bytes(content[:size])
+    page = page_of(full_run)
+    assert '000040_0.png cannot be read' in page.sections['mixes']
+    assert 'iter_000040_2.png cannot be read' in page.sections['samples']
+    # The one mix; the sample, its last stage and the truth, which is taken from the last.
+    assert page.count(**{'class': 'enlarges'}) == 4 + 4 * 3 + 4 - 4
+
+
 def _broken_log(folder):
     add_log_line(folder, 'no json\n{}\n')
 
@@ -237,11 +250,6 @@ def _broken_confusion(folder):
     write_json(folder / 'evaluation/iter_000040.json', {'classes': ['road']})
 
 
-def _broken_picture(folder):
-    (folder / 'class_mix_debug').mkdir()
-    (folder / 'class_mix_debug/000001_0.png').write_bytes(b'\x89PNG and nothing')
-
-
 def _broken_drawing(folder):
     content = dict(iter=1, classes=['road'], share=[], wanted=[], drawn=[], min_pixels=1)
     write_json(folder / 'rare_class_sampling.json', content)
@@ -254,7 +262,6 @@ def _broken_drawing(folder):
         (_no_runner, "run is not of a run of this code: it lacks 'runner'"),
         (_wrong_confusion, 'iter_000040.json holds no square matrix of its 1 classes'),
         (_broken_confusion, 'iter_000040.json lacks confusion'),
-        (_broken_picture, '000001_0.png is no picture that can be read'),
         (_broken_drawing, 'rare_class_sampling.json has classes, .* of different lengths'),
         (lambda folder: (folder / 'config.json').unlink(), 'run holds no run'),
         (lambda folder: (folder / 'report.html').mkdir(), 'report.html cannot be written'),

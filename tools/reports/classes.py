@@ -91,7 +91,7 @@ def _columns(runs, group):
         column = Column(
             finished[0],
             ', '.join(runs[number].letter for number in finished),
-            f'mean of {len(finished)} seeds',
+            f'mean of {len(finished)} runs',
             _named({key: mean for key, (mean, _) in summary.items()}),
             _named({key: deviation for key, (_, deviation) in summary.items()}),
         )

@@ -3,9 +3,7 @@
 import base64
 import io
 
-from PIL import Image, UnidentifiedImageError
-
-from tools.reports.runs import ReportError
+from PIL import Image
 
 _WIDTH = 1400
 # Of a picture and of a panel: with this a page of everything has at most 6 MB.
@@ -101,16 +99,16 @@ def embedded(path, panel=None):
         panel (int | None): Of a sample's panels, which are equally wide; None: all of it.
 
     Returns:
-        dict: ``url``, ``width`` and ``height``.
-
-    Raises:
-        ReportError: It is no picture.
+        dict: ``url``, ``width`` and ``height``; or ``problem``, a sentence, if it cannot be read: a
+        run that goes on may be writing it.
     """
     try:
         with Image.open(path) as file:
             picture = file.convert('RGB')
-    except (UnidentifiedImageError, OSError) as error:
-        raise ReportError(f'{path} is no picture that can be read: {error}.') from error
+    except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's for some broken PNGs
+        return dict(
+            problem=f'{path} cannot be read ({error}). A run that goes on may be writing it.'
+        )
     limit = _MOST_BYTES if panel is None else _MOST_BYTES_OF_PANEL
     if panel is not None:
         width = picture.width / _PANELS

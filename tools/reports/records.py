@@ -13,7 +13,7 @@ from tools.collect_results import RARE_CLASS_FILE
 from tools.reports.runs import ReportError
 
 _EVALUATION = re.compile(r'iter_(\d+)\.json')
-_SAMPLE = re.compile(r'iter_(\d+)_(\d+)\.png')
+_SAMPLE = re.compile(r'iter_(\d+)_([0-3])\.png')
 _MIX = re.compile(r'(\d+)_(\d+)\.png')
 
 
