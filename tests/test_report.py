@@ -154,6 +154,13 @@ def test_differences_to_source_only_and_means_over_seeds(tmp_path, page_of):
     assert 'mIoU 40.0 +25.0 45.0 ± 7.1 +30.0 15.0' in page.sections['classes']
     assert 'sidewalk 40.0 +25.0 45.0 ± 7.1 +30.0 15.0' in page.sections['classes']
     assert 'train – – – – –' in page.sections['classes']
+    assert 'Dotted' not in page.sections['miou']
+
+
+def test_where_a_source_only_run_is_shorter_its_last_value_is_held(tmp_path, page_of):
+    source = write_run(tmp_path / 'source', name='source', uda=False, mious=(0.1,), max_iters=20)
+    page = page_of(write_run(tmp_path / 'run'), source)
+    assert 'Dotted' in page.sections['miou'] and page.count(**{'class': 'run-1 hold'}) == 1
 
 
 def test_without_a_source_only_run_there_are_no_differences(tmp_path, page_of):
