@@ -58,7 +58,7 @@ def page_of(runs):
 
 def write_page(path, page):
     """Write the page whole or not at all. (mmseg's write_text would cost seconds of imports.)"""
-    beside = f'{path}.part'
+    beside = osp.join(osp.dirname(path), f'.{osp.basename(path)}.part')
     try:
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)
         with open(beside, 'w', encoding='utf-8') as file:
