@@ -26,6 +26,7 @@ def make_run(tmp_path):
             'uda': {'alpha': 0.999, 'debug_img_interval': 1000}, **settings,
         }  # fmt: skip
         (folder / f'{full_name}.json').write_text(json.dumps(config))
+        (folder / 'rare_class_sampling.json').write_text('{"iter": 10}')
         entries = [{'exp_name': full_name}, {'mode': 'train', 'iter': 10, 'loss': 1.0}]
         for iteration, miou in mious.items():
             metrics = {'mIoU': miou, 'IoU.road': 0.9, 'IoU.train': float('nan')}
@@ -103,6 +104,14 @@ def test_a_half_written_last_line_is_passed_over(make_run, rows):
     with open(folder / '20261123_070000.log.json', 'a') as file:
         file.write('{"mode": "val", "it')
     assert rows()['daformer'][0] == '60.00 (20/40)'
+
+
+def test_a_broken_line_is_named_with_its_file(make_run, rows):
+    folder = make_run('daformer', 0, {20: 0.6})
+    with open(folder / '20261123_070000.log.json', 'a') as file:
+        file.write('no json\n')
+    with pytest.raises(SystemExit, match=r'^Error: .*20261123_070000.log.json is no JSON log: '):
+        rows()
 
 
 def test_a_renamed_folder(make_run, rows):

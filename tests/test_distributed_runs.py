@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from tests.tiny_runs import (
     assert_same_training,
     files_below,
     only,
+    records_in,
     run_experiment,
 )
 from tools import test, train
@@ -112,6 +114,7 @@ def test_ranks_end_with_equal_networks_and_one_set_of_files(uninterrupted):
     assert len([name for name in names if name.startswith('events.')]) == 1
     assert [name for name in names if name.endswith('.png')] == [
         '000001_0.png', '000001_1.png', '000003_0.png', '000003_1.png',
+        *(f'iter_00000{i}_{image}.png' for i in (2, 4) for image in (0, 1, 2)),
     ]  # fmt: skip
     assert re.findall(r'Iter \[(\d)/4\]', uninterrupted.log()) == ['2', '4']
     assert 'optimizer.lr=0.004 is taken as it is' in uninterrupted.log()
@@ -123,7 +126,12 @@ def test_ranks_evaluate_together(uninterrupted, monkeypatch):
     monkeypatch.chdir(uninterrupted.folder)
     with open(only('run/*.log.json')) as file:
         logged = [json.loads(line) for line in file][-1]
-    found = test.main([config_of('run'), 'run/latest.pth', '--device', 'cpu'])
+    arguments = ['--device', 'cpu', '--confusion', 'confusion.json']
+    found = test.main([config_of('run'), 'run/latest.pth', *arguments])
+    records = records_in('run')
+    assert records['iter_000004.json'] == Path('confusion.json').read_bytes()
+    drawn = json.loads(records['rare_class_sampling.json'])['drawn']
+    assert sum(drawn) == 4 * 2  # samples of both ranks
     assert logged['mode'] == 'val' and logged['mIoU'] == pytest.approx(found['mIoU'], abs=1e-4)
 
 
@@ -144,6 +152,7 @@ def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninter
 
     assert uda_ranks(workplace).end() == [0, 0]
     assert_same_training(run, uninterrupted)
+    assert records_in('run') == records_in(uninterrupted.folder / 'run')
     assert 'will not be bit-identical' not in run.log()
 
 

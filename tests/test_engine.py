@@ -23,6 +23,7 @@ from tests.tiny_runs import (
     files_below,
     noted_steps,
     only,
+    records_in,
     run_experiment,
 )
 
@@ -49,6 +50,9 @@ def test_run_leaves_its_files(trained_run):
         'code.tar.gz',
         'iter_4.pth',
         'latest.pth',
+        'rare_class_sampling.json',
+        *(f'evaluation/iter_00000{i}.json' for i in (2, 4)),
+        *(f'evaluation/iter_00000{i}_{image}.png' for i in (2, 4) for image in (0, 1, 2)),
         *(f'class_mix_debug/00000{i}_{image}.png' for i in (1, 3) for image in (0, 1)),
     }
     assert os.readlink(trained_run.checkpoint) == 'iter_4.pth'
@@ -121,6 +125,8 @@ def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, tr
     assert [entry['mIoU'] for entry in run.log('val')] == [
         entry['mIoU'] for entry in trained_run.log('val')
     ]
+    expected = records_in(trained_run.folder / trained_run.work_dir)
+    assert records_in(run.work_dir) == expected
 
 
 def test_resume_from_a_file(copied_run, monkeypatch, shared_run, capsys):

@@ -105,6 +105,12 @@ def files_below(folder):
     return sorted(path for path in Path(folder).rglob('*') if not path.is_dir())
 
 
+def records_in(work_dir):
+    """What a run recorded of its evaluations and samples: file name → content."""
+    paths = [*Path(work_dir).glob('evaluation/*'), Path(work_dir) / 'rare_class_sampling.json']
+    return {path.name: path.read_bytes() for path in paths}
+
+
 class TrainedRun:
     """The files of the only run in a folder; paths are relative to that folder.
 

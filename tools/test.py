@@ -20,6 +20,7 @@ from mmseg.engine.evaluation import (
     loading,
     predict,
     sum_areas,
+    write_confusion,
 )
 from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
@@ -48,6 +49,7 @@ def parse_args(argv):
     parser.add_argument(
         '--eval', nargs='+', choices=['mIoU', 'mDice', 'mFscore'], default=['mIoU'], help='metrics'
     )
+    parser.add_argument('--confusion', metavar='FILE', help='write the confusion matrix as JSON')
     parser.add_argument('--show-dir', metavar='DIR', help='write coloured predictions there')
     parser.add_argument('--opacity', type=float, default=1.0, help='of the colours over the image')
     parser.add_argument('--aug-test', action='store_true', help='average 6 scales and flips')
@@ -69,6 +71,8 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if not 0 < args.opacity <= 1:
         parser.error('--opacity must be above 0 and at most 1')
+    if args.confusion and args.format_only:
+        parser.error('--confusion compares with labels, which --format-only does not read')
     if args.eval_options and not args.format_only:
         parser.error('--eval-options are for --format-only')
     return args
@@ -104,6 +108,8 @@ def _test(args, device):
         if is_rank_0:
             print(f'Files for the server are in {submission[0]}')
         return None
+    if args.confusion and is_rank_0:
+        write_confusion(args.confusion, dataset, areas, segmentor.iteration)
     logger = None if is_rank_0 else 'silent'
     found = evaluate(dataset, areas, logger, args.eval, from_synthia=is_from_synthia(cfg))
     for name in ('mIoU', 'mIoU16', 'mIoU13'):

@@ -70,6 +70,7 @@ class RareClassSampler:
         with_class = read_index_file(data_root, SAMPLES_FILE)
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
+        self.min_pixels = min_pixels
         finder = LabelFinder(label_names)
         # Arrays, since lists of 25,000 images take 120 MB more.
         self.images_with_class = {

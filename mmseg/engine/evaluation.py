@@ -1,5 +1,6 @@
 """Predicting a data set and counting its IoU."""
 
+import json
 import os.path as osp
 
 import numpy as np
@@ -11,6 +12,7 @@ from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.test_samples import TestSamples, collate_equal
 from mmseg.engine.inference import predict_labels
 from mmseg.utils.collective import sum_over_ranks
+from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
 
@@ -74,7 +76,9 @@ def loading(cfg, split):
 
 
 def count_areas(dataset, label, truth, index):
-    """Compare a predicted label with the true one, as ``dataset.pre_eval``, 20 times as fast.
+    """Count the pixels of each true class that are predicted as each class.
+
+    As ``dataset.pre_eval``, 20 times as fast.
 
     Args:
         dataset (CustomDataset): Knows its classes and which train id is none.
@@ -83,8 +87,9 @@ def count_areas(dataset, label, truth, index):
         index (int): Of the image.
 
     Returns:
-        tuple[Tensor]: Pixels per class, float64, in the intersection, the union, the prediction and
-        the true label.
+        Tensor: (K + 1, K + 1) int64: row i, column j is true class i predicted as class j. The last
+        row is of true ids that are neither a class nor ignored: what is predicted there counts
+        as predicted. The last column is of predicted ids that are no class.
 
     Raises:
         UserError: If the true label is of another size.
@@ -96,12 +101,12 @@ def count_areas(dataset, label, truth, index):
             f'its image {info["filename"]} {label.shape}. Replace the one that is wrong.'
         )
     pairs = np.bincount((truth.astype(np.uint16) * 256 + label).ravel(), minlength=256 * 256)
-    pixels = torch.from_numpy(pairs).view(256, 256).double()  # of each true and predicted id
-    pixels[dataset.ignore_index] = 0
+    pairs = pairs.reshape(256, 256)
+    pairs[dataset.ignore_index] = 0
     count = len(dataset.CLASSES)
-    both = pixels.diagonal()[:count]
-    true, predicted = pixels.sum(1)[:count], pixels.sum(0)[:count]
-    return both, true + predicted - both, predicted, true
+    for table in (pairs, pairs.T):
+        table[count] = table[count:].sum(0)
+    return torch.from_numpy(pairs[: count + 1, : count + 1].copy())
 
 
 def sum_areas(dataset, counts):
@@ -111,23 +116,52 @@ def sum_areas(dataset, counts):
 
     Args:
         dataset (CustomDataset): Knows its classes.
-        counts (list[tuple[Tensor]]): One entry per image of this rank, which may have none.
+        counts (Iterable[Tensor]): One entry per image of this rank, which may have none.
 
     Returns:
-        list[tuple[Tensor]]: One entry, for :func:`evaluate`.
+        Tensor: As of one image.
     """
-    areas = torch.zeros(4, len(dataset.CLASSES), dtype=torch.float64)
-    for count in counts:
-        areas += torch.stack(count)
-    return [tuple(sum_over_ranks(areas))]
+    size = len(dataset.CLASSES) + 1
+    return sum_over_ranks(sum(counts, torch.zeros(size, size, dtype=torch.int64)))
 
 
-def evaluate(dataset, counts, logger, metric='mIoU', from_synthia=False):
+def areas_of_classes(areas):
+    """What IoU is computed of, as ``dataset.pre_eval`` gives it.
+
+    Args:
+        areas (Tensor): What :func:`sum_areas` gave.
+
+    Returns:
+        tuple[Tensor]: Pixels per class, (K,) float64, in the intersection, the union, the
+        prediction and the true label.
+    """
+    pixels = areas.double()
+    both, true, predicted = (a[:-1] for a in (pixels.diagonal(), pixels.sum(1), pixels.sum(0)))
+    return both, true + predicted - both, predicted, true
+
+
+def write_confusion(path, dataset, areas, iteration):
+    """Write the confusion matrix as JSON: ``iter``, ``classes`` and ``confusion``.
+
+    ``confusion[i][j]`` are the pixels of true class i that are predicted as class j.
+
+    Args:
+        path (str): The target.
+        dataset (CustomDataset): Knows its classes.
+        areas (Tensor): What :func:`sum_areas` gave.
+        iteration (int | None): Of the network that was evaluated; None if it is not known.
+    """
+    confusion = areas[:-1, :-1].tolist()
+    content = dict(iter=iteration, classes=list(dataset.CLASSES), confusion=confusion)
+    write_text(path, json.dumps(content) + '\n')
+
+
+def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
     """Compute, print and return the metrics of a data set.
 
     Args:
         dataset (CustomDataset): Prints its per-class table.
-        counts (list): What :func:`sum_areas` gave.
+        areas (Tensor): What :func:`sum_areas` gave.
         logger (logging.Logger | str): ``'silent'`` prints nothing, None prints.
         metric (str | list[str]): As in MMSegmentation.
         from_synthia (bool): Add the means over Synthia's 16 and 13 classes.
@@ -135,7 +169,7 @@ def evaluate(dataset, counts, logger, metric='mIoU', from_synthia=False):
     Returns:
         dict[str, float]: In [0, 1]; classes that do not occur are NaN.
     """
-    found = dataset.evaluate(counts, metric=metric, logger=logger)
+    found = dataset.evaluate([areas_of_classes(areas)], metric=metric, logger=logger)
     # numpy scalars would make the checkpoint that they are stored in unloadable.
     found = {name: float(value) for name, value in found.items()}
     if from_synthia and 'mIoU' in found:

@@ -1,12 +1,23 @@
 """The runner's own hooks: evaluation, and resume state between the checkpoints."""
 
+import os.path as osp
 import time
 
 from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import LoggerHook
 
-from mmseg.engine.evaluation import count_areas, evaluate, predict, sum_areas
+from mmseg.engine.evaluation import (
+    areas_of_classes,
+    count_areas,
+    evaluate,
+    predict,
+    sum_areas,
+    write_confusion,
+)
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER, draw_sample, sample_indices
+from mmseg.engine.predictions import write_picture
 from mmseg.models.uda.build import student_of
+from mmseg.utils.collective import gather_over_ranks
 
 # A stop loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
@@ -16,7 +27,9 @@ class EvaluationHook(Hook):
     """Tests the student on the target's validation set.
 
     Runs after the loggers have written the iteration's losses and before its checkpoint, so that a
-    checkpoint never lacks the evaluation of its iteration. Warns of classes that got lost.
+    checkpoint never lacks the evaluation of its iteration. Leaves the confusion matrix and a few
+    images in ``evaluation/``, as ``iter_N.json`` and ``iter_N_K.png``. Warns of classes that got
+    lost.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -44,12 +57,26 @@ class EvaluationHook(Hook):
         predictions = predict(
             segmentor, self.dataset, runner.device, **self.loading, with_truth=True
         )
-        counts = [
-            count_areas(self.dataset, label, truth, index) for index, label, truth in predictions
-        ]
+        shown = sample_indices(len(self.dataset))
+        counts, pictures = [], {}
+        for index, label, truth in predictions:
+            counts.append(count_areas(self.dataset, label, truth, index))
+            if index in shown:
+                picture = draw_sample(self.dataset, index, label, truth)
+                pictures[shown.index(index)] = picture
         areas = sum_areas(self.dataset, counts)
+        gathered = gather_over_ranks(pictures)
         if runner.rank == 0:
+            self._write(runner, areas, gathered)
             self._report(runner, areas)
+
+    def _write(self, runner, areas, gathered):
+        """Write the confusion matrix and the pictures of all ranks into ``evaluation/``."""
+        stem = osp.join(runner.work_dir, EVALUATION_FOLDER, f'iter_{runner.iter + 1:06d}')
+        write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
+        for pictures in gathered:
+            for number, picture in pictures.items():
+                write_picture(picture, f'{stem}_{number}.png')
 
     def _report(self, runner, areas):
         found = evaluate(
@@ -67,7 +94,7 @@ class EvaluationHook(Hook):
 
         What was found is kept in the checkpoints' meta, so that a resume remembers it.
         """
-        ((hits, _, predicted, _),) = areas
+        hits, _, predicted, _ = areas_of_classes(areas)
         earlier = runner.meta.get('found_classes', [])
         names = self.dataset.CLASSES
         lost = [name for name, n in zip(names, predicted, strict=True) if name in earlier and not n]

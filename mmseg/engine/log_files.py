@@ -1,22 +1,45 @@
-"""The logs of a run that goes on: what was written after the resumed iteration is dropped."""
+"""A run's log, and what a run that goes on drops of it: what came after that iteration."""
 
 import glob
 import json
+import logging
+import os
 import os.path as osp
 import re
+import time
 
-from mmcv.runner.hooks.logger import TensorboardLoggerHook
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from mmcv.utils import get_logger
+from mmcv.utils.logging import logger_initialized
 
-from mmseg.utils.files import write_text
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
+from mmseg.engine.runs import RARE_CLASS_FILE
+from mmseg.utils.files import remove_parts, write_text
 
+_OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(?:\(val\))? \[(\d+)')
+
+
+def open_log(cfg):
+    """The run's logger and its timestamp: a resumed run goes on in the files it began."""
+    os.makedirs(cfg.work_dir, exist_ok=True)
+    begun = sorted(glob.glob(osp.join(glob.escape(cfg.work_dir), '*.log')))
+    timestamp = time.strftime('%Y%m%d_%H%M%S')
+    if begun:
+        timestamp = osp.basename(begun[0]).removesuffix('.log')
+    # mmcv sets a logger up once per process; here it is once per run.
+    logger_initialized.pop('mmseg', None)
+    for handler in logging.getLogger('mmseg').handlers[:]:
+        logging.getLogger('mmseg').removeHandler(handler)
+        handler.close()
+    path = osp.join(cfg.work_dir, f'{timestamp}.log')
+    return get_logger('mmseg', path, cfg.log_level, file_mode='a'), timestamp
 
 
 def forget_after(work_dir, iteration):
     """Drop the lines of later iterations from the text and JSON logs: they will be written again.
 
-    A line that a killed process left unfinished is dropped, too.
+    A line that a killed process left unfinished is dropped, too. The files of later evaluations and
+    a record of Rare Class Sampling that is ahead are removed.
 
     Args:
         work_dir (str): Of the run.
@@ -31,14 +54,23 @@ def forget_after(work_dir, iteration):
             kept = [line for line in whole if iteration_of(line) <= iteration]
             if kept != lines:
                 write_text(path, ''.join(kept))
+    _forget_records(work_dir, iteration)
 
 
-def forget_in_tensorboard(runner):
-    """Tell TensorBoard, which only appends, to hide what came after a runner's iteration."""
-    for hook in runner.hooks:
-        if isinstance(hook, TensorboardLoggerHook):
-            start = SessionLog(status=SessionLog.START)
-            hook.writer.file_writer.add_event(Event(session_log=start), runner.iter + 1)
+def _forget_records(work_dir, iteration):
+    evaluations = osp.join(work_dir, EVALUATION_FOLDER)
+    if osp.isdir(evaluations):
+        remove_parts(evaluations)
+        for name in os.listdir(evaluations):
+            match = _OF_EVALUATION.match(name)
+            if match and int(match[1]) > iteration:
+                os.remove(osp.join(evaluations, name))
+    record = osp.join(work_dir, RARE_CLASS_FILE)
+    if osp.isfile(record):
+        with open(record, encoding='utf-8') as file:
+            is_ahead = json.load(file)['iter'] > iteration
+        if is_ahead:
+            os.remove(record)
 
 
 def _of_text(line):

@@ -1,5 +1,6 @@
-"""What is checked before a run writes anything: the data sets and the files of weights."""
+"""What is checked before a run writes anything: data sets, files of weights, loggers' packages."""
 
+import importlib.util
 import os.path as osp
 
 from mmseg.engine.checkpoint import load_file, saved_checkpoints
@@ -10,7 +11,7 @@ from mmseg.utils.weight_address import is_address, local_file
 
 
 def check_files(*cfgs):
-    """Check the data sets and the weight files of training configs, before anything is written.
+    """Check the data sets, weight files and loggers of training configs before anything is written.
 
     Of each data set all files are listed and a few decoded; ``tools/check_dataset.py`` reports
     everything.
@@ -23,6 +24,7 @@ def check_files(*cfgs):
     """
     checked = []
     for cfg in cfgs:
+        check_loggers(cfg)
         for use in uses_of(cfg):
             if use not in checked:
                 problems = check_dataset(use).problems
@@ -32,6 +34,18 @@ def check_files(*cfgs):
         # A run that goes on has its weights in its own checkpoints.
         if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
             check_weights(cfg)
+
+
+def check_loggers(cfg):
+    """Check that the package of a logger is there; TensorBoard's is required anyway."""
+    wanted = any(hook.type == 'WandbLoggerHook' for hook in cfg.log_config.hooks)
+    found = importlib.util.find_spec('wandb')
+    # A folder of that name, such as wandb writes, looks like a package without a file.
+    if wanted and (found is None or found.origin is None):
+        raise UserError(
+            'log_config.hooks has a WandbLoggerHook, but wandb is not installed: pip install '
+            'wandb, or remove the hook.'
+        )
 
 
 def check_test_files(dataset_cfg, needs_labels):

@@ -15,8 +15,9 @@ from mmseg.engine.checkpoint import (
     save_file,
 )
 from mmseg.engine.hooks import ResumeStateHook
-from mmseg.engine.log_files import forget_in_tensorboard
+from mmseg.engine.loggers import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
+from mmseg.engine.tensorboard import forget_in_tensorboard
 from mmseg.engine.undo import StateBefore, stopped_before
 from mmseg.utils.collective import copy_from_rank_0, signal_of_any
 from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
@@ -25,7 +26,7 @@ from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
-_TIMER, _EVALUATION, _CHECKPOINT, _RESUME_STATE = 70, 92, 94, 96
+_TIMER, _EVALUATION, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 92, 93, 94, 96
 _KEPT_RESUME_STATES = 2
 
 
@@ -50,25 +51,32 @@ class SeededRunner(IterBasedRunner):
         self.stopped_by = None
         self._resumed_log_window = {}
         self._before = None
+        self._timer = IterTimerHook()
         self.optimizer.register_step_pre_hook(check_gradients)
 
     def register_hooks(
-        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation
+        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation, records=()
     ):
         """Register the hooks of a run; the configs are MMSegmentation's.
 
         Args:
             evaluation (EvaluationHook | None): None evaluates nothing.
+            records (Iterable[Hook]): Of what happened, before the checkpoint.
         """
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
         self.register_optimizer_hook(optimizer_config)
-        self.register_hook(IterTimerHook(), priority=_TIMER)
-        hooks = [{'by_epoch': False, **hook} for hook in log_config['hooks']]
+        self.register_hook(self._timer, priority=_TIMER)
+        hooks = [
+            {'by_epoch': False, **hook, 'type': OWN_LOGGERS.get(hook['type'], hook['type'])}
+            for hook in log_config['hooks']
+        ]
         self.register_logger_hooks({**log_config, 'hooks': hooks})
         self._log_interval = log_config['interval']
         if evaluation is not None:
             self.register_hook(evaluation, priority=_EVALUATION)
+        for record in records:
+            self.register_hook(record, priority=_RECORD)
         self.register_hook(CheckpointHook(**checkpoint_config), priority=_CHECKPOINT)
         self.register_hook(ResumeStateHook(evaluation, self.max_iters), priority=_RESUME_STATE)
 
@@ -125,6 +133,8 @@ class SeededRunner(IterBasedRunner):
             raise stopped_before(self, batch, error) from error
         self._inner_iter += 1
         self._iter += 1
+        # Evaluation and checkpoints are no part of the time to load the next batch.
+        self._timer.before_epoch(self)
 
     def _note_losses(self):
         self.log_buffer.update(self.outputs['log_vars'], self.outputs['num_samples'])

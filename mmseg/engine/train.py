@@ -2,18 +2,12 @@
 
 import copy
 import json
-import logging
-import os
 import os.path as osp
 import platform
-import time
-from glob import glob
 
 import torch
 from mmcv.cnn.utils import revert_sync_batchnorm
 from mmcv.runner import get_dist_info
-from mmcv.utils import get_logger
-from mmcv.utils.logging import logger_initialized
 from torch import nn
 
 from mmseg.datasets import build_dataset
@@ -33,11 +27,13 @@ from mmseg.engine.config_checks.samples import check_test_sample, check_training
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import EvaluationHook
-from mmseg.engine.log_files import forget_after
+from mmseg.engine.log_files import forget_after, open_log
 from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
 from mmseg.engine.supervised import SupervisedSteps
+from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
 from mmseg.utils.collective import gather_over_ranks
@@ -64,7 +60,7 @@ def train(cfg, device):
     _check_ranks_agree(checkpoint)
     if rank == 0:
         forget_after(cfg.work_dir, checkpoint['meta']['iter'] if path else 0)
-    logger, timestamp = _open_log(cfg)
+    logger, timestamp = open_log(cfg)
     for warning in warnings:
         logger.warning(warning)
     if path:
@@ -106,6 +102,7 @@ def train(cfg, device):
             {**cfg.checkpoint_config, 'by_epoch': False},
             cfg.log_config,
             evaluation,
+            _records(cfg, dataset, evaluation),
         )
     if checkpoint is not None:
         runner.resume(checkpoint, path)
@@ -235,6 +232,17 @@ def _evaluation(cfg):
     )
 
 
+def _records(cfg, dataset, evaluation):
+    """Hooks that write what happened into the run's folder."""
+    records = []
+    if isinstance(dataset, UDADataset) and dataset.sampler is not None:
+        batch_size = cfg.data.samples_per_gpu * get_dist_info()[1]
+        records.append(RareClassRecord(dataset, batch_size, evaluation))
+    if any(hook.type == 'TensorboardLoggerHook' for hook in cfg.log_config.hooks):
+        records.append(TensorboardPictures(evaluation))
+    return records
+
+
 def _checkpoint_to_resume(cfg, warn):
     """Path and content of the checkpoint to go on from; (None, None) at the start of a run."""
     own = newest_loadable(cfg.work_dir, warn) or (None, None)
@@ -246,22 +254,6 @@ def _checkpoint_to_resume(cfg, warn):
         warn(f'{own[0]} is more advanced than {given[0]}. To go back, choose another --work-dir.')
         return own
     return given
-
-
-def _open_log(cfg):
-    """The run's logger and its timestamp: a resumed run goes on in the files it began."""
-    os.makedirs(cfg.work_dir, exist_ok=True)
-    begun = sorted(glob(osp.join(cfg.work_dir, '*.log')))
-    timestamp = time.strftime('%Y%m%d_%H%M%S')
-    if begun:
-        timestamp = osp.basename(begun[0]).removesuffix('.log')
-    # mmcv sets a logger up once per process; here it is once per run.
-    logger_initialized.pop('mmseg', None)
-    for handler in logging.getLogger('mmseg').handlers[:]:
-        logging.getLogger('mmseg').removeHandler(handler)
-        handler.close()
-    path = osp.join(cfg.work_dir, f'{timestamp}.log')
-    return get_logger('mmseg', path, cfg.log_level, file_mode='a'), timestamp
 
 
 def _meta(cfg, dataset):

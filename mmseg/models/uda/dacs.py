@@ -173,6 +173,7 @@ class DACS(BaseModule):
             losses, _ = self.student(mixed_img, target_img_metas, mixed_label)
         losses = {f'mix.{name}': loss for name, loss in losses.items()}
         self._backward(losses, 'mix', log_vars)
+        log_vars['pseudo_label_weight'] = share.item()
 
         if self.debug_img_interval and step.iteration % self.debug_img_interval == 0:
             save_debug_pictures(

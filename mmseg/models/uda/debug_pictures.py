@@ -2,14 +2,14 @@
 
 import os.path as osp
 
-import cv2
 import mmcv
 import numpy as np
 
 from mmseg.utils.palette import color_label
+from mmseg.utils.panels import draw_panels
 
+DEBUG_FOLDER = 'class_mix_debug'  # in the run's
 _PANEL_WIDTH = 320
-_TITLE_HEIGHT = 22
 
 
 def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
@@ -26,9 +26,10 @@ def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
     count = len(tensors['source_img'])
     for i in range(count):
         image = {k: None if v is None else v[i].detach().cpu() for k, v in tensors.items()}
-        picture = _grid(_panels(image, img_norm_cfg, np.array(palette, np.uint8)))
+        panels = _panels(image, img_norm_cfg, np.array(palette, np.uint8))
+        picture = draw_panels([panels[:5], panels[5:]], _PANEL_WIDTH)
         name = f'{step.iteration + 1:06d}_{step.rank * count + i}.png'
-        mmcv.imwrite(picture, osp.join(step.work_dir, 'class_mix_debug', name))
+        mmcv.imwrite(picture, osp.join(step.work_dir, DEBUG_FOLDER, name))
 
 
 def _panels(image, norm, palette):
@@ -66,20 +67,3 @@ def _panels(image, norm, palette):
         ('Mixed label', label('mixed_label')),
         ('FD mask', grey('fd_mask') if image['fd_mask'] is not None else empty),
     ]  # fmt: skip
-
-
-def _grid(panels):
-    """Two rows of five panels of equal size, each under its title."""
-    height, width = panels[0][1].shape[:2]
-    size = (_PANEL_WIDTH, round(_PANEL_WIDTH * height / width))
-    tiles = []
-    for title, picture in panels:
-        tile = np.ascontiguousarray(picture, dtype=np.uint8)
-        tile = cv2.resize(tile, size, interpolation=cv2.INTER_NEAREST)
-        tile = cv2.copyMakeBorder(
-            tile, _TITLE_HEIGHT, 4, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-        )
-        cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
-                    cv2.LINE_AA)  # fmt: skip
-        tiles.append(tile)
-    return np.vstack([np.hstack(tiles[:5]), np.hstack(tiles[5:])])

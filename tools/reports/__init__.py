@@ -1,0 +1,1 @@
+"""The parts of a run's report; tools/report.py puts them together."""
