@@ -17,6 +17,7 @@ from mmseg.models.uda.feature_distance import downscale_label, feature_distance
 from mmseg.models.uda.pixel_weights import pixel_weights
 from mmseg.models.uda.strong_augmentation import blur_kernel_size, color_jitter, gaussian_blur
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode, update_teacher
+from mmseg.utils.gradients import Gradients
 from mmseg.utils.step import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
@@ -289,3 +290,19 @@ def test_debug_pictures_come_at_the_interval(tmp_path):
     assert pictures == ['000003_0.png', '000003_1.png']
     picture = cv2.imread(str(tmp_path / 'class_mix_debug' / '000003_0.png'))
     assert picture.shape[1] == 5 * 324  # five panels of 320 pixels and their borders
+
+
+def test_the_trusted_share_is_logged_as_the_mean_over_parts(monkeypatch):
+    shares = iter([0.25, 0.75])
+
+    def pseudo_labels(teacher, img, img_metas, threshold):
+        label = torch.zeros(len(img), 1, *img.shape[2:], dtype=torch.long)
+        return label, torch.tensor(next(shares))
+
+    monkeypatch.setattr(dacs_module, 'pseudo_labels', pseudo_labels)
+    dacs = build_dacs(debug_img_interval=0)
+    dacs.gradients = Gradients(parts=2)
+    dacs.train()
+    optimizer = torch.optim.SGD(dacs.model.parameters(), lr=0.0)
+    log = dacs.train_step(random_batch(), optimizer, step=Step(0, 0))['log_vars']
+    assert log['pseudo_label_weight'] == 0.5

@@ -51,9 +51,12 @@ def test_confusion_matrix_is_that_of_the_metrics(trained_run):
     assert confusion.shape == (19, 19) and confusion.dtype == int
     both = confusion.diagonal()
     with np.errstate(invalid='ignore'):
-        iou = both / (confusion.sum(0) + confusion.sum(1) - both)
-    logged = [trained_run.log('val')[-1][f'IoU.{name}'] for name in CLASSES]
-    np.testing.assert_allclose(iou, logged, atol=1e-4)
+        found_values = dict(
+            IoU=both / (confusion.sum(0) + confusion.sum(1) - both), Acc=both / confusion.sum(1)
+        )
+    for metric, values in found_values.items():
+        logged = [trained_run.log('val')[-1][f'{metric}.{name}'] for name in CLASSES]
+        np.testing.assert_allclose(values, logged, atol=1e-4)
     # An evaluation before it has another one.
     earlier = read(trained_run.work_dir, 'evaluation/iter_000002.json')
     assert earlier['iter'] == 2 and earlier['confusion'] != found['confusion']
