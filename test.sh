@@ -18,7 +18,7 @@ fi
 config=
 for file in "$dir"/*.json; do
     case $file in
-        *.log.json | */rare_class_sampling.json) ;;
+        *.log.json) ;;
         *) [ -f "$file" ] && config=$file ;;
     esac
 done

@@ -77,7 +77,7 @@ def write_records(folder, iterations=(20, 40), images=4, noise=None):
         'iter': iterations[-1], 'classes': CLASSES, 'share': [0.7, 0.29, 0.01],
         'wanted': [0.0, 0.1, 0.9], 'drawn': [0, 8, 72], 'min_pixels': 3000,
     }  # fmt: skip
-    write_json(folder / 'rare_class_sampling.json', drawing)
+    write_json(folder / 'evaluation' / 'rare_class_sampling.json', drawing)
     return folder
 
 

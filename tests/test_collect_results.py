@@ -26,7 +26,6 @@ def make_run(tmp_path):
             'uda': {'alpha': 0.999, 'debug_img_interval': 1000}, **settings,
         }  # fmt: skip
         (folder / f'{full_name}.json').write_text(json.dumps(config))
-        (folder / 'rare_class_sampling.json').write_text('{"iter": 10}')
         entries = [{'exp_name': full_name}, {'mode': 'train', 'iter': 10, 'loss': 1.0}]
         for iteration, miou in mious.items():
             metrics = {'mIoU': miou, 'IoU.road': 0.9, 'IoU.train': float('nan')}

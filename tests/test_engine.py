@@ -50,7 +50,7 @@ def test_run_leaves_its_files(trained_run):
         'code.tar.gz',
         'iter_4.pth',
         'latest.pth',
-        'rare_class_sampling.json',
+        'evaluation/rare_class_sampling.json',
         *(f'evaluation/iter_00000{i}.json' for i in (2, 4)),
         *(f'evaluation/iter_00000{i}_{image}.png' for i in (2, 4) for image in (0, 1, 2)),
         *(f'class_mix_debug/00000{i}_{image}.png' for i in (1, 3) for image in (0, 1)),

@@ -113,7 +113,7 @@ def test_error_map(tmp_path):
 
 
 def test_rare_class_sampling_is_counted(trained_run):
-    found = read(trained_run.work_dir, 'rare_class_sampling.json')
+    found = read(trained_run.work_dir, 'evaluation/rare_class_sampling.json')
     assert found['iter'] == 4 and found['classes'] == CLASSES and found['min_pixels'] == 0
     assert sum(found['drawn']) == 4 * 2
     assert sum(found['share']) == pytest.approx(1) and sum(found['wanted']) == pytest.approx(1)
@@ -155,12 +155,10 @@ def test_records_of_later_iterations_are_forgotten(tmp_path):
     forgotten = ['iter_000004.json', 'iter_000004_3.png', '.iter_000004_1.png.part']
     for name in kept + forgotten:
         (evaluation / name).touch()
-    (tmp_path / 'rare_class_sampling.json').write_text('{"iter": 3}')
+    (evaluation / 'rare_class_sampling.json').write_text('{"iter": 3}')
     forget_after(str(tmp_path), 3)
-    assert sorted(os.listdir(evaluation)) == kept
-    assert (tmp_path / 'rare_class_sampling.json').exists()
+    assert sorted(os.listdir(evaluation)) == [*kept, 'rare_class_sampling.json']
     forget_after(str(tmp_path), 2)
-    assert not (tmp_path / 'rare_class_sampling.json').exists()
     assert sorted(os.listdir(evaluation)) == kept
 
 

@@ -27,7 +27,7 @@ def _broken_confusion(folder):
 
 def _broken_drawing(folder):
     content = dict(iter=1, classes=['road'], share=[], wanted=[], drawn=[], min_pixels=1)
-    write_json(folder / 'rare_class_sampling.json', content)
+    write_json(folder / 'evaluation' / 'rare_class_sampling.json', content)
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,7 @@ def files_below(folder):
 
 def records_in(work_dir):
     """What a run recorded of its evaluations and samples: file name → content."""
-    paths = [*Path(work_dir).glob('evaluation/*'), Path(work_dir) / 'rare_class_sampling.json']
-    return {path.name: path.read_bytes() for path in paths}
+    return {path.name: path.read_bytes() for path in Path(work_dir).glob('evaluation/*')}
 
 
 class TrainedRun:

@@ -22,9 +22,6 @@ from prettytable import PrettyTable
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
-# What a run's folder holds beside its config.
-RARE_CLASS_FILE = 'rare_class_sampling.json'
-_NO_CONFIGS = ('.log.json', RARE_CLASS_FILE)
 # Runs that differ in these alone have the same result.
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
@@ -144,7 +141,7 @@ def _read_result(work_dir):
 def config_files(work_dir):
     """The resolved configs in a run's folder: one, if all is well."""
     files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
-    return sorted(path for path in files if not path.endswith(_NO_CONFIGS))
+    return sorted(path for path in files if not path.endswith('.log.json'))
 
 
 def log_files(work_dir):

@@ -12,7 +12,7 @@ from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 
 from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
-from mmseg.engine.runs import RARE_CLASS_FILE
+from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.utils.files import remove_parts, write_text
 
 _OF_EVALUATION = re.compile(r'iter_(\d+)')

@@ -5,12 +5,14 @@ import os.path as osp
 
 from mmcv.runner.hooks import Hook
 
-from mmseg.engine.runs import RARE_CLASS_FILE
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
 from mmseg.utils.files import write_text
+
+RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')  # in the run's folder
 
 
 class RareClassRecord(Hook):
-    """Writes ``rare_class_sampling.json`` at every evaluation and at the end.
+    """Writes ``evaluation/rare_class_sampling.json`` at every evaluation and at the end.
 
     What was drawn follows from the samples' numbers, so nothing is asked of the loading processes,
     and a run that goes on counts again from its beginning. (Did it begin with another number of

@@ -17,8 +17,6 @@ from mmseg.engine.config import as_dict, load_config
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
-# Written beside the config while a run goes on; see rare_class_record.py.
-RARE_CLASS_FILE = 'rare_class_sampling.json'
 # What differs between two runs of one config.
 _OF_THE_RUN = ('name', 'work_dir', 'git_rev', 'resume_from')
 
@@ -120,7 +118,7 @@ def config_of(work_dir):
     files = [
         path
         for path in sorted(glob.glob(osp.join(glob.escape(work_dir), '*.json')))
-        if not path.endswith(('.log.json', RARE_CLASS_FILE))
+        if not path.endswith('.log.json')
     ]
     if len(files) > 1:
         raise UserError(f'{work_dir} holds several configs: {", ".join(files)}. Keep one.')

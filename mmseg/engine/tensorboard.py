@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from mmseg.engine.charts import draw_confusion, draw_sampling
 from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
 from mmseg.engine.predictions import read_picture
-from mmseg.engine.runs import RARE_CLASS_FILE
+from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.models.uda.dacs import DACS
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
 

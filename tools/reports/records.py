@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.collect_results import RARE_CLASS_FILE
 from tools.reports.runs import ReportError
 
+_RARE_CLASS_FILE = osp.join('evaluation', 'rare_class_sampling.json')
 _EVALUATION = re.compile(r'iter_(\d+)\.json')
 _SAMPLE = re.compile(r'iter_(\d+)_([0-3])\.png')
 _MIX = re.compile(r'(\d+)_(\d+)\.png')
@@ -68,7 +68,7 @@ def read_confusion(work_dir):
 
 def read_drawing(work_dir):
     """The :class:`Drawing` that a run recorded; None if it left none."""
-    path = osp.join(work_dir, RARE_CLASS_FILE)
+    path = osp.join(work_dir, _RARE_CLASS_FILE)
     if not osp.isfile(path):
         return None
     lists = ('classes', 'share', 'wanted', 'drawn')
