@@ -70,7 +70,10 @@ def test_a_failing_run_does_not_keep_the_others(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(('name', 'code'), [('SIGINT', 130), ('SIGTERM', 143), ('SIGHUP', 129)])
 def test_a_signal_stops_all_runs_cleanly(tmp_path, monkeypatch, capsys, name, code):
     monkeypatch.chdir(tmp_path)
-    usual = signal.getsignal(getattr(signal, name))
+    number = getattr(signal, name)
+    if signal.getsignal(number) == signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(number, signal.SIG_DFL)
+    usual = signal.getsignal(number)
     trainings = [stub('a', name), stub('b', 'ends')]
     with pytest.raises(SystemExit) as stopped:
         train_side_by_side(trainings, GROUP, slots(1))
@@ -78,7 +81,7 @@ def test_a_signal_stops_all_runs_cleanly(tmp_path, monkeypatch, capsys, name, co
     assert Path('run_a/resume').read_text() == 'stopped\n' and not Path('run_b').exists()
     assert 'a stopped after' in capsys.readouterr().out
     assert read_note(GROUP, 'a') == {}
-    assert signal.getsignal(getattr(signal, name)) == usual
+    assert signal.getsignal(number) == usual
     assert train_side_by_side(trainings, GROUP, slots(2)) == []
     assert 'went on' in Path('output/a.txt').read_text()
 
