@@ -19,9 +19,14 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import numpy as np
 from prettytable import PrettyTable
 
+from tools.config_differences import differences, flatten
+
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
+# What a run's folder holds beside its config.
+RARE_CLASS_FILE = 'rare_class_sampling.json'
+_NO_CONFIGS = ('.log.json', RARE_CLASS_FILE)
 # Runs that differ in these alone have the same result.
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
@@ -109,18 +114,14 @@ def read_results(work_dirs):
 
 
 def _read_result(work_dir):
-    files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
-    logs = sorted(path for path in files if path.endswith('.log.json'))
-    configs = [path for path in files if path not in logs]
+    configs = config_files(work_dir)
     if len(configs) != 1:
         return None
     with open(configs[0], encoding='utf-8') as file:
         config = json.load(file)
     last, reached = {}, 0
-    for log in logs:
-        with open(log, encoding='utf-8') as file:
-            # The last line of a run that goes on may be half written.
-            entries = [json.loads(line) for line in file if line.endswith('\n')]
+    for log in log_files(work_dir):
+        entries = read_log(log)
         reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
         last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
     return Result(
@@ -135,20 +136,34 @@ def _read_result(work_dir):
             for key, value in last.items()
             if key.startswith(('mIoU', 'IoU.', 'mAcc', 'aAcc'))
         },
-        settings=_settings(config),
+        settings=flatten(config, without=_WITHOUT_INFLUENCE),
     )
 
 
-def _settings(config, prefix=''):
-    flat = {}
-    for key, value in config.items():
-        if prefix + key in _WITHOUT_INFLUENCE:
-            continue
-        if isinstance(value, dict) and value:
-            flat.update(_settings(value, f'{prefix}{key}.'))
-        else:
-            flat[prefix + key] = value
-    return flat
+def config_files(work_dir):
+    """The resolved configs in a run's folder: one, if all is well."""
+    files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
+    return sorted(path for path in files if not path.endswith(_NO_CONFIGS))
+
+
+def log_files(work_dir):
+    """The JSON logs in a run's folder, in order of time: one per start."""
+    return sorted(glob.glob(osp.join(glob.escape(work_dir), '*.log.json')))
+
+
+def read_log(path):
+    """Returns the entries of a JSON log, the first of which is the run's meta.
+
+    The last line of a run that goes on may be half written; it is passed over.
+
+    Raises:
+        ValueError: Another line is no JSON; the message names the file.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [json.loads(line) for line in file if line.endswith('\n')]
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON log: {error}') from error
 
 
 def configurations(results):
@@ -172,13 +187,9 @@ def configurations(results):
 
 def _label(result, others):
     namesakes = [other for other in others if other.configuration == result.configuration]
-    keys = {key for other in namesakes for key in other.settings}
-    differing = [
-        f'{key}={result.settings.get(key)}'
-        for key in sorted(keys)
-        if any(other.settings.get(key) != result.settings.get(key) for other in namesakes)
-    ]
-    return result.configuration + (f' ({", ".join(differing)})' if differing else '')
+    differing = differences(result.settings, *(other.settings for other in namesakes))
+    shown = ', '.join(f'{key}={value}' for key, (value, *_) in sorted(differing.items()))
+    return result.configuration + (f' ({shown})' if shown else '')
 
 
 def results_table(results, metric='mIoU'):
@@ -196,8 +207,7 @@ def results_table(results, metric='mIoU'):
             ', '.join(_cell(result, metric) for result in group if result.seed == seed)
             for seed in seeds
         ]
-        mean, deviation = _mean_and_deviation(group, metric)
-        table.add_row([label, *cells, mean, deviation])
+        table.add_row([label, *cells, *map(_rounded, mean_and_deviation(group, metric))])
     return table
 
 
@@ -208,12 +218,21 @@ def _cell(result, metric):
     return value if result.is_finished else f'{value} ({result.iteration}/{result.max_iters})'
 
 
-def _mean_and_deviation(group, metric):
+def mean_and_deviation(group, metric):
+    """Mean and sample deviation (n - 1) of a metric over the finished runs of a group.
+
+    Returns:
+        tuple[float | None]: In percent; None where there are too few finished runs.
+    """
     values = [run.metrics[metric] for run in group if run.is_finished and metric in run.metrics]
     return (
-        f'{np.mean(values):.2f}' if values else '',
-        f'{np.std(values, ddof=1):.2f}' if len(values) > 1 else '',
+        float(np.mean(values)) if values else None,
+        float(np.std(values, ddof=1)) if len(values) > 1 else None,
     )
+
+
+def _rounded(value):
+    return '' if value is None else f'{value:.2f}'
 
 
 def results_csv(results):
@@ -230,7 +249,7 @@ def results_csv(results):
             writer.writerow(
                 [label, result.seed, result.iteration, result.max_iters, *values, result.work_dir]
             )
-        summaries = [_mean_and_deviation(group, key) for key in metrics]
+        summaries = [map(_rounded, mean_and_deviation(group, key)) for key in metrics]
         for title, row in zip(('mean', 'std'), zip(*summaries, strict=True), strict=False):
             if any(row):
                 writer.writerow([label, title, '', '', *row, ''])

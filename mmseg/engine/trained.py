@@ -17,7 +17,8 @@ def load_trained(cfg, path, device, which='student'):
         which (str): ``'student'`` (what is reported) or ``'teacher'``.
 
     Returns:
-        EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, and its config as ``cfg``.
+        EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, its config as ``cfg`` and
+        the iterations that it was trained for as ``iteration`` (None if the file says nothing).
 
     Raises:
         UserError: If the file is not a checkpoint, does not fit, or keeps no config and none is
@@ -34,6 +35,7 @@ def load_trained(cfg, path, device, which='student'):
     segmentor = build_segmentor(model)
     load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
     segmentor.cfg = cfg
+    segmentor.iteration = meta.get('iter')
     dataset = DATASETS.get(cfg.data.test.type)
     segmentor.CLASSES = meta.get('CLASSES', dataset.CLASSES)
     segmentor.PALETTE = meta.get('PALETTE', dataset.PALETTE)

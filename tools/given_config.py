@@ -1,0 +1,32 @@
+"""A config however it is given: as a file, as a run's folder, or inside a checkpoint."""
+
+import os.path as osp
+
+from mmseg.engine.checkpoint import load_file
+from mmseg.engine.config import config_in_checkpoint, load_config
+from mmseg.engine.runs import config_of
+from mmseg.utils.user_error import UserError
+
+CHECKPOINT_ENDINGS = ('.pth', '.pt', '.safetensors')
+
+
+def read_config(path, overrides=None):
+    """Read a config as a run, a test or a tool would get it.
+
+    Args:
+        path (str): A config (.py, .json), a run's folder, or a checkpoint that holds its config.
+        overrides (dict | None): Dotted keys to values, put over it.
+
+    Returns:
+        mmcv.Config: As :func:`mmseg.engine.config.load_config` gives it.
+
+    Raises:
+        UserError: There is no such thing, or no config in it.
+    """
+    if osp.isdir(path):
+        folder, path = path, config_of(path)
+        if path is None:
+            raise UserError(f'{folder} holds no config (.json), so it is no run.')
+    if path.endswith(CHECKPOINT_ENDINGS):
+        return config_in_checkpoint(load_file(path).get('meta', {}), path, overrides)
+    return load_config(path, overrides)
