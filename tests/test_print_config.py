@@ -34,7 +34,7 @@ def test_a_part_of_it():
     part = as_dict(load_config(str(UDA_CONFIG)))['data']['train']['target']
     assert json.loads(shown(UDA_CONFIG, '--key', 'data.train.target', '--json')) == part
     scale = shown(UDA_CONFIG, '--key', 'data.train.target.pipeline.1')
-    assert scale.splitlines() == ["type = 'Resize'", 'img_scale = [256, 128]']
+    assert scale.splitlines() == ["type = 'Resize'", 'img_scale = (256, 128)']
 
 
 def test_runs_and_checkpoints_are_read_too(trained_run):

@@ -125,7 +125,7 @@ def _read_result(work_dir):
         reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
         last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
     return Result(
-        configuration=_SEED.sub('', _GENERATED_NAME.sub(r'\1', config['name'])),
+        configuration=_SEED.sub('', short_name(config['name'])),
         seed=config['seed'],
         work_dir=work_dir,
         iteration=last.get('iter', 0),
@@ -138,6 +138,11 @@ def _read_result(work_dir):
         },
         settings=flatten(config, without=_WITHOUT_INFLUENCE),
     )
+
+
+def short_name(name):
+    """A run's name without the date and the number that run_experiments.py puts around it."""
+    return _GENERATED_NAME.sub(r'\1', name)
 
 
 def config_files(work_dir):

@@ -7,8 +7,6 @@ from mmseg.engine.config import config_in_checkpoint, load_config
 from mmseg.engine.runs import config_of
 from mmseg.utils.user_error import UserError
 
-CHECKPOINT_ENDINGS = ('.pth', '.pt', '.safetensors')
-
 
 def read_config(path, overrides=None):
     """Read a config as a run, a test or a tool would get it.
@@ -27,6 +25,6 @@ def read_config(path, overrides=None):
         folder, path = path, config_of(path)
         if path is None:
             raise UserError(f'{folder} holds no config (.json), so it is no run.')
-    if path.endswith(CHECKPOINT_ENDINGS):
+    if not path.endswith(('.py', '.json')):
         return config_in_checkpoint(load_file(path).get('meta', {}), path, overrides)
     return load_config(path, overrides)

@@ -38,12 +38,14 @@ def parse_args(argv):
 def main(argv=None):
     """Print the config or the differences; returns what was printed."""
     args = parse_args(argv)
-    config = as_dict(read_config(args.config, parse_options(args.cfg_options)))
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     if args.diff:
-        text = _differences_text(args, config, as_dict(read_config(args.diff)))
+        text = _differences_text(args, as_dict(cfg), as_dict(read_config(args.diff)))
+    elif args.json:
+        text = json.dumps(_part(as_dict(cfg), args.key, args.config), indent=2)
     else:
-        part = _part(config, args.key, args.config)
-        text = json.dumps(part, indent=2) if args.json else _as_python(part, args.key)
+        # With its tuples, which JSON has not and MMSegmentation wants: `img_scale`.
+        text = _as_python(_part(cfg._cfg_dict.to_dict(), args.key, args.config), args.key)
     print(text)
     return text
 
@@ -51,13 +53,15 @@ def main(argv=None):
 def _part(config, key, name):
     part = config
     for position, step in enumerate(key.split('.') if key else []):
-        if isinstance(part, list) and step.isdecimal() and int(step) < len(part):
+        if isinstance(part, list | tuple) and step.isdecimal() and int(step) < len(part):
             part = part[int(step)]
         elif isinstance(part, dict) and step in part:
             part = part[step]
         else:
             place = '.'.join(key.split('.')[:position]) or 'its top level'
-            known = {dict: part, list: range(len(part))}[type(part)] if part else ()
+            known = part if isinstance(part, dict) else ()
+            if isinstance(part, list | tuple):
+                known = range(len(part))
             raise UserError(
                 f'{name} has no {key}; at {place} there is {", ".join(map(str, known)) or "none"}.'
             )
