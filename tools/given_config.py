@@ -28,3 +28,19 @@ def read_config(path, overrides=None):
     if not path.endswith(('.py', '.json')):
         return config_in_checkpoint(load_file(path).get('meta', {}), path, overrides)
     return load_config(path, overrides)
+
+
+def size_of_tests(cfg):
+    """Height and width that a config predicts at; None if it does not say.
+
+    These are of the window where the config predicts in windows (``test_cfg.mode='slide'``).
+    """
+    if cfg.model.test_cfg.mode == 'slide':
+        return tuple(cfg.model.test_cfg.crop_size)
+    for step in cfg.data.test.pipeline:
+        scale = step.get('img_scale')
+        if isinstance(scale, list) and len(scale) == 1:
+            scale = scale[0]
+        if isinstance(scale, tuple) and all(isinstance(side, int) for side in scale):
+            return scale[1], scale[0]
+    return None
