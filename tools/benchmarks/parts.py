@@ -92,5 +92,5 @@ def _own_flops(segmentor, shape):
                 break
     assert sum(own.values()) == counter.get_total_flops()
     # MMSegmentation calls `decode_head.forward_test`, past the hooks that tell modules apart.
-    own['decode_head'] = own.pop('')
+    own['decode_head'] = own.get('decode_head', 0) + own.pop('')
     return own
