@@ -19,9 +19,14 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import numpy as np
 from prettytable import PrettyTable
 
+from tools.config_differences import differences, flatten
+
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
+# What a run's folder holds beside its config.
+RARE_CLASS_FILE = 'rare_class_sampling.json'
+_NO_CONFIGS = ('.log.json', RARE_CLASS_FILE)
 # Runs that differ in these alone have the same result.
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
@@ -123,7 +128,7 @@ def _read_result(work_dir):
         reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
         last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
     return Result(
-        configuration=_SEED.sub('', _GENERATED_NAME.sub(r'\1', config['name'])),
+        configuration=_SEED.sub('', short_name(config['name'])),
         seed=config['seed'],
         work_dir=work_dir,
         iteration=last.get('iter', 0),
@@ -134,8 +139,13 @@ def _read_result(work_dir):
             for key, value in last.items()
             if key.startswith(('mIoU', 'IoU.', 'mAcc', 'aAcc'))
         },
-        settings=_settings(config),
+        settings=flatten(config, without=_WITHOUT_INFLUENCE),
     )
+
+
+def short_name(name):
+    """A run's name without the date and the number that run_experiments.py puts around it."""
+    return _GENERATED_NAME.sub(r'\1', name)
 
 
 def config_files(work_dir):
@@ -164,18 +174,6 @@ def read_log(path):
         raise ValueError(f'{path} is no JSON log: {error}') from error
 
 
-def _settings(config, prefix=''):
-    flat = {}
-    for key, value in config.items():
-        if prefix + key in _WITHOUT_INFLUENCE:
-            continue
-        if isinstance(value, dict) and value:
-            flat.update(_settings(value, f'{prefix}{key}.'))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def configurations(results):
     """Puts runs together that differ in their seed alone.
 
@@ -197,13 +195,9 @@ def configurations(results):
 
 def _label(result, others):
     namesakes = [other for other in others if other.configuration == result.configuration]
-    keys = {key for other in namesakes for key in other.settings}
-    differing = [
-        f'{key}={result.settings.get(key)}'
-        for key in sorted(keys)
-        if any(other.settings.get(key) != result.settings.get(key) for other in namesakes)
-    ]
-    return result.configuration + (f' ({", ".join(differing)})' if differing else '')
+    differing = differences(result.settings, *(other.settings for other in namesakes))
+    shown = ', '.join(f'{key}={value}' for key, (value, *_) in sorted(differing.items()))
+    return result.configuration + (f' ({shown})' if shown else '')
 
 
 def results_table(results, metric='mIoU'):

@@ -1,4 +1,4 @@
-"""Test a checkpoint on its target: ``python tools/test.py CONFIG CHECKPOINT``; see test.sh, too."""
+"""Test a checkpoint on its target: ``python tools/test.py [CONFIG] CHECKPOINT``; see test.sh."""
 
 import argparse
 import os.path as osp
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import name_unreadable
 from mmseg.engine.allocator import keep_freed_memory
-from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
 from mmseg.engine.evaluation import (
     count_areas,
@@ -27,6 +27,7 @@ from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
 from mmseg.utils.user_error import UserError, reports_user_errors
+from tools.given_config import read_config
 
 AUG_TEST_RATIOS = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 # Whose servers take train ids; Cityscapes' takes label ids.
@@ -40,7 +41,9 @@ def parse_args(argv):
         '--show-dir work_dirs/x/preds   '
         'On 4 GPUs: torchrun --nproc_per_node=4 tools/test.py ...',
     )
-    parser.add_argument('config', help="the run's config")
+    parser.add_argument(
+        'config', nargs='?', help="the run's config (default: the one that the checkpoint keeps)"
+    )
     parser.add_argument('checkpoint', help="the run's checkpoint, e.g. latest.pth")
     parser.add_argument(
         '--weights', choices=['student', 'teacher'], default='student',
@@ -68,7 +71,10 @@ def parse_args(argv):
     )  # fmt: skip
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
-    args = parser.parse_args(argv)
+    # A plain `parse_args` would take CONFIG for CHECKPOINT where an option stands between them.
+    args = parser.parse_intermixed_args(argv)
+    if args.checkpoint.endswith(('.py', '.json')):
+        parser.error(f'{args.checkpoint} is a config: a checkpoint is missing')
     if not 0 < args.opacity <= 1:
         parser.error('--opacity must be above 0 and at most 1')
     if args.confusion and args.format_only:
@@ -88,7 +94,7 @@ def main(argv=None):
 
 
 def _test(args, device):
-    cfg = load_config(args.config, parse_options(args.cfg_options))
+    cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
     with rank_0_first() as is_rank_0:

@@ -29,6 +29,11 @@ class StateBefore:
                     by_type.setdefault(tensor.dtype, []).append(tensor)
         self._pairs = [(tensors, [t.clone() for t in tensors]) for tensors in by_type.values()]
 
+    @property
+    def num_bytes(self):
+        """Memory of the copies."""
+        return sum(copy.nbytes for _, copies in self._pairs for copy in copies)
+
     @torch.no_grad()
     def copy(self):
         """Note the state, at the start of an iteration."""

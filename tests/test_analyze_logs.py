@@ -1,0 +1,161 @@
+"""Tables and curves of logs: what they say of finished, unfinished and resumed runs."""
+
+import csv
+import json
+
+import cv2
+import pytest
+
+from tests.test_mistakes import refused
+from tests.tiny_runs import CHECKOUT, run_python
+from tools import analyze_logs
+
+
+def train(iteration, loss, time=0.5, **more):
+    entry = {'mode': 'train', 'iter': iteration, 'decode.loss_ce': loss, 'time': time, **more}
+    return json.dumps(entry) + '\n'
+
+
+def val(iteration, miou):
+    return json.dumps({'mode': 'val', 'iter': iteration, 'mIoU': miou, 'IoU.train': miou}) + '\n'
+
+
+@pytest.fixture
+def write_log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(path, *lines):
+        path = tmp_path / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({'exp_name': 'x'}) + '\n' + ''.join(lines))
+
+    return write
+
+
+def rows(table):
+    return [[str(cell) for cell in row] for row in table.rows]
+
+
+def test_last_best_and_mean_values(write_log):
+    write_log('runs/a/1.log.json', train(10, 3.0), train(20, 1.0), train(30, 2.0), val(30, 0.25))
+    write_log('runs/b/1.log.json', train(10, 4.0), val(10, 0.5), val(20, 0.25))
+    values, _ = analyze_logs.main(['runs', '--last', '2'])
+    assert values.field_names[-1] == 'mean of last 2'
+    assert rows(values) == [
+        ['a', 'decode.loss_ce', '2', '30', '1', '20', '1.5'],
+        ['b', 'decode.loss_ce', '4', '10', '4', '10', '4'],
+        ['a', 'mIoU (%)', '25', '30', '25', '30', '25'],
+        ['b', 'mIoU (%)', '25', '20', '50', '10', '37.5'],
+    ]
+
+
+def test_time_per_iteration(write_log):
+    # A log line averages the iterations since the one before.
+    write_log(
+        'a/1.log.json',
+        train(10, 1, 1.0, data_time=0.5), train(20, 1, 0.5, data_time=0.0), train(60, 1, 0.25),
+    )  # fmt: skip
+    write_log('b/1.log.json', val(5, 0.1))
+    _, times = analyze_logs.main(['a', 'b'])
+    assert rows(times) == [
+        ['a', '60', '0.4167', '0.25', '1', '10', '20.0%', '0 min 25 s'],
+        ['b', '0', *['-'] * 6],
+    ]
+
+
+def test_a_run_that_went_back_is_told_as_it_went_on(write_log, capsys):
+    # Killed after 30, resumed from 10, and again being written.
+    write_log('a/1.log.json', train(10, 3), train(20, 9), val(20, 0.9), train(30, 9), val(30, 0.9))
+    write_log('a/2.log.json', train(20, 2), val(20, 0.5), '{"mode": "train", "it')
+    values, times = analyze_logs.main(['a'])
+    assert rows(values) == [
+        ['a', 'decode.loss_ce', '2', '20', '2', '20', '2.5'],
+        ['a', 'mIoU (%)', '50', '20', '50', '20', '50'],
+    ]
+    assert rows(times)[0][1] == '20'
+
+
+def test_missing_values_and_nan(write_log):
+    write_log('a/1.log.json', train(10, 1), val(10, float('nan')), val(20, 0.5))
+    write_log('b/1.log.json', train(10, 1))
+    values, _ = analyze_logs.main(['a', 'b', '--keys', 'IoU.train'])
+    assert rows(values) == [
+        ['a', 'IoU.train (%)', '50', '20', '50', '20', 'nan'],
+        ['b', 'IoU.train (%)', *['-'] * 5],
+    ]
+
+
+def test_files_and_equal_names(write_log):
+    write_log('x/run/1.log.json', train(10, 1))
+    write_log('y/run/1.log.json', train(10, 2))
+    values, _ = analyze_logs.main(['x', 'y'])
+    assert [row[0] for row in rows(values)] == ['x/run', 'y/run']
+    values, _ = analyze_logs.main(['y/run/1.log.json'])
+    assert rows(values)[0][:3] == ['1', 'decode.loss_ce', '2']
+
+
+def test_a_trained_run_as_picture_and_csv(trained_run, tmp_path, capsys):
+    out, points = tmp_path / 'curves.png', tmp_path / 'points.csv'
+    analyze_logs.main(
+        [trained_run.work_dir, '--keys', 'mIoU', 'mix.decode.loss_ce',
+         '--out', str(out), '--csv', str(points)]
+    )  # fmt: skip
+    picture = cv2.imread(str(out))
+    # Two panels: matplotlib's first colour, that of the only run, is in both of them.
+    blue = abs(picture.astype(int) - (180, 119, 31)).max(axis=2) < 10
+    half = picture.shape[1] // 2
+    assert blue[:, :half].sum() > 50 and blue[:, half:].sum() > 50
+    with open(points) as file:
+        found = list(csv.DictReader(file))
+    expected = [
+        (key, str(entry['iter']), str(factor * entry[key]))
+        for key, mode, factor in (('mIoU', 'val', 100), ('mix.decode.loss_ce', 'train', 1))
+        for entry in trained_run.log(mode)
+    ]
+    assert [(p['key'], p['iteration'], p['value']) for p in found] == expected
+    assert {point['run'] for point in found} == {trained_run.name}
+    assert f'The curves are in {out}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        (['nowhere'], ['nowhere does not exist', 'Give runs']),
+        (['empty'], ['empty holds no .log.json']),
+        (['a', '--keys', 'miou'], ['no run logs miou', 'mean mIoU', 'There are decode.loss_ce']),
+        (['broken'], ['broken/1.log.json is no JSON log']),
+        (['list'], ['list/1.log.json is no JSON log']),
+        (['begun'], ['nothing is logged yet in begun']),
+        (['a', '--csv', 'a'], ['a cannot be written']),
+    ],
+)
+def test_mistakes(write_log, tmp_path, arguments, says):
+    (tmp_path / 'empty').mkdir()
+    write_log('a/1.log.json', train(10, 1), val(10, 0.5))
+    write_log('broken/1.log.json', 'no JSON\n')
+    write_log('list/1.log.json', '[1]\n')
+    write_log('begun/1.log.json')
+    with refused(*says):
+        analyze_logs.main(arguments)
+
+
+@pytest.mark.parametrize('options', [['--last', '0'], ['--out', 'curves.xyz']])
+def test_impossible_options(write_log, capsys, options):
+    write_log('a/1.log.json', train(10, 1))
+    with pytest.raises(SystemExit) as stop:
+        analyze_logs.main(['a', *options])
+    assert stop.value.code == 2 and options[0] in capsys.readouterr().err
+
+
+def test_as_a_command_without_torch(write_log, tmp_path):
+    write_log('a/1.log.json', train(10, 1))
+    for package in ('torch', 'mmseg', 'mmcv'):
+        (tmp_path / 'none' / package).mkdir(parents=True)
+        (tmp_path / 'none' / package / '__init__.py').write_text('raise ImportError')
+    code = (
+        f'import sys; sys.path[:0] = [{str(tmp_path / "none")!r}, {str(CHECKOUT)!r}]; '
+        'from tools.analyze_logs import main; main()'
+    )
+    result = run_python('-c', code, 'a', cwd=tmp_path)
+    assert result.returncode == 0 and result.stderr == ''
+    assert '| a   | decode.loss_ce |' in result.stdout

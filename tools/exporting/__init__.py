@@ -1,0 +1,1 @@
+"""What tools/export.py is put together from."""
