@@ -93,10 +93,11 @@ def _is_output(path):
 
 
 def _is_video(path):
-    if cv2.haveImageReader(path):
+    # FFmpeg would open pictures, too, and damaged ones by their names.
+    if path.lower().endswith(PICTURE_ENDINGS) or cv2.haveImageReader(path):
         return False
     try:
-        Image.open(path).close()  # FFmpeg would open some pictures, too
+        Image.open(path).close()
         return False
     except Exception:  # no picture, or a damaged one
         opens = cv2.VideoCapture(path).isOpened()

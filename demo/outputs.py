@@ -72,7 +72,8 @@ def output_paths(inputs, out, kinds):
 
     Args:
         inputs (Inputs): The files to predict.
-        out (str | None): A file for a single input, or a folder; None puts outputs beside inputs.
+        out (str | None): A file for a single input, or a folder: one that exists, or a name without
+            an ending. None puts outputs beside inputs.
         kinds (list[str]): Of ``KINDS``.
 
     Returns:
@@ -98,7 +99,7 @@ def output_paths(inputs, out, kinds):
 
 def _of_single(path, out, kinds, ending):
     stem, name = osp.splitext(path)[0], osp.basename(osp.splitext(path)[0])
-    if out is None or osp.isdir(out) or out.endswith('/'):
+    if out is None or osp.isdir(out) or not osp.splitext(out)[1]:
         stem = stem if out is None else osp.join(out, name)
         return {kind: f'{stem}_{kind}{ending}' for kind in kinds}
     if len(kinds) == 1:
