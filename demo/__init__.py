@@ -1,1 +1,1 @@
-"""Single images: ``python -m demo.image_demo``."""
+"""Programs to try: own pictures (``image_demo``) and the whole method (``street_scenes``)."""

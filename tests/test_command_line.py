@@ -19,7 +19,6 @@ from tests.tiny_runs import (
     files_below,
     only,
     run_experiment,
-    run_python,
 )
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -214,37 +213,3 @@ def test_synthia_is_reported_over_its_own_classes(trained_run, monkeypatch, caps
         mean = sum(given[f'IoU.{c}'] for c in classes if c != 'rider') / (len(classes) - 1)
         assert np.isclose(found[name], mean)
         assert f'{name}: {100 * mean:.2f}' in out
-
-
-# demo/image_demo.py
-
-
-@pytest.mark.parametrize(
-    ('name', 'mode', 'size'),
-    [('odd.png', 'RGB', (123, 77)), ('photo.jpg', 'RGB', (300, 151)), ('grey.png', 'L', (64, 200))],
-)
-def test_image_demo(trained_run, tmp_path, capsys, name, mode, size):
-    from demo import image_demo
-
-    path = tmp_path / name
-    with Image.open(only(f'{VAL}/*_000000_*')) as picture:
-        picture.convert(mode).resize(size).save(path)
-    out = image_demo.main([str(path), trained_run.config, trained_run.checkpoint])
-    assert out == str(path.with_name(f'{path.stem}_pred.png'))
-    assert f'Wrote {out}' in capsys.readouterr().out
-    label = trained_run.predict(cv2.imread(str(path)))
-    with Image.open(out) as picture:
-        assert picture.size == size
-        np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), COLORS[label])
-
-
-def test_image_demo_as_a_module(trained_run, tmp_path):
-    path = tmp_path / 'image.png'
-    shutil.copy(only(f'{VAL}/*_000000_*'), path)
-    run = trained_run.folder
-    result = run_python(
-        '-m', 'demo.image_demo', path, run / trained_run.config, run / trained_run.checkpoint,
-        cwd=CHECKOUT,
-    )  # fmt: skip
-    assert result.returncode == 0 and result.stderr == ''
-    assert result.stdout == f'Wrote {tmp_path}/image_pred.png\n'

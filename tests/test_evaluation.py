@@ -113,7 +113,7 @@ def test_neighbours_of_equal_size_are_predicted_together(folder, segmentor, monk
 
     def whole_inference(img, img_metas, rescale):
         seen.append(len(img_metas))
-        return torch.zeros(len(img), 19, *img_metas[0]['ori_shape'][:2])
+        return torch.zeros(len(img), 19, *img.shape[2:])
 
     segmentor.test_cfg = SimpleNamespace(**WHOLE)
     monkeypatch.setattr(segmentor, 'whole_inference', whole_inference)
@@ -126,10 +126,12 @@ def test_the_larger_of_logits_wins_whose_probabilities_are_equal():
     assert logits.softmax(1)[0, 0] == logits.softmax(1)[0, 1]
     segmentor = SimpleNamespace(
         out_channels=3,
+        align_corners=False,
         test_cfg=SimpleNamespace(mode='whole'),
         whole_inference=lambda img, img_metas, rescale: logits,
     )
-    assert predict_labels(segmentor, [None], [[dict(flip=False)]]).tolist() == [[[1]]]
+    meta = dict(flip=False, img_shape=(1, 1, 3), ori_shape=(1, 1, 3))
+    assert predict_labels(segmentor, [None], [[meta]]).tolist() == [[[1]]]
 
 
 @pytest.mark.parametrize('reduce_zero_label', [False, True])

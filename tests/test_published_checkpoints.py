@@ -134,7 +134,8 @@ def test_tools_take_them(config, networks):
     assert test.main([config, 'published.pth'])['mIoU'] == 1
     assert test.main([config, 'published.pth', '--weights', 'teacher'])['mIoU'] < 0.9
 
-    picture = cv2.imread(image_demo.main([IMAGE, config, 'published.pth']))
+    (path,) = image_demo.main([IMAGE, config, 'published.pth'])
+    picture = cv2.imread(path)
     expected = paint(label, CityscapesDataset.PALETTE, None, 1.0)
     assert np.array_equal(picture, expected)
 

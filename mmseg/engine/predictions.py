@@ -4,10 +4,10 @@ import os.path as osp
 
 import cityscapesscripts.helpers.labels as cityscapes_labels
 import cv2
-import mmcv
 import numpy as np
 from PIL import Image
 
+from mmseg.engine.decode_picture import decode_picture
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.palette import color_label
 from mmseg.utils.user_error import UserError
@@ -49,17 +49,25 @@ def write_picture(picture, path):
 
 
 def read_picture(path):
-    """Read a picture as BGR uint8 (H, W, 3).
+    """Read a picture of any kind, upright, as :func:`decode_picture` says.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        np.ndarray: (H, W, 3) BGR uint8.
 
     Raises:
         UserError: If it is missing or unreadable.
     """
     if not osp.isfile(path):
         raise UserError(f'image {path} does not exist.')
-    image = mmcv.imread(path, flag='color')
-    if image is None:
-        raise UserError(f'{path} cannot be read as a picture.')
-    return image
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
+    return decode_picture(content, path)
 
 
 def write_id_map(label, path, to_label_id, palette):

@@ -6,7 +6,7 @@ from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
 
 
-def load_trained(cfg, path, device, which='student'):
+def load_trained(cfg, path, device, which='student', overrides=None):
     """Build the configured segmentor and load one network of a checkpoint into it.
 
     Args:
@@ -15,6 +15,8 @@ def load_trained(cfg, path, device, which='student'):
         path (str): The checkpoint.
         device (torch.device): Where to put it.
         which (str): ``'student'`` (what is reported) or ``'teacher'``.
+        overrides (dict | None): Dotted keys to values, put over the config that the checkpoint
+            keeps; a given one has its own already.
 
     Returns:
         EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, its config as ``cfg`` and
@@ -28,7 +30,7 @@ def load_trained(cfg, path, device, which='student'):
     # Published checkpoints have no meta; the data set knows its classes, too.
     meta = content.get('meta', {})
     if cfg is None:
-        cfg = config_in_checkpoint(meta, path)
+        cfg = config_in_checkpoint(meta, path, overrides)
     model = cfg.model.copy()
     model.pretrained = None
     model.backbone = {**model.backbone, 'pretrained': None, 'init_cfg': None}

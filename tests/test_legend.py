@@ -1,0 +1,60 @@
+"""The legend below pictures: what it lists, and that it fits."""
+
+import numpy as np
+import pytest
+
+
+def legend_of(label, classes, picture=None, of_all=False):
+    """The legend alone."""
+    from demo.legend import with_legend
+
+    if picture is None:
+        picture = np.zeros((*label.shape, 3), np.uint8)
+    palette = [[8 * i + 5, 255 - 8 * i, 7] for i in range(len(classes))]
+    found = with_legend(picture, label, classes, palette, of_all)
+    height, width = label.shape
+    np.testing.assert_array_equal(found[:height, :width], picture)
+    assert (found[:height, width:] == 255).all()
+    return found[height:], palette
+
+
+def has(legend, color):
+    return (legend == color[::-1]).all(axis=2).any()
+
+
+def test_legend_shows_the_classes_that_are_there():
+    label = np.full((90, 400), 3)
+    label[:9] = 7
+    legend, palette = legend_of(label, [f'class {i}' for i in range(19)])
+    assert [i for i in range(19) if has(legend, palette[i])] == [3, 7]
+    of_all, _ = legend_of(label, [f'class {i}' for i in range(19)], of_all=True)
+    assert all(has(of_all, color) for color in palette)
+    assert of_all.shape[0] > legend.shape[0]
+
+
+def test_legend_gives_shares(monkeypatch):
+    from demo import legend
+
+    entries = []
+    monkeypatch.setattr(
+        legend, '_draw', lambda width, e: entries.extend(e) or np.zeros((1, width, 3), np.uint8)
+    )
+    label = np.zeros((100, 100), np.uint8)
+    label[0, :4], label[:25, 50:] = 1, 2
+    legend.with_legend(
+        np.zeros((100, 100, 3), np.uint8), label, ['a', 'b', 'c' * 99], [[0] * 3] * 3
+    )
+    names, shares, _ = zip(*entries, strict=True)
+    assert names == ('a', f'{"c" * 39}…', 'b')
+    assert shares == ('87.5 %', '12.5 %', '< 0.1 %')
+
+
+@pytest.mark.parametrize('size', [(1, 1), (40, 3), (600, 500), (200, 3000)])
+def test_legend_fits_pictures_of_any_size(size):
+    label = np.arange(size[0] * size[1]).reshape(size) % 30
+    classes = [f'{"a very long name of a class " * (i % 3)}{i}' for i in range(30)]
+    legend, palette = legend_of(label, classes)
+    present = np.unique(label)
+    assert all(has(legend, palette[i]) == (i in present) for i in range(30))
+    # Nothing is cut off: the edges are white.
+    assert (legend[[0, -1]] == 255).all() and (legend[:, [0, -1]] == 255).all()
