@@ -24,9 +24,6 @@ from tools.config_differences import differences, flatten
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
-# What a run's folder holds beside its config.
-RARE_CLASS_FILE = 'rare_class_sampling.json'
-_NO_CONFIGS = ('.log.json', RARE_CLASS_FILE)
 # Runs that differ in these alone have the same result.
 _WITHOUT_INFLUENCE = (
     'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',

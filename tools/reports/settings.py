@@ -2,7 +2,8 @@
 
 import json
 
-_ABSENT = '–'
+from tools import config_differences
+
 _LONGEST = 300
 
 
@@ -12,16 +13,15 @@ def differences(runs):
     Returns:
         list[tuple[str, list[str]]]: Dotted key, and its value in each run as JSON, cut where long.
     """
-    rows = [('seed', [str(run.result.seed) for run in runs])]
-    for key in sorted({key for run in runs for key in run.result.settings}):
-        rows.append((key, [_text(run.result.settings, key) for run in runs]))
-    return [(key, [_cut(v) for v in values]) for key, values in rows if len(set(values)) > 1]
+    settings = [{'seed': run.result.seed, **run.result.settings} for run in runs]
+    found = config_differences.differences(*settings)
+    return [(key, [_cut(_text(value)) for value in values]) for key, values in found.items()]
 
 
-def _text(settings, key):
-    if key not in settings:
-        return _ABSENT
-    return json.dumps(settings[key], ensure_ascii=False, sort_keys=True)
+def _text(value):
+    if value is config_differences.MISSING:
+        return '–'
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _cut(text):
