@@ -8,8 +8,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 from tqdm import tqdm
 
-from mmseg.datasets import build_dataset
-from mmseg.datasets.readable import name_unreadable
+from mmseg.datasets.readable import build_files
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
@@ -92,7 +91,7 @@ def _test(args, device):
             check_test_files(cfg.data.test, needs_labels=not args.format_only)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
-    dataset = name_unreadable(build_dataset(cfg.data.test, dict(test_mode=True)))
+    dataset = build_files(cfg.data.test, dict(test_mode=True))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
     submission = _submission(args, cfg) if args.format_only else None
 

@@ -7,6 +7,7 @@ Rare Class Sampling reads two of its three files. Nothing here reads the third,
 import os.path as osp
 from dataclasses import dataclass
 
+from mmseg.datasets.class_subset import renumbered
 from mmseg.datasets.rare_class_sampling import (
     SAMPLES_FILE,
     STATS_FILE,
@@ -68,7 +69,7 @@ def read_index(listing):
     Raises:
         UserError: If there is none, or one that is damaged or empty.
     """
-    root, command = listing.root, convert_command(listing.kind, listing.root)
+    root, command = listing.origin.root, convert_command(listing.origin)
     contents = []
     for name in (STATS_FILE, SAMPLES_FILE):
         path = osp.join(root, name)
@@ -107,24 +108,27 @@ def _parse(root, stats, samples, remake):
     )
 
 
-def class_supplies(index, class_names, rare_class_sampling):
+def class_supplies(index, dataset, min_pixels, temperature):
     """What Rare Class Sampling has of each class, the rarest first.
 
     Args:
         index (ClassIndex): Of the source.
-        class_names (Sequence[str]): By train id.
-        rare_class_sampling (dict): Its options.
+        dataset (CustomDataset): The source; knows the names and which of its classes are chosen.
+        min_pixels (int): With more of them an image supplies a class.
+        temperature (float): ``class_temp`` of Rare Class Sampling.
 
     Returns:
         list[ClassSupply]: As the run will draw them; then, with zeros, those that do not occur.
     """
-    stats = list(index.stats.values())
+    stats = [renumbered(pixels, dataset.label_map) for pixels in index.stats.values()]
+    samples = renumbered(index.samples, dataset.label_map)
+    class_names = dataset.CLASSES
     classes, shares = class_shares(stats)
-    _, probabilities = class_probabilities(stats, rare_class_sampling['class_temp'])
+    _, probabilities = class_probabilities(stats, temperature)
     supplies = []
     for c, share, probability in zip(classes, shares, probabilities, strict=True):
-        pixels = [count for _, count in index.samples.get(c, [])]
-        enough = sum(count > rare_class_sampling['min_pixels'] for count in pixels)
+        pixels = [count for _, count in samples.get(c, [])]
+        enough = sum(count > min_pixels for count in pixels)
         supplies.append(
             ClassSupply(
                 c, _name(c, class_names), share, probability, enough, max(pixels, default=0)

@@ -5,6 +5,7 @@ Every problem is one line that names some of the files, their number and the men
 
 from dataclasses import dataclass, field
 
+from mmseg.datasets.rare_class_sampling import pixels_of_share
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.data_checks.class_index import (
     ClassSupply,
@@ -33,6 +34,7 @@ class Report:
         num_images, num_examined: Listed, and decoded (with their labels).
         problems: One line each, the gravest first.
         supplies: What Rare Class Sampling has to draw from, where it is on and has an index.
+        min_pixels: Of a class, with more of which an image supplies it; None without ``supplies``.
     """
 
     place: str
@@ -40,6 +42,7 @@ class Report:
     num_examined: int = 0
     problems: list[str] = field(default_factory=list)
     supplies: list[ClassSupply] = field(default_factory=list)
+    min_pixels: int | None = None
 
 
 def check_dataset(use, full=False, nproc=1):
@@ -55,7 +58,7 @@ def check_dataset(use, full=False, nproc=1):
     """
     report = Report(use.place)
     try:
-        listing = list_files(use.config, use.needs_labels)
+        listing = list_files(use.config, use.needs_labels, use.config_file)
     except UserError as error:
         report.problems.append(str(error))
         return report
@@ -79,7 +82,7 @@ def _file_problems(listing, examined):
         yield (
             f'{dataset.ann_dir} lacks the labels of {len(listing.unlabelled)} of '
             f'{len(listing.pairs)} images: {a_few(listing.unlabelled)}. '
-            f'{how_to_label(listing.kind, listing.root)}'
+            f'{how_to_label(listing.origin, listing.is_converted)}'
         )
     broken = [f'{e.image} ({e.image_error})' for e in examined if e.image_error]
     if broken:
@@ -150,10 +153,16 @@ def _check_class_index(use, listing, examined, report):
     except UserError as error:
         report.problems.append(str(error))
         return
-    rcs = use.rare_class_sampling
-    report.supplies = class_supplies(index, listing.dataset.CLASSES, rcs)
     report.problems += index_problems(index, listing, examined)
-    report.problems += missing_supplies(report.supplies, listing.root, rcs['min_pixels'])
+    rcs, dataset = use.rare_class_sampling, listing.dataset
+    labels = [info['ann']['seg_map'] for info in dataset.img_infos]
+    try:
+        report.min_pixels = pixels_of_share(rcs['min_pixels'], labels, dataset.ann_dir)
+    except UserError as error:
+        report.problems.append(str(error))
+        return
+    report.supplies = class_supplies(index, dataset, report.min_pixels, rcs['class_temp'])
+    report.problems += missing_supplies(report.supplies, listing.origin.root, report.min_pixels)
 
 
 def _valid_ids(use, dataset):
@@ -169,4 +178,5 @@ def _valid_ids(use, dataset):
 
 
 def _relabel(listing):
-    return how_to_relabel(listing.kind, listing.root, listing.dataset.seg_map_suffix)
+    suffix = listing.dataset.seg_map_suffix
+    return how_to_relabel(listing.origin, suffix, listing.is_converted)
