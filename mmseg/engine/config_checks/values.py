@@ -157,7 +157,7 @@ RULES = (
     (r'uda\.imnet_feature_dist_lambda', NOT_NEGATIVE),
     (
         r'uda\.imnet_feature_dist_classes',
-        _or_none(_list_of(WHOLE, 'a list of train ids or class names')),
+        _or_none(_list_of(WHOLE, 'a list of train ids or class names')),  # names are ids by now
     ),
     (r'uda\.imnet_feature_dist_scale_min_ratio', _or_none(SHARE)),
     (r'uda\.color_jitter_strength', SHARE),

@@ -166,11 +166,12 @@ def index_problems(index, listing, examined):
             f'{index.remake}'
         ]
     counts = {found[file]: pixels for file, pixels in index.stats.items()}
-    num_classes = len(dataset.label_map or dataset.CLASSES)
+    # The files, and so the index, have all of them, also where the config chooses some.
+    names = type(dataset).CLASSES if dataset.label_map else dataset.CLASSES
     return [
         *_files_that_differ(index, unknown, [name for name in labels if name not in counts]),
-        *_contradictions(index, found, counts, num_classes),
-        *_wrong_counts(index, counts, examined, dataset.CLASSES, num_classes),
+        *_contradictions(index, found, counts, len(names)),
+        *_wrong_counts(index, counts, examined, names),
     ]
 
 
@@ -198,17 +199,17 @@ def _contradictions(index, found, counts, num_classes):
         )
 
 
-def _wrong_counts(index, counts, examined, class_names, num_classes):
+def _wrong_counts(index, counts, examined, names):
     wrong = []
     for one in examined:
         if not one.pixels or one.label not in counts:
             continue
         said = counts[one.label]
-        differ = [c for c in range(num_classes) if said.get(c, 0) != one.pixels.get(c, 0)]
+        differ = [c for c in range(len(names)) if said.get(c, 0) != one.pixels.get(c, 0)]
         if differ:
             c = differ[0]
             wrong.append(
-                f'{one.label} ({said.get(c, 0)} pixels of {_name(c, class_names)} instead of '
+                f'{one.label} ({said.get(c, 0)} pixels of {names[c]} instead of '
                 f'{one.pixels.get(c, 0)})'
             )
     if wrong:

@@ -17,7 +17,7 @@ from mmseg.engine.data_checks.class_index import (
 from mmseg.engine.data_checks.crops import too_large_crop
 from mmseg.engine.data_checks.examined import examine, sample
 from mmseg.engine.data_checks.files import list_files
-from mmseg.engine.data_checks.messages import a_few, how_to_label, how_to_relabel
+from mmseg.engine.data_checks.messages import a_few, convert_command, how_to_label, how_to_relabel
 from mmseg.utils.user_error import UserError
 
 # The share of labels from which on {0, 255} is no chance.
@@ -68,6 +68,7 @@ def check_dataset(use, full=False, nproc=1):
     found = [
         *(_file_problems(listing, examined)),
         *(_label_problems(listing, examined, _valid_ids(use, dataset))),
+        *(_id_map_problems(listing, examined)),
         *(_training_problems(use, listing, examined)),
     ]
     report.problems += [problem for problem in found if problem is not None]
@@ -131,6 +132,18 @@ def _label_problems(listing, examined, valid):
             f'{ann_dir}: {len(masks)} of {len(labels)} labels read hold nothing but 0 and 255: '
             f'{a_few(masks)}. They look like binary masks, but 255 means "ignore" here: write '
             'the second class as 1.'
+        )
+
+
+def _id_map_problems(listing, examined):
+    """Labels that were made before the config's classes or id map were changed."""
+    id_map = getattr(listing.dataset, 'id_map', None)
+    old = [e.label for e in examined if id_map is not None and e.pixels and e.id_map != id_map.text]
+    if old:
+        yield (
+            f'{listing.dataset.ann_dir}: {len(old)} labels read were made with another id_map or '
+            f'class list than {listing.origin.config_file} has: {a_few(old)}. '
+            f'Make them again with: {convert_command(listing.origin)}'
         )
 
 
