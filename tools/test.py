@@ -143,7 +143,8 @@ def _show(label, name, palette, dataset, args):
     if args.opacity < 1:
         image = read_picture(osp.join(dataset.img_dir, name))
     picture = paint(label, palette, image, args.opacity)
-    write_picture(picture, osp.join(args.show_dir, name))
+    # Colours stay what they are in a PNG, also of an image that is a JPEG.
+    write_picture(picture, osp.join(args.show_dir, f'{osp.splitext(name)[0]}.png'))
 
 
 def _submission(args, cfg, dataset):
