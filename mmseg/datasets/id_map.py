@@ -64,17 +64,15 @@ def read_id_map(id_map, classes):
         for entry in entries if isinstance(entries, list | tuple) else [entries]:
             code = _code(entry, name)
             kinds.add(isinstance(entry, int))
+            if len(kinds) > 1:
+                raise UserError('id_map holds ids and colours; the labels are of one kind')
             if train_ids.setdefault(code, train_id) != train_id:
                 raise UserError(
                     f'id_map maps {entry} onto {classes[train_ids[code]]!r} and {name!r}; it can '
                     'be one class only'
                 )
-    if len(kinds) != 1:
-        raise UserError(
-            'id_map holds ids and colours; the labels of a data set are of one kind'
-            if kinds
-            else 'id_map maps nothing'
-        )
+    if not train_ids:
+        raise UserError('id_map maps nothing')
     used = set(train_ids.values())
     unused = [name for number, name in enumerate(classes) if number not in used]
     return IdMap(kinds == {False}, train_ids, unused)

@@ -7,7 +7,7 @@ any shares the list of the others.
 """
 
 from mmseg.datasets.builder import DATASETS
-from mmseg.datasets.id_map import train_id_of
+from mmseg.datasets.id_map import read_id_map, train_id_of
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.palette import distinct_palette
 from mmseg.utils.user_error import UserError
@@ -63,7 +63,8 @@ def complete_classes(cfg):
     train ids of ``uda.imnet_feature_dist_classes``. A config without a class list stays as it is.
 
     Raises:
-        UserError: If a class list or a palette cannot be, data sets differ, or a name is no class.
+        UserError: If a class list, a palette or an id map cannot be, data sets differ, or a name is
+            no class.
     """
     found = data_sets(cfg)
     _hand_out(cfg, found)
@@ -81,6 +82,12 @@ def complete_classes(cfg):
                 )
         for head in head_configs(cfg.model):
             head['num_classes'] = len(lists[first])
+        for place, dataset in found.items():
+            if dataset.get('id_map') is not None:
+                try:
+                    read_id_map(dataset['id_map'], lists[place])
+                except UserError as error:
+                    raise UserError(f'{place}.{error}') from None
     _resolve_names(cfg, found)
 
 
