@@ -31,7 +31,7 @@ def of_class_lists(cfg):
         if head.get('num_classes') != len(names):
             yield (
                 f'num_classes is {head.get("num_classes")} in a head of model, but {first} '
-                f'({source["type"]}) has {len(names)} classes: leave num_classes out, and choose '
+                f'({source["type"]}) has {len(names)} classes: set it to {len(names)}, or choose '
                 'some of them with classes = [...] at the top level of the config'
             )
 
