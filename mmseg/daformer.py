@@ -20,6 +20,7 @@ MODULES = (
     'mmseg.datasets.gta',
     'mmseg.datasets.synthia',
     'mmseg.datasets.acdc',
+    'mmseg.datasets.own_dataset',
     'mmseg.datasets.uda_dataset',
 )
 for _name in MODULES:

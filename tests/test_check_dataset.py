@@ -346,6 +346,7 @@ SIZES = {
     'CityscapesDataset': [(2048, 1024)],
     'ACDCDataset': [(1920, 1080)],
     'DarkZurichDataset': [(1920, 1080)],
+    'OwnDataset': [(640, 480), (4000, 3000), (1080, 1920), (512, 512)],
 }
 
 
@@ -354,7 +355,7 @@ def test_published_crops_fit(path):
     train = mmcv.Config.fromfile(str(path)).data.train
     for part in [train.source, train.target] if train.type == 'UDADataset' else [train]:
         assert too_large_crop('', part.pipeline, SIZES[part.type]) is None
-        assert too_large_crop('', part.pipeline, [(2048, 500)]) is not None
+        assert too_large_crop('', part.pipeline, [(4096, 500)]) is not None
 
 
 @pytest.mark.parametrize(

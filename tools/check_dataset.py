@@ -66,6 +66,7 @@ def _print(report):
         print(f'- {problem}')
     if report.supplies:
         print(_table(report.supplies))
+        print(f'An image supplies a class with more than {report.min_pixels} pixels of it.')
 
 
 def _table(supplies):

@@ -8,8 +8,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 from tqdm import tqdm
 
-from mmseg.datasets import build_dataset
-from mmseg.datasets.readable import name_unreadable
+from mmseg.datasets import CityscapesDataset
+from mmseg.datasets.readable import build_files
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
@@ -99,12 +99,12 @@ def _test(args, device):
         _use_test_split(cfg.data.test)
     with rank_0_first() as is_rank_0:
         if is_rank_0:
-            check_test_files(cfg.data.test, needs_labels=not args.format_only)
+            check_test_files(cfg, needs_labels=not args.format_only)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
-    dataset = name_unreadable(build_dataset(cfg.data.test, dict(test_mode=True)))
+    dataset = build_files(cfg.data.test, dict(test_mode=True))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
-    submission = _submission(args, cfg) if args.format_only else None
+    submission = _submission(args, cfg, dataset) if args.format_only else None
 
     counts = _predict(args, cfg, segmentor, dataset, device, submission)
     areas = sum_areas(dataset, counts)
@@ -155,16 +155,21 @@ def _show(label, name, palette, dataset, args):
     if args.opacity < 1:
         image = read_picture(osp.join(dataset.img_dir, name))
     picture = paint(label, palette, image, args.opacity)
-    write_picture(picture, osp.join(args.show_dir, name))
+    # Colours stay what they are in a PNG, also of an image that is a JPEG.
+    write_picture(picture, osp.join(args.show_dir, f'{osp.splitext(name)[0]}.png'))
 
 
-def _submission(args, cfg):
+def _submission(args, cfg, dataset):
     """Folder and kind of ids of a submission."""
     options = parse_options(args.eval_options, '--eval-options')
     unknown = set(options) - {'imgfile_prefix', 'to_label_id'}
     if unknown:
         raise UserError(f'--eval-options has no {", ".join(sorted(unknown))}.')
-    to_label_id = options.get('to_label_id', cfg.data.test.type not in TAKES_TRAIN_IDS)
+    has_label_ids = tuple(dataset.CLASSES) == CityscapesDataset.CLASSES
+    default = has_label_ids and cfg.data.test.type not in TAKES_TRAIN_IDS
+    to_label_id = options.get('to_label_id', default)
+    if to_label_id and not has_label_ids:
+        raise UserError("to_label_id=True is for all of Cityscapes' classes in their order alone.")
     default = osp.join(osp.dirname(args.checkpoint), 'labelIds' if to_label_id else 'labelTrainIds')
     return options.get('imgfile_prefix', default), to_label_id
 

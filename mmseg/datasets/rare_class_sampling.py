@@ -8,11 +8,14 @@ import json
 import os.path as osp
 
 import numpy as np
+from PIL import Image
 
+from mmseg.datasets.class_subset import renumbered
 from mmseg.utils.user_error import UserError
 
 STATS_FILE = 'sample_class_stats.json'
 SAMPLES_FILE = 'samples_with_class.json'
+_SIZES_READ = 9  # labels, for the size that a share is of
 
 
 def class_shares(sample_class_stats):
@@ -50,6 +53,32 @@ def class_probabilities(sample_class_stats, temperature):
     return classes, weights / weights.sum()
 
 
+def pixels_of_share(min_pixels, label_names, label_dir):
+    """``min_pixels`` of the config as a number of pixels of the labels as they are stored.
+
+    Args:
+        min_pixels (int | float): Below 1 it is a share of an image: of the median one of a few
+            that are spread evenly, so that a start does not open them all.
+        label_names (Sequence[str]): Relative to ``label_dir``.
+        label_dir (str): The source's label folder.
+
+    Raises:
+        UserError: If one of these labels is no image.
+    """
+    if not 0 < min_pixels < 1:
+        return min_pixels
+    places = np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names)))
+    sizes = []
+    for place in places:
+        path = osp.join(label_dir, label_names[int(place)])
+        try:
+            with Image.open(path) as image:
+                sizes.append(image.width * image.height)
+        except OSError as error:
+            raise UserError(f'{path} cannot be read ({error}), to know its size.') from None
+    return round(min_pixels * float(np.median(sizes)))
+
+
 class RareClassSampler:
     """Draws (class, source image) pairs.
 
@@ -57,17 +86,27 @@ class RareClassSampler:
         data_root (str): Folder of the class index.
         label_names (list[str]): Label path of every source image, relative to ``label_dir``.
         label_dir (str): The source's label folder.
-        min_pixels (int): An image supplies a class with more than this many pixels of it.
+        min_pixels (int | float): An image supplies a class with more than this many pixels of it;
+            below 1 it is a share of the image (see :func:`pixels_of_share`).
         class_temp (float): Temperature of the class distribution.
+        label_map (dict[int, int] | None): From the train ids of the index to those of the chosen
+            classes, where the config chooses some.
+
+    Attributes:
+        min_pixels (int): As a number of pixels.
 
     Raises:
         UserError: If the index is missing or damaged, names labels that the source does not have,
             or has a class that no image supplies.
     """
 
-    def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp):
-        stats = read_index_file(data_root, STATS_FILE)
-        with_class = read_index_file(data_root, SAMPLES_FILE)
+    def __init__(
+        self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None
+    ):  # fmt: skip
+        stats = [chosen_classes(s, label_map) for s in read_index_file(data_root, STATS_FILE)]
+        with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
+        with_class = renumbered(with_class, label_map)
+        self.min_pixels = min_pixels = pixels_of_share(min_pixels, label_names, label_dir)
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
         self.min_pixels = min_pixels
@@ -77,7 +116,7 @@ class RareClassSampler:
             c: np.array(
                 [
                     _image_of(name, finder, label_dir, osp.join(data_root, SAMPLES_FILE))
-                    for name, count in with_class.get(str(c), [])
+                    for name, count in with_class.get(c, [])
                     if count > min_pixels
                 ],
                 np.int64,
@@ -111,12 +150,22 @@ class RareClassSampler:
         Args:
             names (Sequence[str]): Of the classes.
         """
-        return 'Rare Class Sampling (class: share of pixels, drawn): ' + ', '.join(
+        drawn = ', '.join(
             f'{names[c]}: {share:.2%}, {probability:.2%}'
             for c, share, probability in zip(
                 self.classes, self.shares, self.probabilities, strict=True
             )
         )
+        return (
+            f'Rare Class Sampling (class: share of pixels, drawn): {drawn}. An image supplies a '
+            f'class with more than {self.min_pixels} pixels of it (min_pixels).'
+        )
+
+
+def chosen_classes(sample, label_map):
+    """An entry of the statistics with the chosen classes alone, under their own train ids."""
+    pixels = {int(c): count for c, count in sample.items() if c != 'file'}
+    return renumbered(pixels, label_map)
 
 
 class LabelFinder:

@@ -6,6 +6,8 @@ and not which file of a hundred thousand it is.
 
 import os.path as osp
 
+from mmseg.datasets.builder import build_dataset
+from mmseg.datasets.class_subset import ignore_others
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
 from mmseg.utils.user_error import UserError
 
@@ -14,12 +16,17 @@ from mmseg.utils.user_error import UserError
 _SAME_PROPORTIONS = 0.05
 
 
-def name_unreadable(dataset):
-    """Let a data set name the file when a sample, or a label for evaluation, cannot be read.
+def build_files(config, default_args=None):
+    """Build a data set of files that names the file when a sample or a true label cannot be read.
 
     Args:
-        dataset (CustomDataset): Is changed and returned.
+        config (dict): Of one of MMSegmentation's data sets.
+        default_args (dict | None): Arguments that the config does not give.
+
+    Returns:
+        CustomDataset: Which also ignores the classes that its config does not choose.
     """
+    dataset = ignore_others(build_dataset(config, default_args))
     transforms = dataset.pipeline.transforms
     transforms[:] = [
         _NamesFile(transform) if isinstance(transform, (LoadImageFromFile, LoadAnnotations))

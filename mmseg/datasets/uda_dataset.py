@@ -2,11 +2,11 @@
 
 from torch.utils.data import Dataset
 
-from mmseg.datasets.builder import DATASETS, build_dataset
+from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.class_crop import crop_with_class
 from mmseg.datasets.pipelines.transforms import RandomCrop
 from mmseg.datasets.rare_class_sampling import RareClassSampler
-from mmseg.datasets.readable import name_unreadable
+from mmseg.datasets.readable import build_files
 from mmseg.datasets.resized_images import keep_resized
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
@@ -22,7 +22,10 @@ class UDADataset(Dataset):
         source (dict): Config of the labelled data set.
         target (dict): Config of the data set of which only images are used.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
-            None draws pairs uniformly.
+            None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
+            its class. As a number of pixels, ``min_pixels`` is compared with images as they are
+            stored and with crops of resized ones, as published; as a share (below 1) it is one of
+            the image before and after resizing.
         seed (int): The run's seed.
         resized_dir (str | None): Folder that keeps decoded, resized images, so that they load
             about five times as fast the next time; None keeps none.
@@ -33,8 +36,8 @@ class UDADataset(Dataset):
     """
 
     def __init__(self, source, target, rare_class_sampling=None, seed=0, resized_dir=None):
-        self.source = name_unreadable(build_dataset(source))
-        self.target = name_unreadable(build_dataset(_without_labels(target)))
+        self.source = build_files(source)
+        self.target = build_files(_without_labels(target))
         self.seed = seed
         self.ignore_index = self.source.ignore_index
         self.CLASSES, self.PALETTE = self.target.CLASSES, self.target.PALETTE
@@ -47,7 +50,7 @@ class UDADataset(Dataset):
                 raise UserError(f'{dataset.img_dir} holds no *{dataset.img_suffix} ({cfg["type"]})')
             if resized_dir is not None:
                 keep_resized(dataset, resized_dir)
-        self.sampler, self.min_crop_pixels = None, 0
+        self.sampler, self.min_crop_pixels, self.min_crop_share = None, 0, None
         if rare_class_sampling is not None:
             self._set_up_rare_class_sampling(**rare_class_sampling)
 
@@ -58,8 +61,11 @@ class UDADataset(Dataset):
             self.source.ann_dir,
             min_pixels,
             class_temp,
+            self.source.label_map,
         )
-        self.min_crop_pixels = min_pixels * min_crop_ratio
+        self.min_crop_pixels = self.sampler.min_pixels * min_crop_ratio
+        if 0 < min_pixels < 1:
+            self.min_crop_share = min_pixels * min_crop_ratio
         if self.min_crop_pixels > 0 and self._crop_position() is None:
             raise UserError(
                 "rare_class_sampling checks crops, but the source's pipeline has no RandomCrop. "
@@ -118,7 +124,11 @@ class UDADataset(Dataset):
         self.source.pre_pipeline(results)
         for transform in transforms[:position]:
             results = transform(results)
-        results = crop_with_class(transforms[position], results, class_id, self.min_crop_pixels)
+        min_pixels = self.min_crop_pixels
+        if self.min_crop_share is not None:  # of the image as it is cropped: resized
+            height, width = results['img'].shape[:2]
+            min_pixels = self.min_crop_share * height * width
+        results = crop_with_class(transforms[position], results, class_id, min_pixels)
         for transform in transforms[position + 1 :]:
             results = transform(results)
         return results

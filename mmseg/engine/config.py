@@ -8,6 +8,7 @@ import traceback
 
 from mmcv import Config, DictAction
 
+from mmseg.engine.class_lists import complete_classes
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError
@@ -70,13 +71,17 @@ def _put_over(cfg, overrides, path):
 
 
 def _completed(cfg, path):
-    """What every config needs, however it was read: tuples, channels, a seed and a name."""
+    """What every config needs, however it was read: tuples, classes, channels, seed and name."""
     if cfg.get('custom_imports'):
         raise UserError(
             f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
             'modules in MODULES of mmseg/daformer.py.'
         )
     _restore_tuples(cfg._cfg_dict)
+    try:
+        complete_classes(cfg)
+    except UserError as error:
+        raise UserError(f'config {path}: {error}') from None
     with blamed_on('model'):
         fill_in_channels(cfg.model)
     if cfg.get('seed') is None:

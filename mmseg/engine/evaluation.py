@@ -179,7 +179,7 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
 
 
 def is_from_synthia(cfg):
-    """Whether a config trains on Synthia, which lacks 3 of Cityscapes' classes."""
+    """Whether a config trains on Synthia, which lacks 3 of Cityscapes' classes, with all others."""
     train = cfg.data.get('train') or {}
     source = train.get('source', train)
-    return source.get('type') == 'SynthiaDataset'
+    return source.get('type') == 'SynthiaDataset' and source.get('classes') is None

@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmseg.engine.checkpoint import load_file, saved_checkpoints
 from mmseg.engine.data_checks.datasets import check_dataset
-from mmseg.engine.data_checks.files import list_files, uses_of
+from mmseg.engine.data_checks.files import file_of, list_files, uses_of
 from mmseg.utils.user_error import UserError
 from mmseg.utils.weight_address import is_address, local_file
 
@@ -48,9 +48,9 @@ def check_loggers(cfg):
         )
 
 
-def check_test_files(dataset_cfg, needs_labels):
-    """Check that a data set to test on has its files; raises as :func:`check_files`."""
-    list_files(dataset_cfg, needs_labels)
+def check_test_files(cfg, needs_labels):
+    """Check that the data set to test on has its files; raises as :func:`check_files`."""
+    list_files(cfg.data.test, needs_labels, file_of(cfg))
 
 
 def check_weights(cfg):

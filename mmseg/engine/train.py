@@ -11,7 +11,7 @@ from mmcv.runner import get_dist_info
 from torch import nn
 
 from mmseg.datasets import build_dataset
-from mmseg.datasets.readable import name_unreadable
+from mmseg.datasets.readable import build_files
 from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.datasets.uda_dataset import UDADataset
@@ -194,7 +194,7 @@ def build_train_dataset(cfg):
     """The training data set: sample number i is a function of (``cfg.seed``, i)."""
     if cfg.data.train.type == 'UDADataset':
         return build_dataset(cfg.data.train, dict(seed=cfg.seed))
-    return SeededEpochs(name_unreadable(build_dataset(cfg.data.train)), cfg.seed)
+    return SeededEpochs(build_files(cfg.data.train), cfg.seed)
 
 
 def _build_model(cfg, dataset, device, resumed):
@@ -222,7 +222,7 @@ def _state_dict(content):
 def _evaluation(cfg):
     if cfg.get('evaluation') is None:
         return None
-    dataset = name_unreadable(build_dataset(cfg.data.val, dict(test_mode=True)))
+    dataset = build_files(cfg.data.val, dict(test_mode=True))
     return EvaluationHook(
         dataset,
         interval=cfg.evaluation.interval,

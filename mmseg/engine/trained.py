@@ -1,9 +1,10 @@
 """A trained segmentor from its config and checkpoint, ready to predict."""
 
-from mmseg.datasets.builder import DATASETS
 from mmseg.engine.checkpoint import load_file, load_segmentor, segmentor_weights
+from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
+from mmseg.utils.user_error import UserError
 
 
 def load_trained(cfg, path, device, which='student', overrides=None):
@@ -23,11 +24,10 @@ def load_trained(cfg, path, device, which='student', overrides=None):
         the iterations that it was trained for as ``iteration`` (None if the file says nothing).
 
     Raises:
-        UserError: If the file is not a checkpoint, does not fit, or keeps no config and none is
-            given.
+        UserError: If the file is not a checkpoint, does not fit, is of other classes, or keeps no
+            config and none is given.
     """
     content = load_file(path)
-    # Published checkpoints have no meta; the data set knows its classes, too.
     meta = content.get('meta', {})
     if cfg is None:
         cfg = config_in_checkpoint(meta, path, overrides)
@@ -38,7 +38,13 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
-    dataset = DATASETS.get(cfg.data.test.type)
-    segmentor.CLASSES = meta.get('CLASSES', dataset.CLASSES)
-    segmentor.PALETTE = meta.get('PALETTE', dataset.PALETTE)
+    # Published checkpoints have no meta; the data set knows its classes, too.
+    names, palette = class_list(cfg.data.test)
+    segmentor.CLASSES = meta.get('CLASSES', names)
+    segmentor.PALETTE = meta.get('PALETTE', palette)
+    if names is not None and list(segmentor.CLASSES) != names:
+        raise UserError(
+            f'{path} was trained on other classes ({", ".join(segmentor.CLASSES)}) than those of '
+            f"the config's data.test ({', '.join(names)})."
+        )
     return segmentor.to(device).eval()

@@ -14,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 IGNORE_INDEX = 255
-NUM_CLASSES = 19
 # Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
 PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
 
@@ -47,13 +46,18 @@ def count_classes(train_ids: np.ndarray) -> dict[int, int]:
     Args:
         train_ids: uint8 array (H, W) of train ids.
     """
-    counts = np.bincount(train_ids.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
+    counts = np.bincount(train_ids.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
     return {int(train_id): int(counts[train_id]) for train_id in np.flatnonzero(counts)}
+
+
+def is_finished(source: Path, destination: Path) -> bool:
+    """Whether an earlier run has written ``destination`` since ``source`` was changed."""
+    return destination.exists() and destination.stat().st_mtime >= source.stat().st_mtime
 
 
 def _read_finished(source: Path, destination: Path) -> np.ndarray | None:
     """Returns the train ids of an earlier run, or None where ``source`` has to be converted."""
-    if not destination.exists() or destination.stat().st_mtime < source.stat().st_mtime:
+    if not is_finished(source, destination):
         return None
     train_ids = cv2.imread(str(destination), cv2.IMREAD_UNCHANGED)
     if train_ids is None or train_ids.ndim != 2 or train_ids.dtype != np.uint8:
@@ -92,6 +96,11 @@ def convert_labels(
         LabelError: a label cannot be read. Labels that are already in place are complete.
     """
     convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
+    return for_all(convert, sources, nproc)
+
+
+def for_all(convert: Callable[[Path], object], sources: Sequence[Path], nproc: int) -> list:
+    """Returns what ``convert`` gives for each label, in order, from ``nproc`` processes."""
     if nproc == 1:
         return _collect(map(convert, sources), len(sources))
     # fresh processes: OpenCV hangs when it is forked after it has used threads

@@ -10,7 +10,8 @@ from numbers import Real
 
 import torch
 
-from mmseg.models.encoder_channels import head_configs, last_head
+from mmseg.engine.config_checks.classes import of_class_lists, of_feature_distance
+from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError
 
 
@@ -62,6 +63,10 @@ WHOLE = Kind('a whole number from 0', lambda v: _is_int(v) and v >= 0)
 POSITIVE = Kind('a number above 0', lambda v: _is_number(v) and v > 0)
 NOT_NEGATIVE = Kind('a number from 0', lambda v: _is_number(v) and v >= 0)
 FINITE = Kind('a number', lambda v: _is_number(v) and abs(v) < float('inf'))
+PIXELS = Kind(
+    'a whole number of pixels from 0, or a share of the image below 1',
+    lambda v: NOT_NEGATIVE.fits(v) and (v < 1 or float(v).is_integer()),
+)
 SHARE = Kind('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 RATIO = Kind('a number above 0 and at most 1', lambda v: _is_number(v) and 0 < v <= 1)
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
@@ -132,7 +137,7 @@ RULES = (
     (r'data\..*\bkeys', _list_of(TEXT, 'a list of names')),
     (r'data\.train\.resized_dir', _or_none(TEXT)),
     (r'data\.train\.rare_class_sampling', _or_none(TABLE)),
-    (r'.*\.rare_class_sampling\.min_pixels', NOT_NEGATIVE),
+    (r'.*\.rare_class_sampling\.min_pixels', PIXELS),
     (r'.*\.rare_class_sampling\.class_temp', POSITIVE),
     (r'.*\.rare_class_sampling\.min_crop_ratio', NOT_NEGATIVE),
     (r'optimizer\.lr', POSITIVE),
@@ -150,7 +155,10 @@ RULES = (
     (r'uda\.(alpha|pseudo_threshold|color_jitter_probability)', SHARE),
     (r'uda\.(pseudo_weight_ignore_(top|bottom)|debug_img_interval)', WHOLE),
     (r'uda\.imnet_feature_dist_lambda', NOT_NEGATIVE),
-    (r'uda\.imnet_feature_dist_classes', _or_none(_list_of(WHOLE, 'a list of train ids'))),
+    (
+        r'uda\.imnet_feature_dist_classes',
+        _or_none(_list_of(WHOLE, 'a list of train ids or class names')),  # names are ids by now
+    ),
     (r'uda\.imnet_feature_dist_scale_min_ratio', _or_none(SHARE)),
     (r'uda\.color_jitter_strength', SHARE),
     (r'speed\.amp', _or_none(_one_of('bf16', 'fp16'))),
@@ -189,8 +197,9 @@ def check_values(cfg, name):
             *_of_speed(cfg),
             *_of_heads(cfg.model),
             *_of_testing(cfg),
-            *_of_data_sets(cfg.data),
-            *_of_feature_distance(cfg),
+            *_of_data_sets(cfg.data, bool(cfg.get('evaluation') and cfg.data.get('val'))),
+            *of_class_lists(cfg),
+            *of_feature_distance(cfg),
         ]
     if problems:
         raise UserError(f'config {name}: {problems[0]}.')
@@ -236,7 +245,7 @@ def _of_testing(cfg):
         yield from (f"model.test_cfg.{key} is missing, which mode='slide' needs" for key in missing)
 
 
-def _of_data_sets(data):
+def _of_data_sets(data, is_evaluated):
     """What data sets lack."""
     train = {'data.train': data.train}
     if data.train.get('type') == 'UDADataset':
@@ -245,30 +254,13 @@ def _of_data_sets(data):
         for key in ('min_pixels', 'class_temp', 'min_crop_ratio') if rcs is not None else ():
             if key not in rcs:
                 yield f'data.train.rare_class_sampling.{key} is missing'
-    val = {} if data.get('val') is None else {'data.val': data.val}
+    val = {'data.val': data.val} if is_evaluated else {}
     for path, dataset in {**train, **val}.items():
         if dataset.get('type') in ('RepeatDataset', 'ConcatDataset'):
             yield f'{path}.type is {dataset.type}; it has to be a data set of files'
             return
         missing = [key for key in ('type', 'img_dir', 'pipeline') if key not in dataset]
         yield from (f'{path}.{key} is missing' for key in missing)
-
-
-def _of_feature_distance(cfg):
-    """Problems of the feature distance's options with each other and with the classes."""
-    uda = cfg.get('uda') or {}
-    classes = uda.get('imnet_feature_dist_classes')
-    if not uda.get('imnet_feature_dist_lambda') or classes is None:
-        return
-    if uda.get('imnet_feature_dist_scale_min_ratio') is None:
-        yield 'uda.imnet_feature_dist_classes needs uda.imnet_feature_dist_scale_min_ratio (0.75)'
-    num_classes = last_head(cfg.model).get('num_classes')
-    unknown = [train_id for train_id in classes if num_classes and train_id >= num_classes]
-    if unknown:
-        yield (
-            f'uda.imnet_feature_dist_classes has {unknown}; with model.decode_head.num_classes='
-            f'{num_classes} the last train id is {num_classes - 1}'
-        )
 
 
 def _walk(value, path=''):

@@ -7,6 +7,7 @@ Rare Class Sampling reads two of its three files. Nothing here reads the third,
 import os.path as osp
 from dataclasses import dataclass
 
+from mmseg.datasets.class_subset import renumbered
 from mmseg.datasets.rare_class_sampling import (
     SAMPLES_FILE,
     STATS_FILE,
@@ -68,7 +69,7 @@ def read_index(listing):
     Raises:
         UserError: If there is none, or one that is damaged or empty.
     """
-    root, command = listing.root, convert_command(listing.kind, listing.root)
+    root, command = listing.origin.root, convert_command(listing.origin)
     contents = []
     for name in (STATS_FILE, SAMPLES_FILE):
         path = osp.join(root, name)
@@ -107,24 +108,27 @@ def _parse(root, stats, samples, remake):
     )
 
 
-def class_supplies(index, class_names, rare_class_sampling):
+def class_supplies(index, dataset, min_pixels, temperature):
     """What Rare Class Sampling has of each class, the rarest first.
 
     Args:
         index (ClassIndex): Of the source.
-        class_names (Sequence[str]): By train id.
-        rare_class_sampling (dict): Its options.
+        dataset (CustomDataset): The source; knows the names and which of its classes are chosen.
+        min_pixels (int): With more of them an image supplies a class.
+        temperature (float): ``class_temp`` of Rare Class Sampling.
 
     Returns:
         list[ClassSupply]: As the run will draw them; then, with zeros, those that do not occur.
     """
-    stats = list(index.stats.values())
+    stats = [renumbered(pixels, dataset.label_map) for pixels in index.stats.values()]
+    samples = renumbered(index.samples, dataset.label_map)
+    class_names = dataset.CLASSES
     classes, shares = class_shares(stats)
-    _, probabilities = class_probabilities(stats, rare_class_sampling['class_temp'])
+    _, probabilities = class_probabilities(stats, temperature)
     supplies = []
     for c, share, probability in zip(classes, shares, probabilities, strict=True):
-        pixels = [count for _, count in index.samples.get(c, [])]
-        enough = sum(count > rare_class_sampling['min_pixels'] for count in pixels)
+        pixels = [count for _, count in samples.get(c, [])]
+        enough = sum(count > min_pixels for count in pixels)
         supplies.append(
             ClassSupply(
                 c, _name(c, class_names), share, probability, enough, max(pixels, default=0)
@@ -162,11 +166,12 @@ def index_problems(index, listing, examined):
             f'{index.remake}'
         ]
     counts = {found[file]: pixels for file, pixels in index.stats.items()}
-    num_classes = len(dataset.label_map or dataset.CLASSES)
+    # The files, and so the index, have all of them, also where the config chooses some.
+    names = type(dataset).CLASSES if dataset.label_map else dataset.CLASSES
     return [
         *_files_that_differ(index, unknown, [name for name in labels if name not in counts]),
-        *_contradictions(index, found, counts, num_classes),
-        *_wrong_counts(index, counts, examined, dataset.CLASSES, num_classes),
+        *_contradictions(index, found, counts, len(names)),
+        *_wrong_counts(index, counts, examined, names),
     ]
 
 
@@ -194,17 +199,17 @@ def _contradictions(index, found, counts, num_classes):
         )
 
 
-def _wrong_counts(index, counts, examined, class_names, num_classes):
+def _wrong_counts(index, counts, examined, names):
     wrong = []
     for one in examined:
         if not one.pixels or one.label not in counts:
             continue
         said = counts[one.label]
-        differ = [c for c in range(num_classes) if said.get(c, 0) != one.pixels.get(c, 0)]
+        differ = [c for c in range(len(names)) if said.get(c, 0) != one.pixels.get(c, 0)]
         if differ:
             c = differ[0]
             wrong.append(
-                f'{one.label} ({said.get(c, 0)} pixels of {_name(c, class_names)} instead of '
+                f'{one.label} ({said.get(c, 0)} pixels of {names[c]} instead of '
                 f'{one.pixels.get(c, 0)})'
             )
     if wrong:

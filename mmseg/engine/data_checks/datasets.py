@@ -5,6 +5,7 @@ Every problem is one line that names some of the files, their number and the men
 
 from dataclasses import dataclass, field
 
+from mmseg.datasets.rare_class_sampling import pixels_of_share
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.data_checks.class_index import (
     ClassSupply,
@@ -16,7 +17,7 @@ from mmseg.engine.data_checks.class_index import (
 from mmseg.engine.data_checks.crops import too_large_crop
 from mmseg.engine.data_checks.examined import examine, sample
 from mmseg.engine.data_checks.files import list_files
-from mmseg.engine.data_checks.messages import a_few, how_to_label, how_to_relabel
+from mmseg.engine.data_checks.messages import a_few, convert_command, how_to_label, how_to_relabel
 from mmseg.utils.user_error import UserError
 
 # The share of labels from which on {0, 255} is no chance.
@@ -33,6 +34,7 @@ class Report:
         num_images, num_examined: Listed, and decoded (with their labels).
         problems: One line each, the gravest first.
         supplies: What Rare Class Sampling has to draw from, where it is on and has an index.
+        min_pixels: Of a class, with more of which an image supplies it; None without ``supplies``.
     """
 
     place: str
@@ -40,6 +42,7 @@ class Report:
     num_examined: int = 0
     problems: list[str] = field(default_factory=list)
     supplies: list[ClassSupply] = field(default_factory=list)
+    min_pixels: int | None = None
 
 
 def check_dataset(use, full=False, nproc=1):
@@ -55,7 +58,7 @@ def check_dataset(use, full=False, nproc=1):
     """
     report = Report(use.place)
     try:
-        listing = list_files(use.config, use.needs_labels)
+        listing = list_files(use.config, use.needs_labels, use.config_file)
     except UserError as error:
         report.problems.append(str(error))
         return report
@@ -65,6 +68,7 @@ def check_dataset(use, full=False, nproc=1):
     found = [
         *(_file_problems(listing, examined)),
         *(_label_problems(listing, examined, _valid_ids(use, dataset))),
+        *(_id_map_problems(listing, examined)),
         *(_training_problems(use, listing, examined)),
     ]
     report.problems += [problem for problem in found if problem is not None]
@@ -79,7 +83,7 @@ def _file_problems(listing, examined):
         yield (
             f'{dataset.ann_dir} lacks the labels of {len(listing.unlabelled)} of '
             f'{len(listing.pairs)} images: {a_few(listing.unlabelled)}. '
-            f'{how_to_label(listing.kind, listing.root)}'
+            f'{how_to_label(listing.origin, listing.is_converted)}'
         )
     broken = [f'{e.image} ({e.image_error})' for e in examined if e.image_error]
     if broken:
@@ -131,6 +135,18 @@ def _label_problems(listing, examined, valid):
         )
 
 
+def _id_map_problems(listing, examined):
+    """Labels that were made before the config's classes or id map were changed."""
+    id_map = getattr(listing.dataset, 'id_map', None)
+    old = [e.label for e in examined if id_map is not None and e.pixels and e.id_map != id_map.text]
+    if old:
+        yield (
+            f'{listing.dataset.ann_dir}: {len(old)} labels read were made with another id_map or '
+            f'class list than {listing.origin.config_file} has: {a_few(old)}. '
+            f'Make them again with: {convert_command(listing.origin)}'
+        )
+
+
 def _training_problems(use, listing, examined):
     if len(listing.pairs) < use.batch_size:
         yield (
@@ -150,10 +166,16 @@ def _check_class_index(use, listing, examined, report):
     except UserError as error:
         report.problems.append(str(error))
         return
-    rcs = use.rare_class_sampling
-    report.supplies = class_supplies(index, listing.dataset.CLASSES, rcs)
     report.problems += index_problems(index, listing, examined)
-    report.problems += missing_supplies(report.supplies, listing.root, rcs['min_pixels'])
+    rcs, dataset = use.rare_class_sampling, listing.dataset
+    labels = [info['ann']['seg_map'] for info in dataset.img_infos]
+    try:
+        report.min_pixels = pixels_of_share(rcs['min_pixels'], labels, dataset.ann_dir)
+    except UserError as error:
+        report.problems.append(str(error))
+        return
+    report.supplies = class_supplies(index, dataset, report.min_pixels, rcs['class_temp'])
+    report.problems += missing_supplies(report.supplies, listing.origin.root, report.min_pixels)
 
 
 def _valid_ids(use, dataset):
@@ -169,4 +191,5 @@ def _valid_ids(use, dataset):
 
 
 def _relabel(listing):
-    return how_to_relabel(listing.kind, listing.root, listing.dataset.seg_map_suffix)
+    suffix = listing.dataset.seg_map_suffix
+    return how_to_relabel(listing.origin, suffix, listing.is_converted)

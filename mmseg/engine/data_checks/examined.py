@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from mmseg.datasets.id_map import PNG_KEYWORD
+
 SAMPLE_SIZE = 8
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height change places
 # Linux only forks: a spawned process spends seconds on importing mmseg.
@@ -25,6 +27,7 @@ class Examined:
         image_size, label_size: (width, height); None if unreadable.
         image_error, label_error: Why the file cannot be read; None if it can.
         pixels: Number of pixels by id in the label.
+        id_map: That a converted label says it was made with; None if it says nothing.
     """
 
     image: str
@@ -34,6 +37,7 @@ class Examined:
     image_error: str | None = None
     label_error: str | None = None
     pixels: dict[int, int] = field(default_factory=dict)
+    id_map: str | None = None
 
 
 def sample(pairs):
@@ -75,9 +79,9 @@ def _examine_pair(pair, img_dir, ann_dir):
     image_size, image_error = _read(osp.join(img_dir, image), _displayed_size)
     if label is None:
         return Examined(image, label, image_size, image_error=image_error)
-    found, label_error = _read(osp.join(ann_dir, label), _count_ids)
-    label_size, pixels = found or (None, {})
-    return Examined(image, label, image_size, label_size, image_error, label_error, pixels)
+    found, label_error = _read(osp.join(ann_dir, label), _ids_of)
+    label_size, pixels, id_map = found or (None, {}, None)
+    return Examined(image, label, image_size, label_size, image_error, label_error, pixels, id_map)
 
 
 def _read(path, look):
@@ -99,12 +103,17 @@ def _displayed_size(image):
     return image.size[::-1] if turned else image.size
 
 
+def _ids_of(image):
+    """(width, height) of a label, its pixels by id, and the id map that it says it is of."""
+    return image.size, _count_ids(image), image.info.get(PNG_KEYWORD)
+
+
 def _count_ids(image):
     ids = np.asarray(image)
     if ids.ndim != 2:
         raise ValueError(f'colours ({image.mode}) instead of ids')
     if ids.dtype == np.uint8:  # nearly always, and much faster
         counts = np.bincount(ids.ravel())
-        return image.size, {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+        return {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
     found, counts = np.unique(ids, return_counts=True)
-    return image.size, dict(zip(found.tolist(), counts.tolist(), strict=True))
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))

@@ -2,13 +2,14 @@
 
 import logging
 import os.path as osp
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import mmcv
 
 from mmseg.datasets.builder import DATASETS, build_dataset
 from mmseg.datasets.custom import CustomDataset
-from mmseg.engine.data_checks.messages import how_to_get
+from mmseg.engine.data_checks.messages import CONVERTERS, Origin, how_to_get
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.user_error import UserError
 
@@ -24,6 +25,7 @@ class DatasetUse:
         num_classes: That the network predicts.
         batch_size: Images of it in one batch.
         rare_class_sampling: Its options, where images are drawn by the class index.
+        config_file: That states it, for messages.
     """
 
     place: str
@@ -32,6 +34,7 @@ class DatasetUse:
     num_classes: int
     batch_size: int = 1
     rare_class_sampling: dict | None = None
+    config_file: str = field(default='CONFIG', compare=False)
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,21 @@ class Listing:
 
     Attributes:
         dataset: MMSegmentation's, without a pipeline: folders, suffixes, classes.
-        kind, root: Of the config, for messages.
+        origin: For messages.
         pairs: (image, label) relative to their folders; the label is None where it is missing or
             not needed.
         unlabelled: The labels that are missing.
     """
 
     dataset: CustomDataset
-    kind: str
-    root: str
+    origin: Origin
     pairs: list[tuple[str, str | None]]
     unlabelled: list[str]
+
+    @property
+    def is_converted(self):
+        """Whether a converter makes its labels."""
+        return self.origin.kind in CONVERTERS or getattr(self.dataset, 'id_map', None) is not None
 
 
 def uses_of(cfg):
@@ -64,25 +71,32 @@ def uses_of(cfg):
     """
     num_classes = last_head(cfg.model)['num_classes']
     train, batch = cfg.data.train, cfg.data.samples_per_gpu
+    use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
     val = []
     if cfg.get('evaluation') is not None:
-        val.append(DatasetUse('data.val', cfg.data.val, True, num_classes))
+        val.append(use('data.val', cfg.data.val, True))
     if train['type'] != 'UDADataset':
-        return [DatasetUse('data.train', train, True, num_classes, batch), *val]
+        return [use('data.train', train, True, batch_size=batch), *val]
     rcs = train.get('rare_class_sampling')
     return [
-        DatasetUse('data.train.source', train['source'], True, num_classes, batch, rcs),
-        DatasetUse('data.train.target', train['target'], False, num_classes, batch),
+        use('data.train.source', train['source'], True, batch_size=batch, rare_class_sampling=rcs),
+        use('data.train.target', train['target'], False, batch_size=batch),
         *val,
     ]
 
 
-def list_files(config, needs_labels):
+def file_of(cfg):
+    """The file that a config was read from, for messages."""
+    return cfg.filename or 'CONFIG'
+
+
+def list_files(config, needs_labels, config_file='CONFIG'):
     """List a data set.
 
     Args:
         config (dict): Of the data set.
         needs_labels (bool): Whether its labels are listed, too.
+        config_file (str): That states it, for messages.
 
     Returns:
         Listing: As training will see it, with at least one image.
@@ -90,14 +104,15 @@ def list_files(config, needs_labels):
     Raises:
         UserError: If a folder is missing or holds no images.
     """
-    root, kind = config.get('data_root') or '', config['type']
-    _check_folders(config, root, needs_labels)
+    origin = Origin(config['type'], config.get('data_root') or '', config_file)
+    _check_folders(config, origin, needs_labels)
     dataset = _without_pipeline(config)
     if not dataset.img_infos:
         raise UserError(
-            f'{dataset.img_dir} holds no *{dataset.img_suffix} ({kind}). {how_to_get(kind, root)}'
+            f'{dataset.img_dir} holds no *{dataset.img_suffix} ({origin.kind}). '
+            f'{how_to_get(origin)}'
         )
-    listing = Listing(dataset, kind, root, [], [])
+    listing = Listing(dataset, origin, [], [])
     present = set()
     if needs_labels:
         present.update(mmcv.scandir(dataset.ann_dir, dataset.seg_map_suffix, recursive=True))
@@ -110,18 +125,18 @@ def list_files(config, needs_labels):
     return listing
 
 
-def _check_folders(config, root, needs_labels):
-    kind = config['type']
+def _check_folders(config, origin, needs_labels):
+    kind, root = origin.kind, origin.root
     if kind not in DATASETS:
         raise UserError(f'the config names a data set type {kind}, which does not exist.')
     if root and not osp.isdir(root):
-        raise UserError(f'{root} is missing ({kind}). {how_to_get(kind, root)}')
+        raise UserError(f'{root} is missing ({kind}). {how_to_get(origin)}')
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
         folder = osp.join(root, config[key])
         if not osp.isdir(folder):
-            raise UserError(f'{folder} is missing ({key} of {kind}). {how_to_get(kind, root)}')
+            raise UserError(f'{folder} is missing ({key} of {kind}). {how_to_get(origin)}')
 
 
 def _without_pipeline(config):

@@ -1,14 +1,31 @@
 """What messages about data sets share: a few of many files, and the commands that mend."""
 
 import os.path as osp
+from dataclasses import dataclass
 
 CONVERTERS = {
     'GTADataset': 'gta',
     'SynthiaDataset': 'synthia',
     'CityscapesDataset': 'cityscapes',
 }
+OWN = 'OwnDataset'  # its converter reads the config
 STREET_SCENES = 'data/street_scenes'
 NAMED = 3
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files of a data set come from, for messages.
+
+    Attributes:
+        kind: Its registered type.
+        root: Where it should be.
+        config_file: That describes it.
+    """
+
+    kind: str
+    root: str
+    config_file: str
 
 
 def a_few(names):
@@ -18,45 +35,54 @@ def a_few(names):
     return f'{text} and {more} more' if more > 0 else text
 
 
-def how_to_get(kind, root):
-    """The sentence that says where a data set comes from.
-
-    Args:
-        kind (str): Its registered type.
-        root (str): Where it should be.
-    """
-    if osp.normpath(root).startswith(STREET_SCENES):
+def how_to_get(origin):
+    """The sentence that says where a data set comes from."""
+    if osp.normpath(origin.root).startswith(STREET_SCENES):
         return f'Draw the scenes with: python tools/make_street_scenes.py {STREET_SCENES}'
+    if origin.kind == OWN:
+        return f'Correct what {origin.config_file} says of it, or put the files there.'
     text = 'Download the data set and put or link it there as the README says ("Data").'
-    if kind in CONVERTERS:
-        text += f' Then run: {convert_command(kind, root)}'
+    if origin.kind in CONVERTERS:
+        text += f' Then run: {convert_command(origin)}'
     return text
 
 
-def convert_command(kind, root):
-    """The command that makes train ids and the class index; arguments as :func:`how_to_get`."""
-    if kind not in CONVERTERS:
+def convert_command(origin):
+    """The command that makes train ids and the class index."""
+    if origin.kind == OWN:
+        return f'python tools/convert_datasets/custom.py {origin.config_file}'
+    if origin.kind not in CONVERTERS:
         return 'a converter like those in tools/convert_datasets'
-    return f'python tools/convert_datasets/{CONVERTERS[kind]}.py {root}'
+    return f'python tools/convert_datasets/{CONVERTERS[origin.kind]}.py {origin.root}'
 
 
-def how_to_label(kind, root):
-    """The sentence that says where missing labels come from; arguments as :func:`how_to_get`."""
-    if kind not in CONVERTERS:
-        return how_to_get(kind, root)
-    return f'Make them with: {convert_command(kind, root)}'
+def how_to_label(origin, is_converted):
+    """The sentence that says where missing labels come from.
+
+    Args:
+        origin (Origin): Of the data set.
+        is_converted (bool): Whether a converter writes them.
+    """
+    if not is_converted:
+        return how_to_get(origin)
+    return f'Make them with: {convert_command(origin)}'
 
 
-def how_to_relabel(kind, root, suffix):
+def how_to_relabel(origin, suffix, is_converted):
     """The sentence that says how wrong labels become right ones.
 
     Args:
-        kind (str), root (str): As :func:`how_to_get`.
+        origin (Origin), is_converted (bool): As for :func:`how_to_label`.
         suffix (str): How the names of the labels end. Converters keep labels that are there and
             write beside a data set's own ones, which must not be deleted.
     """
-    command = convert_command(kind, root)
-    if kind not in CONVERTERS:
+    command = convert_command(origin)
+    if origin.kind == OWN and not is_converted:
+        return (
+            f'If they hold ids or colours of their own, say in {origin.config_file} which is which '
+            f'class, e.g. id_map=dict(road=7, car=[26, 27]); then run: {command}'
+        )
+    if not is_converted:
         return f'Put train ids in their place, e.g. with {command}.'
     if not suffix.endswith('labelTrainIds.png'):
         return f"Run: {command} and name what it writes: seg_map_suffix='_labelTrainIds.png'."

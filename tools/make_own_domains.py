@@ -1,0 +1,81 @@
+"""Draws a pair of own domains to try the converter on: ``python tools/make_own_domains.py``.
+
+The scenes are those of StreetScenes, but in nobody's format: JPEG photographs, folders and label
+ids of their own. ROOT/game is labelled with grey ids; of ROOT/camera the training photographs have
+no labels, and those for validation have coloured ones. docs/own_data.md uses it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+from cityscapesscripts.helpers.labels import name2label
+
+from tools.convert_datasets.train_ids import write_atomically
+from tools.make_street_scenes import FIRST_VAL
+from tools.street_scenes.formats import label_ids
+from tools.street_scenes.scene import draw_scene
+
+# Cityscapes' name -> the game's id and the camera's colour (RGB); all else is 0 and black.
+KINDS = {
+    'road': (3, (60, 60, 60)),
+    'sidewalk': (4, (200, 160, 160)),
+    'car': (40, (220, 30, 30)),
+    'truck': (41, (220, 30, 30)),
+    'bus': (42, (220, 90, 30)),
+    'vegetation': (70, (30, 160, 30)),
+    'terrain': (71, (120, 200, 60)),
+    'sky': (90, (120, 180, 240)),
+}
+IDS, COLORS = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
+for _name, (_id, _color) in KINDS.items():
+    IDS[name2label[_name].id], COLORS[name2label[_name].id] = _id, _color
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('root', nargs='?', type=Path, default=Path('data/own_domains'))
+    parser.add_argument('--num-source', type=int, default=60, help='labelled images of the game')
+    parser.add_argument('--num-target', type=int, default=40, help='unlabelled of the camera')
+    parser.add_argument('--num-val', type=int, default=8, help='labelled ones of the camera')
+    args = parser.parse_args(argv)
+    if min(args.num_source, args.num_target, args.num_val) < 0:
+        parser.error('numbers must not be negative')
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    game, camera = args.root / 'game', args.root / 'camera'
+    for number in range(args.num_source):
+        name = f'frame_{number:04d}'
+        picture = _draw('source', number, game / 'photos' / f'{name}.jpg')
+        _write(game / 'masks' / f'{name}_mask.png', IDS[label_ids(picture)])
+    for number in range(args.num_target):
+        _draw('target', number, camera / 'drive_1' / f'{number:04d}.jpg')
+    for number in range(args.num_val):
+        name = f'{number:04d}'
+        picture = _draw('target', FIRST_VAL + number, camera / 'drive_2' / f'{name}.jpg')
+        colors = COLORS[label_ids(picture)]
+        _write(camera / 'drive_2_colours' / f'{name}.png', colors[..., ::-1])
+    print(f'{args.root}: {args.num_source + args.num_target + args.num_val} images.')
+
+
+def _draw(domain, number, path):
+    picture = draw_scene(0, domain, number)
+    _write(path, picture.image[..., ::-1])
+    return picture
+
+
+def _write(path, picture):
+    """Writes a picture whose channels are blue, green, red, or grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, cv2.imencode(path.suffix, picture)[1].tobytes())
+
+
+if __name__ == '__main__':
+    main()
