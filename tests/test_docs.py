@@ -14,7 +14,7 @@ from tests.tiny_runs import CHECKOUT
 COMMANDS = [command for page in PAGES for command in commands_of(page)]
 RUNNABLE = sorted({command.page for command in COMMANDS if command.runnable})
 # Programs that are not this project's.
-OTHERS = {'cd', 'git', 'mkdir', 'pip', 'pre-commit', 'tensorboard', 'torchrun'}
+OTHERS = {'.', 'cd', 'git', 'mkdir', 'pip', 'pre-commit', 'tensorboard', 'torchrun'}
 # What makes the runnable commands a matter of seconds; `make test-all` runs them as they are.
 SMALLER = {
     r'--num-source \d+': '--num-source 8',
@@ -22,6 +22,7 @@ SMALLER = {
     r'--num-val \d+': '--num-val 3',
     r'runner\.max_iters=\d+': 'runner.max_iters=2',
     r'evaluation\.interval=\d+': 'evaluation.interval=2',
+    r'log_config\.interval=\d+': 'log_config.interval=1',
     r'checkpoint_config\.interval=\d+': 'checkpoint_config.interval=2',
 }
 

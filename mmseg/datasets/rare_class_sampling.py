@@ -102,14 +102,13 @@ class RareClassSampler:
 
     def __init__(
         self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None
-    ):  # fmt: skip
+    ):
         stats = [chosen_classes(s, label_map) for s in read_index_file(data_root, STATS_FILE)]
         with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
         with_class = renumbered(with_class, label_map)
         self.min_pixels = min_pixels = pixels_of_share(min_pixels, label_names, label_dir)
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
-        self.min_pixels = min_pixels
         finder = LabelFinder(label_names)
         # Arrays, since lists of 25,000 images take 120 MB more.
         self.images_with_class = {
