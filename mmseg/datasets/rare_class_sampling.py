@@ -100,9 +100,7 @@ class RareClassSampler:
             or has a class that no image supplies.
     """
 
-    def __init__(
-        self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None
-    ):
+    def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
         stats = [chosen_classes(s, label_map) for s in read_index_file(data_root, STATS_FILE)]
         with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
         with_class = renumbered(with_class, label_map)
