@@ -72,23 +72,33 @@ def complete_classes(cfg):
         _check_classes(f'{place}.classes', dataset.get('classes'), dataset)
     _share(found)
     if any(dataset.get('classes') is not None for dataset in found.values()):
-        lists = {place: class_list(dataset)[0] for place, dataset in found.items()}
-        first = next(iter(lists))
-        for place, names in lists.items():
-            if names != lists[first]:
-                raise UserError(
-                    f'{first} and {place} have different classes ({lists[first]} and {names}): '
-                    'state the class list once, as classes = [...] at the top level of the config'
-                )
+        names = _only_list(found)
         for head in head_configs(cfg.model):
-            head['num_classes'] = len(lists[first])
-        for place, dataset in found.items():
-            if dataset.get('id_map') is not None:
-                try:
-                    read_id_map(dataset['id_map'], lists[place])
-                except UserError as error:
-                    raise UserError(f'{place}.{error}') from None
+            head['num_classes'] = len(names)
+        _check_id_maps(found, names)
     _resolve_names(cfg, found)
+
+
+def _only_list(found):
+    """The class list that all data sets share."""
+    lists = {place: class_list(dataset)[0] for place, dataset in found.items()}
+    first = next(iter(lists))
+    for place, names in lists.items():
+        if names != lists[first]:
+            raise UserError(
+                f'{first} and {place} have different classes ({lists[first]} and {names}): '
+                'state the class list once, as classes = [...] at the top level of the config'
+            )
+    return lists[first]
+
+
+def _check_id_maps(found, names):
+    for place, dataset in found.items():
+        if dataset.get('id_map') is not None:
+            try:
+                read_id_map(dataset['id_map'], names)
+            except UserError as error:
+                raise UserError(f'{place}.{error}') from None
 
 
 def _hand_out(cfg, found):
