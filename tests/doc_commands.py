@@ -39,6 +39,8 @@ class Command:
     def words(self):
         """What a shell makes of it, without comments and without variables before the command."""
         words = shlex.split(self.text, comments=True)
+        if '>' in words:
+            words = words[: words.index('>')]
         while words and re.match(r'[A-Z_]+=', words[0]):
             words.pop(0)
         return words
@@ -64,7 +66,7 @@ def tool_of(words):
     if words[0] == 'torchrun':
         script = next((i for i, word in enumerate(words) if word.endswith('.py')), None)
         return None if script is None else tool_of(['python', *words[script:]])
-    if words[0] != 'python':
+    if words[0] != 'python' or words[1:3] == ['-m', 'pip']:
         return None
     if words[1] == '-m':
         return words[2], words[3:]
