@@ -55,8 +55,9 @@ def commands_of(page):
     found = []
     for runnable, block in _BLOCK.findall(text):
         for line in block.replace('\\\n', ' ').splitlines():
-            if line.strip() and not line.lstrip().startswith('#'):
-                found.append(Command(page, line.strip(), bool(runnable)))
+            command = Command(page, line.strip(), bool(runnable))
+            if command.words:
+                found.append(command)
     inline = _INLINE.findall(_BLOCK.sub('', text))
     return found + [Command(page, command.replace('\n', ' ')) for command in inline]
 

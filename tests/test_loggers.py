@@ -145,7 +145,7 @@ def untrained(patch):
 def test_wandb_has_losses_and_evaluations_in_the_runs_folder(leaf, workplace, monkeypatch, wandb):
     untrained(monkeypatch)
     uploads = []
-    monkeypatch.setattr(wandb, 'Artifact', lambda *args, **_: uploads.append(args))
+    monkeypatch.setattr(wandb.Artifact, '__init__', lambda *args, **_: uploads.append(args))
     run_experiment(leaf)
     run = TrainedRun(workplace)
     (path,) = glob.glob(f'{run.work_dir}/wandb/offline-run-*/run-*.wandb')
