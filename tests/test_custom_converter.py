@@ -204,6 +204,7 @@ def test_wrong_configs(stated):
         custom.main([str(CHECKOUT / 'configs/street_scenes/uda_mitb0.py')])
 
 
+@pytest.mark.long
 def test_the_command_with_several_processes(stated):
     result = run_python(
         CHECKOUT / 'tools/convert_datasets/custom.py', config_of(**stated), '--nproc', '2', cwd='.'

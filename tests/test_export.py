@@ -40,6 +40,7 @@ def export_run(trained_run, tmp_path):
     return export_run
 
 
+@pytest.mark.long
 def test_onnx_from_a_picture_file(trained_run, export_run, tmp_path, capsys):
     path = export_run('model.onnx')
     out = capsys.readouterr().out
@@ -164,6 +165,7 @@ def test_configs_that_do_not_say_enough(trained_run, export_run, tmp_path, chang
         export_run('x.pt2', '--config', str(tmp_path / 'config.json'))
 
 
+@pytest.mark.long
 def test_windows_of_a_sliding_config(trained_run, export_run, tmp_path, capsys):
     cfg = load_config(trained_run.config)
     cfg.model.test_cfg = dict(mode='slide', crop_size=(64, 96), stride=(32, 48))

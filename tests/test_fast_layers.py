@@ -50,6 +50,7 @@ def test_computing_the_branches_again_keeps_less():
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='about the C library of Linux')
+@pytest.mark.long
 def test_freed_memory_is_kept():
     code = (
         'from mmseg.engine.allocator import keep_freed_memory\n'
