@@ -10,7 +10,9 @@ from mmseg.utils.user_error import UserError
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-def speed_up(model, device, amp=None, channels_last=False, compile=None, accumulate=1):
+def speed_up(
+    model, device, grad_clip=None, *, amp=None, channels_last=False, compile=None, accumulate=1
+):
     """Change how the networks of a model compute, in place; names of weights stay.
 
     Encoders, necks and heads each compute as asked for, in training and in evaluation. What goes
@@ -20,6 +22,7 @@ def speed_up(model, device, amp=None, channels_last=False, compile=None, accumul
     Args:
         model (nn.Module): A UDA method or a segmentor, on ``device``. It must not be copied later.
         device (torch.device): Of the model.
+        grad_clip (dict | None): See :class:`Gradients`.
         amp (str | None): A name in ``PRECISIONS``: autocast; ``'fp16'`` with scaled losses.
         channels_last (bool): Weights and feature maps lie in memory as (N, H, W, C).
         compile (str | None): Backend of ``torch.compile``.
@@ -45,7 +48,7 @@ def speed_up(model, device, amp=None, channels_last=False, compile=None, accumul
         if amp is not None:
             part.forward = _in_autocast(part.forward, device.type, PRECISIONS[amp])
     scaler = torch.amp.GradScaler(device.type) if amp == 'fp16' else None
-    gradients = Gradients(accumulate, scaler)
+    gradients = Gradients(accumulate, scaler, grad_clip)
     if isinstance(model, DACS):
         model.gradients = gradients
     return gradients

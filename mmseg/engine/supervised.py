@@ -1,4 +1,4 @@
-"""Training without UDA in parts, in ranks or with scaled losses, where mmcv's hook is no use."""
+"""Training without UDA in parts, in ranks, with scaled losses or clipped gradients."""
 
 from mmcv.runner.hooks import OptimizerHook
 
@@ -7,17 +7,22 @@ from mmseg.utils.finite import check_losses
 from mmseg.utils.gradients import mean_of
 
 
+def is_plain(optimizer_config):
+    """Whether a config's ``optimizer_config`` asks for nothing but gradient clipping."""
+    hook = {'type': 'OptimizerHook', 'grad_clip': None, **(optimizer_config or {})}
+    return hook['type'] == 'OptimizerHook' and len(hook) == 2
+
+
 class SupervisedSteps(OptimizerHook):
     """Takes the backward pass into the segmentor's ``train_step`` and leaves the step to the hook.
 
     Args:
         segmentor (EncoderDecoder): Its ``train_step`` is replaced.
         gradients (Gradients): How they come about.
-        grad_clip (dict | None): As mmcv's hook has it.
     """
 
-    def __init__(self, segmentor, gradients, grad_clip=None):
-        super().__init__(grad_clip)
+    def __init__(self, segmentor, gradients):
+        super().__init__()
         self.student = Student(segmentor)
         self.gradients = gradients
         self._parse_losses = segmentor._parse_losses
@@ -36,9 +41,6 @@ class SupervisedSteps(OptimizerHook):
         return dict(log_vars=mean_of(log_vars), num_samples=len(data_batch['img_metas']))
 
     def after_train_iter(self, runner):
-        """Clip the gradients as configured and make the step."""
-        if self.grad_clip is not None:
-            self.gradients.scaler.unscale_(runner.optimizer)
-            norm = self.clip_grads(runner.model.parameters())
-            runner.log_buffer.update({'grad_norm': float(norm)}, runner.outputs['num_samples'])
-        self.gradients.step(runner.optimizer)
+        """Make the step and log the gradients' norm if they are clipped."""
+        log_vars = self.gradients.step(runner.optimizer)
+        runner.log_buffer.update(log_vars, runner.outputs['num_samples'])

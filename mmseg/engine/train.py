@@ -1,6 +1,5 @@
 """Puts a run together from its config: data, model, optimizer, runner, logs."""
 
-import copy
 import json
 import os.path as osp
 import platform
@@ -8,7 +7,6 @@ import platform
 import torch
 from mmcv.cnn.utils import revert_sync_batchnorm
 from mmcv.runner import get_dist_info
-from torch import nn
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import build_files
@@ -25,6 +23,7 @@ from mmseg.engine.checkpoint import (
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.config_checks.samples import check_test_sample, check_training_sample
 from mmseg.engine.determinism import set_determinism
+from mmseg.engine.dry_run import dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after, open_log
@@ -32,7 +31,7 @@ from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
-from mmseg.engine.supervised import SupervisedSteps
+from mmseg.engine.supervised import SupervisedSteps, is_plain
 from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.models.uda.build import build_train_model, student_of
 from mmseg.models.uda.dacs import DACS
@@ -72,12 +71,13 @@ def train(cfg, device):
         return None
 
     dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
-    gradients = speed_up(model, device, **(cfg.get('speed') or {}))
     optimizer_config, student = cfg.get('optimizer_config'), model
+    grad_clip = (optimizer_config or {}).get('grad_clip') if is_plain(optimizer_config) else None
+    gradients = speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
     if isinstance(model, DACS):
-        student = model.student
+        student, optimizer_config = model.student, None
     elif gradients.are_special or world_size > 1:
-        optimizer_config = SupervisedSteps(model, gradients, optimizer_config.get('grad_clip'))
+        optimizer_config = SupervisedSteps(model, gradients)
         student = optimizer_config.student
     if world_size > 1:
         student.distribute(gradients, cfg.get('find_unused_parameters', False))
@@ -133,17 +133,18 @@ def _build_parts(cfg, device, resumed):
         sample = dataset[0]
         check_training_sample(sample)
     with blamed_on('data.val'):
-        evaluation = _evaluation(cfg)
+        evaluation, test_sample = _evaluation(cfg), None
         if evaluation is not None:
-            check_test_sample('data.val', evaluation.dataset[0])
+            test_sample = evaluation.dataset[0]
+            check_test_sample('data.val', test_sample)
     with blamed_on('model'):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
-        _try_on_shapes(student_of(model), sample['img'].data.shape, sample['img_metas'].data)
     with blamed_on('optimizer'):
         optimizer = build_grouped_optimizer(
             student_of(model), {**cfg.optimizer, 'lr': cfg.optimizer.lr * _lr_factor(cfg)}
         )
+    dry_run(cfg, model, optimizer, sample, test_sample)
     return dataset, evaluation, model, optimizer
 
 
@@ -171,23 +172,6 @@ def _check_ranks_agree(checkpoint):
             f'the processes find checkpoints of different iterations ({begins}, by rank): work_dir '
             'must be on a file system that all machines share.'
         )
-
-
-def _try_on_shapes(segmentor, shape, meta):
-    """Let a segmentor predict two images without computing: do its parts fit together?"""
-    on_shapes = copy.deepcopy(segmentor).to('meta').eval()
-    images = torch.empty(2, *shape, device='meta')
-    auxiliary = on_shapes.auxiliary_head if on_shapes.with_auxiliary_head else []
-    try:
-        with torch.no_grad():
-            on_shapes.encode_decode(images, [meta, meta])
-            features = on_shapes.extract_feat(images)
-            for head in auxiliary if isinstance(auxiliary, list | nn.ModuleList) else [auxiliary]:
-                head(features)
-    except RuntimeError as error:
-        # A network that looks at values cannot be tried; its first iteration will tell.
-        if not (isinstance(error, NotImplementedError) or 'meta tensor' in str(error)):
-            raise
 
 
 def build_train_dataset(cfg):

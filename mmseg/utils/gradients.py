@@ -1,9 +1,11 @@
-"""The gradients of one optimizer step: of a batch in parts, and of float16 losses scaled up."""
+"""The gradients of one optimizer step: of a batch in parts, of float16 losses, and clipped."""
 
 import contextlib
 import dataclasses
+import math
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from mmseg.utils.finite import OVERFLOW, NonFiniteError
 
@@ -23,23 +25,29 @@ class Gradients:
 
     Of several ranks the last backward pass of an iteration averages the gradients.
 
+    Gradients are clipped by their norm over all trained weights, as they are when the optimizer
+    gets them: summed over micro-batches, averaged over ranks and unscaled.
+
     Args:
         parts (int): Number of micro-batches; it divides the batch.
         scaler (torch.amp.GradScaler | None): None scales nothing.
+        grad_clip (dict | None): ``max_norm`` and ``norm_type`` of torch's ``clip_grad_norm_``; None
+            clips nothing.
 
     Attributes:
         no_sync (callable): Gives a context for the forward and backward passes before the last one.
     """
 
-    def __init__(self, parts=1, scaler=None):
+    def __init__(self, parts=1, scaler=None, grad_clip=None):
         self.parts = parts
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self.grad_clip = grad_clip
         self.no_sync = contextlib.nullcontext
 
     @property
     def are_special(self):
         """Whether one backward pass of the whole batch does not do."""
-        return self.parts > 1 or self.scaler.is_enabled()
+        return self.parts > 1 or self.scaler.is_enabled() or self.grad_clip is not None
 
     def split(self, batch, step):
         """Yield each part of a batch with its place in the run.
@@ -66,15 +74,32 @@ class Gradients:
         self.scaler.scale(loss / self.parts).backward()
 
     def step(self, optimizer):
-        """Let the optimizer make its step.
+        """Clip the gradients, if asked to, and let the optimizer make its step.
+
+        Returns:
+            dict[str, float]: ``grad_norm``, the norm before clipping, to be logged. Empty without
+            clipping, and where the gradients overflow under a scaler, which leaves the step out.
 
         Raises:
             NonFiniteError: The gradients are not finite, or overflow however small the factor is.
         """
+        log_vars = self._clip(optimizer) if self.grad_clip is not None else {}
         self.scaler.step(optimizer)
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
             raise NonFiniteError(*OVERFLOW)
+        return log_vars
+
+    def _clip(self, optimizer):
+        self.scaler.unscale_(optimizer)
+        weights = [weight for group in optimizer.param_groups for weight in group['params']]
+        norm = clip_grad_norm_(weights, **self.grad_clip).item()
+        if math.isfinite(norm):
+            return {'grad_norm': norm}
+        if not self.scaler.is_enabled():
+            # Finite gradients whose norm overflows are zeros now: the optimizer would not notice.
+            raise NonFiniteError(*OVERFLOW)
+        return {}
 
 
 def mean_of(log_vars):

@@ -112,7 +112,7 @@ def _runner(runner):
 
 
 def _speed(speed):
-    yield from unread('speed', speed, named_parameters(speed_up) - {'model', 'device'})
+    yield from unread('speed', speed, named_parameters(speed_up) - {'model', 'device', 'grad_clip'})
 
 
 def _optimizer(optimizer):
@@ -154,6 +154,8 @@ def _lr_config(lr_config):
 def _optimizer_config(optimizer_config):
     hook = {'type': 'OptimizerHook', **optimizer_config}
     yield from part_problems('optimizer_config', hook, HOOKS)
+    clip = optimizer_config.get('grad_clip')
+    yield from unread('optimizer_config.grad_clip', clip or {}, {'max_norm', 'norm_type'})
 
 
 def _evaluation(evaluation):

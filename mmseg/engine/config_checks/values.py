@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
+from mmcv.runner import get_dist_info
 
 from mmseg.engine.config_checks.classes import of_class_lists, of_feature_distance
+from mmseg.engine.supervised import is_plain
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError
 
@@ -144,6 +146,8 @@ RULES = (
     (r'optimizer\.weight_decay', NOT_NEGATIVE),
     (r'optimizer\.betas', BETAS),
     (r'optimizer\.fused', _or_none(SWITCH)),
+    (r'optimizer_config\.grad_clip', _or_none(TABLE)),
+    (r'optimizer_config\.grad_clip\.(max_norm|norm_type)', POSITIVE),
     (r'optimizer\.paramwise_cfg(\.custom_keys(\.\w+)?)?', _or_none(TABLE)),
     (r'optimizer\.paramwise_cfg\..*_mult', NOT_NEGATIVE),
     (r'lr_config\.(power|gamma)', NOT_NEGATIVE),
@@ -209,22 +213,28 @@ def _of_method(cfg):
     """What does not go together with the way of training."""
     if (cfg.get('uda') is None) != (cfg.data.train.get('type') != 'UDADataset'):
         yield 'uda and data.train.type=UDADataset go together: one of them is missing'
-    elif cfg.get('uda') is not None and cfg.get('optimizer_config') is not None:
-        yield 'optimizer_config has to be None with uda, which steps the optimizer itself'
     elif cfg.get('uda') is None and cfg.get('optimizer_config') is None:
         yield 'optimizer_config is missing; without it, dict() at least, nothing is learnt'
 
 
 def _of_speed(cfg):
-    """Options of ``speed`` that do not go with others."""
+    """Options of ``speed`` and ``optimizer_config`` that do not go with others."""
     speed, size = cfg.get('speed') or {}, cfg.data.samples_per_gpu
     parts = speed.get('accumulate', 1)
     if size % parts:
         yield f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}'
-    hook = {'type': 'OptimizerHook', 'grad_clip': None, **(cfg.get('optimizer_config') or {})}
-    is_usual = hook['type'] == 'OptimizerHook' and len(hook) == 2
-    if not is_usual and (parts > 1 or speed.get('amp') == 'fp16'):
-        yield "with speed.amp='fp16' or speed.accumulate optimizer_config can have grad_clip alone"
+    clip = (cfg.get('optimizer_config') or {}).get('grad_clip')
+    if clip is not None and 'max_norm' not in clip:
+        yield 'optimizer_config.grad_clip.max_norm is missing'
+    features = {
+        'uda': cfg.get('uda') is not None,
+        "speed.amp='fp16'": speed.get('amp') == 'fp16',
+        'speed.accumulate': parts > 1,
+        'several processes': get_dist_info()[1] > 1,
+    }
+    used = [name for name, is_used in features.items() if is_used]
+    if used and not is_plain(cfg.get('optimizer_config')):
+        yield f'with {used[0]}, optimizer_config can have grad_clip alone (dict(max_norm=…))'
 
 
 def _of_heads(model):
@@ -240,9 +250,13 @@ def _of_testing(cfg):
             yield 'evaluation.interval is missing'
         if cfg.data.get('val') is None:
             yield 'data.val is missing, which evaluation needs'
-    if cfg.model.test_cfg.mode == 'slide':
-        missing = [key for key in ('crop_size', 'stride') if key not in cfg.model.test_cfg]
+    test_cfg = cfg.model.test_cfg
+    if test_cfg.mode == 'slide':
+        missing = [key for key in ('crop_size', 'stride') if key not in test_cfg]
         yield from (f"model.test_cfg.{key} is missing, which mode='slide' needs" for key in missing)
+        stride, crop = (tuple(test_cfg.get(key, ())) for key in ('stride', 'crop_size'))
+        if any(step > side for step, side in zip(stride, crop, strict=False)):
+            yield f'model.test_cfg.stride={stride} leaves gaps between windows of crop_size={crop}'
 
 
 def _of_data_sets(data, is_evaluated):

@@ -140,8 +140,8 @@ class DACS(BaseModule):
             self._forward_backward(step=part_step, **part)
             for part, part_step in self.gradients.split(data_batch, step)
         ]
-        self.gradients.step(optimizer)
-        return dict(log_vars=mean_of(log_vars), num_samples=len(data_batch['img_metas']))
+        log_vars = mean_of(log_vars) | self.gradients.step(optimizer)
+        return dict(log_vars=log_vars, num_samples=len(data_batch['img_metas']))
 
     def _forward_backward(
         self, img, img_metas, gt_semantic_seg, target_img, target_img_metas, step

@@ -1,0 +1,168 @@
+"""A dry run before iteration 0: one loss, one prediction and one optimizer step, without data.
+
+Values of a config can be right alone and wrong together. On torch's meta device a copy of the
+student does everything once that a run does to it: operations check their arguments and infer
+shapes there, but allocate and compute nothing. For MiT-B5 at full size that takes about a second.
+"""
+
+import copy
+import re
+import shutil
+
+import torch
+import torch.fx.experimental._config as meta_options
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+from mmseg.engine.config_checks.blame import blamed_on
+from mmseg.engine.evaluation import loading
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.uda.build import student_of
+from mmseg.utils.user_error import UserError
+
+
+def dry_run(cfg, model, optimizer, sample, test_sample=None):
+    """Try what a run will do, and whether there is room for its checkpoint.
+
+    The model, the optimizer and the state of random numbers stay as they are.
+
+    Args:
+        cfg (mmcv.Config): Of the run; its ``work_dir`` exists.
+        model (nn.Module): A UDA method or a segmentor, initialised.
+        optimizer (torch.optim.Optimizer): Over the student's parameters, without state.
+        sample (dict): Of the training data, in mmcv's containers.
+        test_sample (dict | None): Of the data to evaluate on; None evaluates nothing.
+
+    Raises:
+        UserError: Names the section of the config or the part of the network where it fails.
+    """
+    student, optimizer_copy = _on_meta(student_of(model), optimizer)
+    _check_class_weights(student)
+    place = ['model']
+    for name, part in _parts(student):
+        part.register_forward_pre_hook(lambda *_, name=name: place.__setitem__(0, f'model.{name}'))
+
+    parts = (cfg.get('speed') or {}).get('accumulate', 1)
+    size = cfg.data.samples_per_gpu // parts
+    student.train()
+    _expect_several_values(student, cfg.data.samples_per_gpu, parts)
+    batch = {key: _batch(sample[key].data, size) for key in ('img', 'img_metas', 'gt_semantic_seg')}
+    _try(place, student.forward_train, **batch)
+
+    if test_sample is not None:
+        place[:] = ['model.test_cfg or data.val']
+        student.eval()
+        size = loading(cfg, 'val')['batch_size']
+        for img, meta in zip(test_sample['img'], test_sample['img_metas'], strict=True):
+            window = _batch(_window(img.data, student.test_cfg), size)
+            _try(place, torch.no_grad()(student.encode_decode), window, _batch(meta.data, size))
+
+    place[:] = ['optimizer']
+    _try(place, _step, student, optimizer_copy)
+    state = [value for values in optimizer_copy.state.values() for value in values.values()]
+    _check_room(cfg.work_dir, [*model.state_dict().values(), *filter(torch.is_tensor, state)])
+
+
+def _on_meta(segmentor, optimizer):
+    """Copies without data, whose optimizer steps the parameters of the segmentor's copy."""
+    memo = {}
+    for tensor in (*segmentor.parameters(), *segmentor.buffers()):
+        empty = torch.empty_like(tensor, device='meta')
+        if isinstance(tensor, nn.Parameter):
+            empty = nn.Parameter(empty, tensor.requires_grad)
+        memo[id(tensor)] = empty
+    return copy.deepcopy((segmentor, optimizer), memo)
+
+
+def _parts(segmentor):
+    """Names and modules of encoder, neck and heads."""
+    for name, part in segmentor.named_children():
+        if isinstance(part, nn.ModuleList):
+            yield from ((f'{name}[{number}]', entry) for number, entry in enumerate(part))
+        else:
+            yield name, part
+
+
+def _batch(value, size):
+    """A batch as of ``size`` equal samples."""
+    if torch.is_tensor(value):
+        return torch.empty(size, *value.shape, dtype=value.dtype, device='meta')
+    return [value] * size
+
+
+def _window(img, test_cfg):
+    """What the network sees of an image (C, H, W) at once in evaluation."""
+    if test_cfg.mode == 'slide':
+        return img[:, : test_cfg.crop_size[0], : test_cfg.crop_size[1]]
+    return img
+
+
+def _try(place, function, *arguments, **options):
+    """Call a function on tensors without data; what it raises is blamed on ``place``."""
+    try:
+        # Tensors that networks make join theirs; the loss's accuracy counts no ignored pixels.
+        with torch.device('meta'), meta_options.patch(meta_nonzero_assume_all_nonzero=True):
+            function(*arguments, **options)
+    except Exception as error:
+        # A network that looks at values cannot be tried; its first iteration will tell.
+        if not isinstance(error, NotImplementedError) and not re.search(r'\bmeta\b', str(error)):
+            with blamed_on(place[0]):
+                raise
+
+
+def _step(segmentor, optimizer):
+    for group in optimizer.param_groups:
+        # There are no such kernels for meta tensors; the state is the same.
+        group.update({key: False for key in ('fused', 'foreach') if key in group})
+    for weight in segmentor.parameters():
+        weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+    with torch.device('cpu'):  # AdamW reads its count of steps
+        optimizer.step()
+
+
+def _check_class_weights(segmentor):
+    for name, head in segmentor.named_modules():
+        if not isinstance(head, BaseDecodeHead):
+            continue
+        for loss_name, loss in head.named_modules(prefix=f'model.{name}'):
+            weights = getattr(loss, 'class_weight', None)
+            if weights is not None and len(weights) != head.num_classes:
+                raise UserError(
+                    f'{loss_name}.class_weight has {len(weights)} entries, but there are '
+                    f'{head.num_classes} classes: give one weight per class, in their order.'
+                )
+
+
+def _expect_several_values(segmentor, batch_size, parts):
+    """Let BatchNorm refuse to normalise single values, as after a global pooling of one image."""
+
+    def check(name, module, inputs):
+        if module.training and inputs[0].numel() == inputs[0].shape[1]:
+            given = f'data.samples_per_gpu={batch_size}'
+            mend = f'set data.samples_per_gpu={2 * parts}'
+            if parts > 1:
+                given += f' in speed.accumulate={parts} micro-batches'
+                fewer = max(n for n in range(1, parts) if batch_size % n == 0)
+                mend += f' or speed.accumulate={fewer}'
+            raise UserError(
+                f'model.{name} ({type(module).__name__}) cannot compute statistics of the one '
+                f'value per channel that it gets from one image ({given}): {mend}, or '
+                "norm_cfg=dict(type='GN', num_groups=…) there, or 'SyncBN' on several GPUs."
+            )
+
+    for name, module in segmentor.named_modules():
+        if isinstance(module, SyncBatchNorm):
+            module.eval()  # with those of the other processes there are several values
+        elif isinstance(module, _BatchNorm):
+            module.register_forward_pre_hook(
+                lambda module, inputs, name=name: check(name, module, inputs)
+            )
+
+
+def _check_room(work_dir, tensors):
+    needed, free = sum(tensor.nbytes for tensor in tensors), shutil.disk_usage(work_dir).free
+    if free < needed:
+        raise UserError(
+            f'{work_dir} has {free / 1e9:.2f} GB of free space, and a checkpoint of this run takes '
+            f'{needed / 1e9:.2f} GB: make room there, or choose another --work-dir.'
+        )
