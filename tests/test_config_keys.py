@@ -72,6 +72,7 @@ def problem(overrides=None, path=GTA_CONFIG):
          'optimizer.paramwise_cfg.custom_keys.head.lr_mult'),
         ('lr_config.warmup_iter', 'lr_config.warmup_iters'),
         ('optimizer_config.grad_clp', 'optimizer_config.grad_clip'),
+        ('optimizer_config.grad_clip.max_nrom', 'optimizer_config.grad_clip.max_norm'),
         ('evaluation.intervall', 'evaluation.interval'),
         ('checkpoint_config.max_keep_ckpt', 'checkpoint_config.max_keep_ckpts'),
         ('log_config.intervall', 'log_config.interval'),
@@ -81,7 +82,6 @@ def problem(overrides=None, path=GTA_CONFIG):
     ],
 )  # fmt: skip
 def test_misspelled_key(key, meant):
-    # With DACS there is no optimizer_config.
     config = SOURCE_ONLY_CONFIG if key.startswith('optimizer_config') else GTA_CONFIG
     said = problem({key: 1}, config)
     assert said == f'{key}: nothing reads this key; did you mean {meant}?'

@@ -174,7 +174,7 @@ def test_whole_configs_have_what_a_run_needs(path):
     assert config.runner.max_iters % config.evaluation.interval == 0
     supervised = config.name_uda == 'source-only'
     assert (config.get('uda') is None) == supervised
-    assert (config.optimizer_config is None) != supervised
+    assert not config.optimizer_config
 
 
 def test_annotated_config_is_the_one_of_the_experiments(tmp_path):

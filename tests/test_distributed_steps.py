@@ -31,6 +31,7 @@ def build():
     # The frozen encoder is the student at first: without this their distance would be nothing.
     for weight in method.imnet_model.parameters():
         weight.data.mul_(0.9)
+    method.gradients.grad_clip = dict(max_norm=0.05)  # of what the ranks have averaged
     return method.double().train()
 
 

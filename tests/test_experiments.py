@@ -119,7 +119,7 @@ def test_the_full_method(resolved):
         min_lr=0.0,
         by_epoch=False,
     )
-    assert config.optimizer_config is None
+    assert not config.optimizer_config
     assert config.optimizer.paramwise_cfg.custom_keys == dict(
         head=dict(lr_mult=10.0), pos_block=dict(decay_mult=0.0), norm=dict(decay_mult=0.0)
     )
@@ -158,7 +158,7 @@ def test_every_name_of_a_method_means_its_settings(resolved):
             sampling.get('class_temp'),
         )
         assert config.data.train.type == 'UDADataset'
-        assert config.optimizer_config is None
+        assert not config.optimizer_config
     assert seen == set(METHODS)
 
 

@@ -207,14 +207,16 @@ def test_parts_and_scaled_losses_without_uda(grad_clip):
     """A step in two parts equals that of mmcv's hook with the whole batch."""
     data = {k: v for k, v in data_of(4).items() if 'target' not in k}
     whole, in_parts = small_dacs().model, small_dacs().model
-    hooks = [OptimizerHook(grad_clip)]
-    gradients = Gradients(2, torch.amp.GradScaler('cpu'))
-    hooks += [SupervisedSteps(in_parts, gradients, grad_clip)]
+    hooks, logged = [OptimizerHook(grad_clip)], []
+    hooks += [SupervisedSteps(in_parts, Gradients(2, torch.amp.GradScaler('cpu'), grad_clip))]
     for segmentor, hook in zip((whole, in_parts), hooks, strict=True):
         optimizer = torch.optim.SGD(segmentor.parameters(), lr=0.1)
         runner = SimpleNamespace(model=segmentor, optimizer=optimizer, log_buffer=LogBuffer())
         runner.outputs = segmentor.train_step(data, optimizer, step=Step(0, 0))
         hook.after_train_iter(runner)
+        logged.append(runner.log_buffer.val_history.get('grad_norm'))
+    assert (logged == [None, None]) == (grad_clip is None)
+    assert grad_clip is None or logged[0] == pytest.approx(logged[1], rel=1e-5)
     for name, weight in whole.state_dict().items():
         assert torch.allclose(weight, in_parts.state_dict()[name], rtol=1e-5, atol=1e-6), name
     assert not torch.equal(small_dacs().model.decode_head.conv_seg.weight, weight_of(whole))
@@ -222,6 +224,96 @@ def test_parts_and_scaled_losses_without_uda(grad_clip):
 
 def weight_of(segmentor):
     return segmentor.decode_head.conv_seg.weight
+
+
+# Clipping
+
+
+def steps_of(dacs, data, grad_clip, **speed):
+    """How far a step of plain SGD moves each weight of the student, its gradients, and the log."""
+    speed_up(dacs, CPU, grad_clip, **speed)
+    before = {name: weight.clone() for name, weight in dacs.model.named_parameters()}
+    optimizer = torch.optim.SGD(dacs.model.parameters(), lr=1.0)
+    log = dacs.train_step(data, optimizer, step=Step(1, 3))['log_vars']
+    weights = dict(dacs.model.named_parameters())
+    moved = {name: (before[name] - weight).detach().double() for name, weight in weights.items()}
+    return moved, {name: weight.grad for name, weight in weights.items()}, log
+
+
+@pytest.mark.parametrize('norm_type', [2.0, math.inf])
+@pytest.mark.parametrize(
+    'speed', [{}, {'accumulate': 2}, {'amp': 'fp16', 'accumulate': 2}], ids=str
+)
+def test_clipped_steps_of_uda(speed, norm_type):
+    data, dacs = data_of(2, size=32), small_dacs().double()
+    data['img'], data['target_img'] = data['img'].double(), data['target_img'].double()
+    if 'amp' in speed:
+        data, dacs = data_of(2, size=32), small_dacs()
+    dacs.model.backbone.patch_embed1.requires_grad_(False)
+    _, gradients, log = steps_of(copy.deepcopy(dacs), data, None, **speed)
+    assert 'grad_norm' not in log
+    trained = {name: g.double() for name, g in gradients.items() if g is not None}
+    everything = torch.cat([gradient.flatten() for gradient in trained.values()])
+    norm = everything.norm(norm_type).item()
+
+    clip = dict(max_norm=0.01 * norm, norm_type=norm_type)
+    moved, _, log = steps_of(copy.deepcopy(dacs), data, clip, **speed)
+    assert log['grad_norm'] == pytest.approx(norm, rel=1e-6)
+    for name, step in moved.items():
+        expected = (
+            trained.get(name, torch.zeros((), dtype=torch.float64))
+            * clip['max_norm']
+            / (norm + 1e-6)
+        )
+        # A weight of about 1 in single precision moves by multiples of 6e-8.
+        tolerance = 1e-12 if 'amp' not in speed else 2e-7
+        assert torch.allclose(step, expected.expand_as(step), rtol=1e-5, atol=tolerance), name
+
+
+@pytest.mark.parametrize('speed', [{}, {'amp': 'fp16', 'accumulate': 2}], ids=str)
+def test_a_norm_that_is_not_reached_changes_nothing(speed):
+    data, dacs = data_of(2, size=32), small_dacs()
+    expected, _, _ = steps_of(copy.deepcopy(dacs), data, None, **speed)
+    found, _, _ = steps_of(dacs, data, dict(max_norm=1e9), **speed)
+    assert any(step.abs().max() > 0 for step in expected.values())
+    for name, step in expected.items():
+        assert torch.equal(found[name], step), name
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, 1e30])
+def test_clipping_hides_no_gradient_that_is_not_finite(value):
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    gradients = Gradients(grad_clip=dict(max_norm=1.0))
+    gradients.add((weight * value).sum())
+    with pytest.raises(NonFiniteError):
+        gradients.step(optimizer)
+    assert weight.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_an_overflow_is_left_out_and_not_logged_when_clipping(fused):
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
+    optimizer.register_step_pre_hook(check_gradients)
+    scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
+    gradients = Gradients(scaler=scaler, grad_clip=dict(max_norm=1.0))
+    gradients.add((weight * 8).sum())
+    assert gradients.step(optimizer) == {}
+    assert weight.tolist() == [1, 1] and scaler.get_scale() == 2.0**126
+    scaler.update(1024.0)
+    optimizer.zero_grad()
+    gradients.add((weight * torch.tensor([3.0, 4.0])).sum())
+    assert gradients.step(optimizer) == {'grad_norm': pytest.approx(5)}
+    assert weight.tolist() == pytest.approx([1 - 0.06, 1 - 0.08])
+
+
+@pytest.mark.parametrize('config', [UDA_CONFIG, SOURCE_ONLY_CONFIG], ids=['uda', 'source_only'])
+def test_clipping_by_the_config(workplace, config):
+    options = ['runner.max_iters=1', 'optimizer_config.grad_clip.max_norm=0.5']
+    run_experiment(config, *options, 'log_config.interval=1')
+    (entry,) = TrainedRun(workplace).log('train')
+    assert entry['grad_norm'] > 0.5
 
 
 # Compiler, memory format, optimizer, checkpointing

@@ -140,7 +140,6 @@ def run_config(run, experiment):
         if run.method.cpl:
             # Rows of a Cityscapes image without a class: what rectification leaves, and the hood.
             config['uda'] = {'pseudo_weight_ignore_top': 15, 'pseudo_weight_ignore_bottom': 120}
-        config['optimizer_config'] = None  # DACS steps the optimizer itself
     bases += ['_base_/schedules/adamw.py', f'_base_/schedules/{run.schedule}.py']
     return {
         '_base_': bases,

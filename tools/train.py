@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import os.path as osp
 import sys
 
@@ -11,7 +12,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import torch
 
 from mmseg.engine.allocator import keep_freed_memory
-from mmseg.engine.checkpoint import is_finished
+from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
 from mmseg.engine.config_checks.unread import check_keys
@@ -115,14 +116,18 @@ def _train(cfg, device):
 def _leave_config(cfg):
     """Put the resolved config into the run's folder, where tests and resumes look for it."""
     there = config_of(cfg.work_dir)
+    if there and comparable(load_config(there)) != comparable(cfg):
+        if saved_checkpoints(cfg.work_dir):
+            raise UserError(
+                f'{cfg.work_dir} holds a run of another config ({there}). Choose another '
+                '--work-dir, or delete that run.'
+            )
+        # An earlier start that ended before it saved anything, such as one that ran out of memory.
+        os.replace(there, f'{there}.old')
+        there = None
     if there is None:
         text = json.dumps(as_dict(cfg), indent=2) + '\n'
         write_text(osp.join(cfg.work_dir, f'{cfg.name}.json'), text)
-    elif comparable(load_config(there)) != comparable(cfg):
-        raise UserError(
-            f'{cfg.work_dir} holds a run of another config ({there}). Choose another --work-dir, '
-            'or delete that run.'
-        )
 
 
 if __name__ == '__main__':

@@ -71,8 +71,6 @@ optimizer = dict(
         )
     ),
 )
-# DACS steps the optimizer itself: its losses are backpropagated one after the other.
-optimizer_config = None
 
 # 40,000 iterations; one checkpoint, at the end (there is no selection on the target's labels);
 # mIoU on the target's validation set every tenth of the run, to watch it.

@@ -44,7 +44,6 @@ uda = dict(
     imnet_feature_dist_scale_min_ratio=0.75,
     debug_img_interval=100,
 )
-optimizer_config = None  # DACS steps the optimizer itself
 runner = dict(type='IterBasedRunner', max_iters=300)
 checkpoint_config = dict(by_epoch=False, interval=300, max_keep_ckpts=1)
 evaluation = dict(interval=300, metric='mIoU')

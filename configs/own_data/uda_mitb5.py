@@ -44,7 +44,6 @@ optimizer = dict(
         )
     )
 )
-optimizer_config = None  # DACS steps the optimizer itself
 runner = dict(type='IterBasedRunner', max_iters=40000)
 checkpoint_config = dict(by_epoch=False, interval=40000, max_keep_ckpts=1)
 evaluation = dict(interval=4000, metric='mIoU')  # None if no target image has a label

@@ -41,7 +41,6 @@ uda = dict(
     pseudo_threshold=0.9,
     debug_img_interval=200,
 )
-optimizer_config = None  # DACS steps the optimizer itself
 
 # Meta information: names of work_dirs and tables.
 name = 'street_scenes_dacs_rcs001_cpl_daformer_mitb0'

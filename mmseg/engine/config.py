@@ -84,6 +84,8 @@ def _completed(cfg, path):
         raise UserError(f'config {path}: {error}') from None
     with blamed_on('model'):
         fill_in_channels(cfg.model)
+    if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
+        cfg.optimizer_config = None  # as published configs have it, or an empty dict
     if cfg.get('seed') is None:
         cfg.seed = 0
     if cfg.get('name') is None:

@@ -50,7 +50,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     _try(place, student.forward_train, **batch)
 
     if test_sample is not None:
-        place[:] = ['model.test_cfg or data.val']
+        place[1:] = [', evaluated as model.test_cfg and data.val say,']
         student.eval()
         size = loading(cfg, 'val')['batch_size']
         for img, meta in zip(test_sample['img'], test_sample['img_metas'], strict=True):
@@ -98,7 +98,7 @@ def _window(img, test_cfg):
 
 
 def _try(place, function, *arguments, **options):
-    """Call a function on tensors without data; what it raises is blamed on ``place``."""
+    """Call a function on tensors without data; blame what it raises on the place, in pieces."""
     try:
         # Tensors that networks make join theirs; the loss's accuracy counts no ignored pixels.
         with torch.device('meta'), meta_options.patch(meta_nonzero_assume_all_nonzero=True):
@@ -106,7 +106,7 @@ def _try(place, function, *arguments, **options):
     except Exception as error:
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not re.search(r'\bmeta\b', str(error)):
-            with blamed_on(place[0]):
+            with blamed_on(''.join(place)):
                 raise
 
 

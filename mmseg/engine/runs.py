@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 
-from mmseg.engine.checkpoint import is_finished
+from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import as_dict, load_config
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
@@ -126,9 +126,9 @@ def config_of(work_dir):
 
 
 def check_is_free(work_dir):
-    """Raise a :class:`UserError` if a folder holds a run already."""
+    """Raise a :class:`UserError` if a folder holds a run that has saved something."""
     there = config_of(work_dir)
-    if there is not None:
+    if there is not None and saved_checkpoints(work_dir):
         raise UserError(
             f'{work_dir} holds another run ({there}). Choose another --work-dir, or delete that '
             'run.'
