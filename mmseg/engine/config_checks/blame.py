@@ -26,7 +26,10 @@ def blamed_on(section):
         while first.__context__ is not None:  # mmcv's registry raises once more at every level
             first = first.__context__
         frame = traceback.extract_tb(first.__traceback__)[-1]
-        reason = ' '.join(f'{type(error).__name__}: {str(error) or frame.line}'.split())
+        said = f'{type(error).__name__}: {error}'
+        if not str(first):  # a bare assertion says nothing but its own line
+            said += f' {frame.line}'
+        reason = ' '.join(said.split())
         raise UserError(
             f"the config's {section} cannot be used: {reason} ({frame.filename}, line "
             f'{frame.lineno})'
