@@ -15,21 +15,9 @@ if [ ! -d "$dir" ]; then
     echo "Error: $dir is not a folder. Give the run's folder in work_dirs/." >&2
     exit 1
 fi
-config=
-for file in "$dir"/*.json; do
-    case $file in
-        *.log.json) ;;
-        *) [ -f "$file" ] && config=$file ;;
-    esac
-done
-if [ -z "$config" ]; then
-    echo "Error: $dir has no config (*.json): it is not the folder of a run." >&2
-    exit 1
-fi
-
 # The environment that the Makefile makes, unless another python is asked for.
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python
     [ -x "$root/.venv/bin/python" ] && PYTHON=$root/.venv/bin/python
 fi
-exec "$PYTHON" "$root/tools/test.py" "$config" "$dir/latest.pth" --show-dir "$dir/preds" "$@"
+exec "$PYTHON" "$root/tools/test.py" "$dir" "$dir/latest.pth" --show-dir "$dir/preds" "$@"

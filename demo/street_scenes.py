@@ -18,7 +18,6 @@ from prettytable import PrettyTable
 import run_experiments
 from demo.comparison import draw_comparison
 from mmseg.datasets import CityscapesDataset
-from mmseg.engine.runs import config_of
 from mmseg.utils.files import write_text
 from tools import make_street_scenes, test
 from tools.convert_datasets import cityscapes, gta
@@ -96,7 +95,7 @@ def _train_and_test(method, seed, args):
     )
     _say(f'Testing {method}, seed {seed}')
     found = test.main(
-        [config_of(run_dir), osp.join(run_dir, 'latest.pth'),
+        [run_dir, osp.join(run_dir, 'latest.pth'),
          '--show-dir', osp.join(run_dir, 'preds'), *device]
     )  # fmt: skip
     return {name: 100 * value for name, value in found.items()}

@@ -37,7 +37,7 @@ def write_run(
         'data': {'samples_per_gpu': 2, 'train': train, 'val': {**_TARGET, 'img_dir': 'val'}},
         **({'uda': {'type': 'DACS', 'alpha': 0.999}} if uda else {}), **settings,
     }  # fmt: skip
-    (folder / 'config.json').write_text(json.dumps(config))
+    (folder / f'{name}.json').write_text(json.dumps(config))
     meta = {
         'exp_name': name, 'CLASSES': CLASSES, 'PALETTE': PALETTE, 'seed': seed,
         'environment': {'python': '3.11.7', 'torch': '2.14.1', 'threads': 2, 'device': 'cpu'},

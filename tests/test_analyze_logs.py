@@ -37,8 +37,14 @@ def rows(table):
 
 
 def test_last_best_and_mean_values(write_log):
-    write_log('runs/a/1.log.json', train(10, 3.0), train(20, 1.0), train(30, 2.0), val(30, 0.25))
-    write_log('runs/b/1.log.json', train(10, 4.0), val(10, 0.5), val(20, 0.25))
+    write_log(
+        'runs/a/20261123_070001.log.json',
+        train(10, 3.0),
+        train(20, 1.0),
+        train(30, 2.0),
+        val(30, 0.25),
+    )
+    write_log('runs/b/20261123_070001.log.json', train(10, 4.0), val(10, 0.5), val(20, 0.25))
     values, _ = analyze_logs.main(['runs', '--last', '2'])
     assert values.field_names[-1] == 'mean of last 2'
     assert rows(values) == [
@@ -52,10 +58,10 @@ def test_last_best_and_mean_values(write_log):
 def test_time_per_iteration(write_log):
     # A log line averages the iterations since the one before.
     write_log(
-        'a/1.log.json',
+        'a/20261123_070001.log.json',
         train(10, 1, 1.0, data_time=0.5), train(20, 1, 0.5, data_time=0.0), train(60, 1, 0.25),
     )  # fmt: skip
-    write_log('b/1.log.json', val(5, 0.1))
+    write_log('b/20261123_070001.log.json', val(5, 0.1))
     _, times = analyze_logs.main(['a', 'b'])
     assert rows(times) == [
         ['a', '60', '0.4167', '0.25', '1', '10', '20.0%', '0 min 25 s'],
@@ -65,8 +71,15 @@ def test_time_per_iteration(write_log):
 
 def test_a_run_that_went_back_is_told_as_it_went_on(write_log, capsys):
     # Killed after 30, resumed from 10, and again being written.
-    write_log('a/1.log.json', train(10, 3), train(20, 9), val(20, 0.9), train(30, 9), val(30, 0.9))
-    write_log('a/2.log.json', train(20, 2), val(20, 0.5), '{"mode": "train", "it')
+    write_log(
+        'a/20261123_070001.log.json',
+        train(10, 3),
+        train(20, 9),
+        val(20, 0.9),
+        train(30, 9),
+        val(30, 0.9),
+    )
+    write_log('a/20261123_070002.log.json', train(20, 2), val(20, 0.5), '{"mode": "train", "it')
     values, times = analyze_logs.main(['a'])
     assert rows(values) == [
         ['a', 'decode.loss_ce', '2', '20', '2', '20', '2.5'],
@@ -76,8 +89,8 @@ def test_a_run_that_went_back_is_told_as_it_went_on(write_log, capsys):
 
 
 def test_missing_values_and_nan(write_log):
-    write_log('a/1.log.json', train(10, 1), val(10, float('nan')), val(20, 0.5))
-    write_log('b/1.log.json', train(10, 1))
+    write_log('a/20261123_070001.log.json', train(10, 1), val(10, float('nan')), val(20, 0.5))
+    write_log('b/20261123_070001.log.json', train(10, 1))
     values, _ = analyze_logs.main(['a', 'b', '--keys', 'IoU.train'])
     assert rows(values) == [
         ['a', 'IoU.train (%)', '50', '20', '50', '20', 'nan'],
@@ -86,11 +99,11 @@ def test_missing_values_and_nan(write_log):
 
 
 def test_files_and_equal_names(write_log):
-    write_log('x/run/1.log.json', train(10, 1))
-    write_log('y/run/1.log.json', train(10, 2))
+    write_log('x/run/20261123_070001.log.json', train(10, 1))
+    write_log('y/run/20261123_070001.log.json', train(10, 2))
     values, _ = analyze_logs.main(['x', 'y'])
     assert [row[0] for row in rows(values)] == ['x/run', 'y/run']
-    values, _ = analyze_logs.main(['y/run/1.log.json'])
+    values, _ = analyze_logs.main(['y/run/20261123_070001.log.json'])
     assert rows(values)[0][:3] == ['1', 'decode.loss_ce', '2']
 
 
@@ -123,32 +136,32 @@ def test_a_trained_run_as_picture_and_csv(trained_run, tmp_path, capsys):
         (['nowhere'], ['nowhere does not exist', 'Give runs']),
         (['empty'], ['empty holds no .log.json']),
         (['a', '--keys', 'miou'], ['no run logs miou', 'mean mIoU', 'There are decode.loss_ce']),
-        (['broken'], ['broken/1.log.json is no JSON log']),
-        (['list'], ['list/1.log.json is no JSON log']),
+        (['broken'], ['broken/20261123_070001.log.json is no JSON log']),
+        (['list'], ['list/20261123_070001.log.json is no JSON log']),
         (['begun'], ['nothing is logged yet in begun']),
         (['a', '--csv', 'a'], ['a cannot be written']),
     ],
 )
 def test_mistakes(write_log, tmp_path, arguments, says):
     (tmp_path / 'empty').mkdir()
-    write_log('a/1.log.json', train(10, 1), val(10, 0.5))
-    write_log('broken/1.log.json', 'no JSON\n')
-    write_log('list/1.log.json', '[1]\n')
-    write_log('begun/1.log.json')
+    write_log('a/20261123_070001.log.json', train(10, 1), val(10, 0.5))
+    write_log('broken/20261123_070001.log.json', 'no JSON\n')
+    write_log('list/20261123_070001.log.json', '[1]\n')
+    write_log('begun/20261123_070001.log.json')
     with refused(*says):
         analyze_logs.main(arguments)
 
 
 @pytest.mark.parametrize('options', [['--last', '0'], ['--out', 'curves.xyz']])
 def test_impossible_options(write_log, capsys, options):
-    write_log('a/1.log.json', train(10, 1))
+    write_log('a/20261123_070001.log.json', train(10, 1))
     with pytest.raises(SystemExit) as stop:
         analyze_logs.main(['a', *options])
     assert stop.value.code == 2 and options[0] in capsys.readouterr().err
 
 
 def test_as_a_command_without_torch(write_log, tmp_path):
-    write_log('a/1.log.json', train(10, 1))
+    write_log('a/20261123_070001.log.json', train(10, 1))
     for package in ('torch', 'mmseg', 'mmcv'):
         (tmp_path / 'none' / package).mkdir(parents=True)
         (tmp_path / 'none' / package / '__init__.py').write_text('raise ImportError')

@@ -14,7 +14,6 @@ import torch
 from mmcv.runner import get_dist_info
 
 from mmseg.engine.runner import SeededRunner
-from mmseg.engine.runs import config_of
 from mmseg.models.uda.dacs import DACS
 from tests.killable_runs import SignalIn
 from tests.ranks import Ranks
@@ -32,6 +31,7 @@ from tests.tiny_runs import (
     run_experiment,
 )
 from tools import test, train
+from tools.runs import config_of
 
 
 class NaNIn:

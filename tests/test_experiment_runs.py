@@ -14,8 +14,8 @@ import torch
 import run_experiments
 import tools.train
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.runs import child_config
 from tests.tiny_runs import CHECKOUT, SMALL, SOURCE_ONLY_CONFIG, UDA_CONFIG, only, run_python
+from tools.runs import child_config
 
 SOURCE_ONLY = 'street_scenes/source_only_mitb0.py'
 

@@ -113,7 +113,7 @@ def test_train_refuses_the_folder_of_another_run(copied_run):
 
     before = files_below('.')
     few_images = ['--cfg-options', 'data.train.rare_class_sampling.min_pixels=0']
-    with pytest.raises(SystemExit, match='holds a run of another config'):
+    with pytest.raises(SystemExit, match='holds a run with other settings'):
         train.main([str(UDA_CONFIG), '--work-dir', copied_run.work_dir, *few_images])
     assert files_below('.') == before
 

@@ -5,12 +5,12 @@ import torch
 
 from experiments import TARGET_ONLY
 from mmseg.engine.config import load_config
-from mmseg.engine.runs import child_config, resolve
 from mmseg.models import build_backbone, build_head
 from mmseg.models.builder import BACKBONES, build_neck
 from tests.tiny_runs import CHECKOUT
 from tools.run_config import Run, run_config, with_bases_from
 from tools.run_parts import ARCHITECTURES, ENCODERS
+from tools.runs import child_config, resolve
 
 SIZES = range(6)
 META = torch.device('meta')  # shapes alone: no memory, no arithmetic

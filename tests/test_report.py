@@ -197,10 +197,11 @@ def test_a_folder_of_runs_and_the_same_run_twice(tmp_path, page_of):
 
 def test_text_from_files_is_escaped(tmp_path, page_of):
     evil = '<script>alert(1)</script><img src="http://evil.example/x.png">'
-    folder = write_run(tmp_path / 'run', name=evil, load_from=evil)
+    name = '<script>alert(1)<img src="x.png">'  # a file has it
+    folder = write_run(tmp_path / 'run', name=name, load_from=evil)
     (folder / '20261123_070000.log').write_text(f'mmseg - WARNING - {evil}\n' * 2)
     write_records(folder)
-    page = page_of(folder, write_run(tmp_path / 'other', name=evil, seed=1))
+    page = page_of(folder, write_run(tmp_path / 'other', name=name, seed=1))
     assert page.count(src='http://evil.example/x.png') == 0
     assert page.source.count('<script>') == 1
     assert '2 warnings in its log' in page.sections['environment']

@@ -14,7 +14,7 @@ def _broken_log(folder):
 
 
 def _no_runner(folder):
-    write_json(folder / 'config.json', {'name': 'x', 'seed': 0})
+    write_json(folder / 'daformer.json', {'name': 'daformer', 'seed': 0})
 
 
 def _wrong_confusion(folder):
@@ -38,7 +38,7 @@ def _broken_drawing(folder):
         (_wrong_confusion, 'iter_000040.json holds no square matrix of its 1 classes'),
         (_broken_confusion, 'iter_000040.json lacks confusion'),
         (_broken_drawing, 'rare_class_sampling.json has classes, .* of different lengths'),
-        (lambda folder: (folder / 'config.json').unlink(), 'run holds no run'),
+        (lambda folder: (folder / 'daformer.json').unlink(), 'run holds no run'),
         (lambda folder: (folder / 'report.html').mkdir(), 'report.html cannot be written'),
     ],
 )  # fmt: skip

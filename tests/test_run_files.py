@@ -172,8 +172,9 @@ def test_only_older_resume_states_are_removed(tmp_path):
 
 
 def test_checkpoint_without_optimizer_is_not_resumed_from(tmp_path):
-    save_file({'state_dict': {}, 'optimizer': {}}, str(tmp_path / 'resume_3.pth'))
-    save_file({'state_dict': {}}, str(tmp_path / 'iter_4.pth'))
+    meta = {'iter': 3, 'log_window': {}}
+    save_file({'state_dict': {}, 'optimizer': {}, 'meta': meta}, str(tmp_path / 'resume_3.pth'))
+    save_file({'state_dict': {}, 'meta': meta}, str(tmp_path / 'iter_4.pth'))
     path, _ = newest_loadable(str(tmp_path), pytest.fail)
     assert path == str(tmp_path / 'resume_3.pth')
 

@@ -6,7 +6,6 @@ table at its end.
 
 import argparse
 import csv
-import glob
 import io
 import json
 import os.path as osp
@@ -19,17 +18,12 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import numpy as np
 from prettytable import PrettyTable
 
-from tools.config_differences import differences, flatten
+from tools.run_folder import find_config, find_work_dirs, json_logs
+from tools.same_run import compare
 
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
-# Runs that differ in these alone have the same result.
-_WITHOUT_INFLUENCE = (
-    'name', 'work_dir', 'git_rev', 'resume_from', 'seed', 'exp', 'log_config', 'log_level',
-    'evaluation', 'checkpoint_config', 'uda.debug_img_interval', 'data.workers_per_gpu',
-    'data.val_dataloader', 'data.test_dataloader',
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Result:
         reached: the last iteration that the log knows.
         max_iters: the length of the run.
         metrics: of the last evaluation, in percent: mIoU, IoU.road, ...
-        settings: the config, dotted key to value, without what has no influence on the result.
+        config: the resolved config.
     """
 
     configuration: str
@@ -54,7 +48,7 @@ class Result:
     reached: int
     max_iters: int
     metrics: dict = field(hash=False)
-    settings: dict = field(hash=False)
+    config: dict = field(hash=False)
 
     @property
     def is_finished(self):
@@ -97,16 +91,6 @@ def main(argv=None):
     return table
 
 
-def find_work_dirs(folders):
-    """Returns the folders of runs among and below `folders`: those that hold a JSON log."""
-    logs = {
-        log
-        for folder in folders
-        for log in glob.glob(osp.join(glob.escape(folder), '**', '*.log.json'), recursive=True)
-    }
-    return sorted({osp.dirname(log) for log in logs})
-
-
 def read_results(work_dirs):
     """Returns the `Result` of every run that has begun; folders without one are left out."""
     results = [_read_result(work_dir) for work_dir in work_dirs]
@@ -114,13 +98,13 @@ def read_results(work_dirs):
 
 
 def _read_result(work_dir):
-    configs = config_files(work_dir)
-    if len(configs) != 1:
+    path = find_config(work_dir)
+    if path is None:
         return None
-    with open(configs[0], encoding='utf-8') as file:
+    with open(path, encoding='utf-8') as file:
         config = json.load(file)
     last, reached = {}, 0
-    for log in log_files(work_dir):
+    for log in json_logs(work_dir):
         entries = read_log(log)
         reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
         last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
@@ -136,24 +120,13 @@ def _read_result(work_dir):
             for key, value in last.items()
             if key.startswith(('mIoU', 'IoU.', 'mAcc', 'aAcc'))
         },
-        settings=flatten(config, without=_WITHOUT_INFLUENCE),
+        config=config,
     )
 
 
 def short_name(name):
     """A run's name without the date and the number that run_experiments.py puts around it."""
     return _GENERATED_NAME.sub(r'\1', name)
-
-
-def config_files(work_dir):
-    """The resolved configs in a run's folder: one, if all is well."""
-    files = glob.glob(osp.join(glob.escape(work_dir), '*.json'))
-    return sorted(path for path in files if not path.endswith('.log.json'))
-
-
-def log_files(work_dir):
-    """The JSON logs in a run's folder, in order of time: one per start."""
-    return sorted(glob.glob(osp.join(glob.escape(work_dir), '*.log.json')))
 
 
 def read_log(path):
@@ -182,7 +155,7 @@ def configurations(results):
     for result in results:
         for group in groups:
             same_name = group[0].configuration == result.configuration
-            if same_name and group[0].settings == result.settings:
+            if same_name and not _differences(group[0], result):
                 group.append(result)
                 break
         else:
@@ -190,10 +163,18 @@ def configurations(results):
     return [(_label(group[0], [other[0] for other in groups]), group) for group in groups]
 
 
+def _differences(result, other):
+    """In what two runs differ that results follow from, beside their seeds."""
+    seedless = ({**run.config, 'seed': 0} for run in (result, other))
+    return compare(*seedless)[0]
+
+
 def _label(result, others):
     namesakes = [other for other in others if other.configuration == result.configuration]
-    differing = differences(result.settings, *(other.settings for other in namesakes))
-    shown = ', '.join(f'{key}={value}' for key, (value, *_) in sorted(differing.items()))
+    differing = {}
+    for other in namesakes:
+        differing.update(_differences(result, other))
+    shown = ', '.join(f'{key}={value}' for key, (value, _) in sorted(differing.items()))
     return result.configuration + (f' ({shown})' if shown else '')
 
 

@@ -4,8 +4,8 @@ import os.path as osp
 
 from mmseg.engine.checkpoint import load_file
 from mmseg.engine.config import config_in_checkpoint, load_config
-from mmseg.engine.runs import config_of
 from mmseg.utils.user_error import UserError
+from tools.runs import config_of
 
 
 def read_config(path, overrides=None):
@@ -24,7 +24,9 @@ def read_config(path, overrides=None):
     if osp.isdir(path):
         folder, path = path, config_of(path)
         if path is None:
-            raise UserError(f'{folder} holds no config (.json), so it is no run.')
+            raise UserError(
+                f'{folder} holds no config of a run (NAME.json, written by the run called NAME).'
+            )
     if not path.endswith(('.py', '.json')):
         return config_in_checkpoint(load_file(path).get('meta', {}), path, overrides)
     return load_config(path, overrides)

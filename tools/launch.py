@@ -1,4 +1,4 @@
-"""From a config to its trained run: goes on with the run there is, or starts one.
+"""From a config to its trained run: resumes the run there is, or starts one.
 
 run_experiments.py imports this once its arguments are known to be good.
 """
@@ -8,18 +8,21 @@ import os.path as osp
 import sys
 from dataclasses import dataclass
 
+from mmseg.engine.checkpoint import saved_checkpoints
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.distributed import check_processes, is_launched
 from mmseg.engine.preflight import check_files
-from mmseg.engine.runs import check_is_free, child_config, find_run, new_run, put_over, resolve
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools import train
-from tools.collect_results import find_work_dirs, read_results, results_csv, results_table
+from tools.collect_results import read_results, results_csv, results_table
 from tools.processes import train_on
 from tools.run_config import with_bases_from
+from tools.run_folder import find_work_dirs
+from tools.runs import FoundRun, child_config, find_run, new_run, put_over, resolve, write_config
+from tools.same_run import describe
 from tools.sweeps.lock_holder import lock_holder
 from tools.sweeps.notes import leave_note, remove_note
 from tools.sweeps.pool import train_side_by_side
@@ -34,7 +37,16 @@ class _Run:
 
     cfg: object
     child: dict
-    found: tuple | None
+    found: FoundRun | None
+
+    @property
+    def is_there(self):
+        """Whether it has begun: what is found may also be another run of its name."""
+        return self.found is not None and not self.found.differences
+
+    @property
+    def is_finished(self):
+        return self.is_there and self.found.is_finished
 
 
 @reports_user_errors
@@ -48,9 +60,9 @@ def launch_config(args):
         overrides = {**debug_overrides(load_config(args.config)), **overrides}
     cfg = load_config(args.config, overrides)
     group = f'{args.machine}-{cfg.get("exp", "basic")}'
-    run = _Run(cfg, child_config(args.config, overrides), _find(cfg, group, args))
     check_keys(cfg, args.config)
     check_values(cfg, args.config)
+    run = _Run(cfg, child_config(args.config, overrides), _find(cfg, group, args))
     if not args.dry_run:
         _check_devices([run], args)
         _check_files([run])
@@ -108,10 +120,9 @@ def _checked_run(config, group, args):
     if args.n_gpus is not None:
         child = put_over(child, {'n_gpus': args.n_gpus})
     cfg = resolve(child)
-    found = _find(cfg, group, args)
     check_keys(cfg, cfg.name)
     check_values(cfg, cfg.name)
-    return _Run(cfg, child, found)
+    return _Run(cfg, child, _find(cfg, group, args))
 
 
 def _train_in_turn(runs, group, args):
@@ -169,7 +180,10 @@ def debug_overrides(cfg):
 
 def show_results(folder):
     """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
-    results = read_results(find_work_dirs([folder]))
+    try:
+        results = read_results(find_work_dirs([folder]))
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if not results:
         return
     table = results_table(results)
@@ -194,26 +208,29 @@ def _check_files(runs):
     """Check the files of those runs that are not finished."""
     unfinished = []
     for run in runs:
-        if not _is_finished(run.found):
+        if not run.is_finished:
             unfinished.append(run.cfg)
-            if run.found is not None:
-                run.cfg.work_dir = osp.dirname(run.found[0])
+            if run.is_there:
+                run.cfg.work_dir = run.found.work_dir
     check_files(*unfinished)
 
 
 def _find(cfg, group, args):
-    """The run to go on with, as `find_run` gives it; None starts one."""
+    """The run to resume, or the one of this name that is most like it; None if there is none."""
+    if args.work_dir:
+        found = find_run(cfg, [args.work_dir])
+        if found and (args.new or (found.differences and saved_checkpoints(args.work_dir))):
+            differs = f': {describe(found.differences)}' if found.differences else ''
+            raise UserError(
+                f'{args.work_dir} holds another run ({found.config}){differs}. Choose another '
+                '--work-dir, or delete that run.'
+            )
+        return found
     if args.new:
         return None
-    if args.work_dir:
-        return find_run(cfg, [args.work_dir])
     # Reading each config of a large study for each of its runs would take minutes.
     pattern = osp.join('work_dirs', group, '*', f'*_{glob.escape(cfg.name)}_*.json')
     return find_run(cfg, sorted({osp.dirname(path) for path in glob.glob(pattern)}))
-
-
-def _is_finished(found):
-    return found is not None and found[1]
 
 
 def _place(run, group, args):
@@ -222,20 +239,23 @@ def _place(run, group, args):
     Returns:
         tuple[str, str] | None: Its config file and its folder; None if it is finished.
     """
-    if run.found is None:
-        if args.work_dir:
-            check_is_free(args.work_dir)
+    found = run.found
+    if not run.is_there:
         path = new_run(run.cfg, group, run.child, args.work_dir)
         print(f'New run: {path}')
+        if found is not None:
+            print(f'It is another one than {found.work_dir}: {describe(found.differences)}')
         return path, load_config(path).work_dir
-    path = run.found[0]
     # Not the one in the config: the folder may have been moved.
-    work_dir = osp.dirname(path)
-    if _is_finished(run.found):
+    work_dir = found.work_dir
+    if found.is_finished:
         print(f'This run is finished: {work_dir} (--new starts another).')
         return None
     print(f'Going on with {work_dir}')
-    return path, work_dir
+    if found.is_equal:
+        return found.config, work_dir
+    # tools/train.py says what has changed, and brings the config in the folder up to date.
+    return write_config(run.cfg, group, run.child, found.name, work_dir), work_dir
 
 
 def _name_of(path):

@@ -4,7 +4,8 @@ import os.path as osp
 import re
 from dataclasses import dataclass
 
-from tools.collect_results import find_work_dirs, log_files, read_log
+from tools.collect_results import read_log
+from tools.run_folder import find_work_dirs, json_logs
 
 _NO_CURVES = ('mode', 'epoch', 'iter')
 _SHARE = re.compile(r'aAcc|m?(IoU|Acc|Dice|Fscore|Precision|Recall)(\d*|\..*)')
@@ -59,7 +60,7 @@ def read_logs(paths):
     for path in paths:
         folders = find_work_dirs([path]) if osp.isdir(path) else []
         for folder in folders:
-            files[folder] = log_files(folder)
+            files[folder] = json_logs(folder)
         if osp.isfile(path):
             files[path] = [path]
         elif not folders:

@@ -37,12 +37,12 @@ TAKES_TRAIN_IDS = ('ACDCDataset', 'DarkZurichDataset')
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description="Predict a data set (the config's data.test) and print per-class IoU and mIoU.",
-        epilog='example: python tools/test.py work_dirs/x/x.json work_dirs/x/latest.pth '
+        epilog='example: python tools/test.py work_dirs/x work_dirs/x/latest.pth '
         '--show-dir work_dirs/x/preds   '
         'On 4 GPUs: torchrun --nproc_per_node=4 tools/test.py ...',
     )
     parser.add_argument(
-        'config', nargs='?', help="the run's config (default: the one that the checkpoint keeps)"
+        'config', nargs='?', help="the run's folder or config (default: what the checkpoint keeps)"
     )
     parser.add_argument('checkpoint', help="the run's checkpoint, e.g. latest.pth")
     parser.add_argument(

@@ -20,11 +20,12 @@ from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.distributed import check_is_launched, joined_processes, rank_0_first
 from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files
-from mmseg.engine.runs import comparable, config_of
 from mmseg.engine.train import train
 from mmseg.utils.collective import get_dist_info
 from mmseg.utils.files import refusing_to_write, remove_parts, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
+from tools.runs import config_of
+from tools.same_run import compare_to_resume, describe
 
 
 def parse_args(argv):
@@ -65,6 +66,7 @@ def main(argv=None):
     """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
     args = parse_args(argv)
     keep_freed_memory()
+    changes = ''
     with joined_processes(args.device) as device, contextlib.ExitStack() as stack:
         with rank_0_first() as is_rank_0:
             cfg = _read_config(args)
@@ -75,9 +77,9 @@ def main(argv=None):
                 check_files(cfg)
                 stack.enter_context(locked(cfg.work_dir))
                 with refusing_to_write(cfg.work_dir):
-                    _prepare(cfg)
+                    changes = _prepare(cfg)
         with refusing_to_write(cfg.work_dir):
-            signal = _train(cfg, device)
+            signal = _train(cfg, device, changes)
     if signal is not None:
         if is_rank_0:
             print(f'Stopped by signal {signal}. The same command goes on from here.')
@@ -92,42 +94,71 @@ def _read_config(args):
 
 
 def _prepare(cfg):
-    _leave_config(cfg)
-    if not is_finished(cfg.work_dir, cfg.runner.max_iters):
-        remove_parts(cfg.work_dir)
-        archive_code(cfg.work_dir)
+    """Prepare the run's folder; returns what has changed since its last start, in words."""
+    if is_finished(cfg.work_dir, cfg.runner.max_iters):
+        _check_same_run(cfg)
+        return ''
+    changes = _leave_config(cfg)
+    remove_parts(cfg.work_dir)
+    archive_code(cfg.work_dir)
+    return changes
 
 
-def _train(cfg, device):
+def _train(cfg, device, changes):
     if is_finished(cfg.work_dir, cfg.runner.max_iters):
         if get_dist_info()[0] == 0:
             print(f'This run is finished: {cfg.work_dir}')
         return None
     try:
-        return train(cfg, device)
+        return train(cfg, device, changes)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f'the memory of {device} is full ({str(error).splitlines()[0]}). Set '
-            'data.samples_per_gpu or the crop lower, speed.accumulate higher or '
-            'model.backbone.with_cp=True, or free the device; the same command goes on.'
+            f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, or '
+            'set model.backbone.with_cp=True or speed.accumulate higher, and give the same command '
+            'again to resume. A smaller data.samples_per_gpu or crop makes another run.'
         ) from error
 
 
+def _check_same_run(cfg):
+    """Compare a config with that of the run in its folder, if there is one.
+
+    Returns:
+        tuple[mmcv.Config, str] | None: The run's config, and what has changed, in words.
+
+    Raises:
+        UserError: It is of another run, which has checkpoints.
+    """
+    path = config_of(cfg.work_dir)
+    if path is None:
+        return None
+    there = load_config(path)
+    differences, changes = compare_to_resume(as_dict(there), as_dict(cfg))
+    if not differences:
+        return there, describe(changes)
+    if saved_checkpoints(cfg.work_dir):
+        raise UserError(
+            f'{cfg.work_dir} holds a run with other settings ({path}): {describe(differences)}. '
+            'Choose another --work-dir, or delete that run.'
+        )
+    os.remove(path)  # nothing is lost with it
+    return None
+
+
 def _leave_config(cfg):
-    """Put the resolved config into the run's folder, where tests and resumes look for it."""
-    there = config_of(cfg.work_dir)
-    if there and comparable(load_config(there)) != comparable(cfg):
-        if saved_checkpoints(cfg.work_dir):
-            raise UserError(
-                f'{cfg.work_dir} holds a run of another config ({there}). Choose another '
-                '--work-dir, or delete that run.'
-            )
-        # An earlier start that ended before it saved anything, such as one that ran out of memory.
-        os.replace(there, f'{there}.old')
-        there = None
-    if there is None:
-        text = json.dumps(as_dict(cfg), indent=2) + '\n'
-        write_text(osp.join(cfg.work_dir, f'{cfg.name}.json'), text)
+    """Put the resolved config into the run's folder, where tests and resumes look for it.
+
+    A run keeps its name and the revision of the code that it began with.
+    """
+    found = _check_same_run(cfg)
+    changes = ''
+    if found is not None:
+        there, changes = found
+        cfg.name = there.name
+        if 'git_rev' in there:
+            cfg.git_rev = there.git_rev
+    text = json.dumps(as_dict(cfg), indent=2) + '\n'
+    write_text(osp.join(cfg.work_dir, f'{cfg.name}.json'), text)
+    return changes
 
 
 if __name__ == '__main__':

@@ -133,12 +133,23 @@ def _resume_states(work_dir):
     return [(int(match[2]), path) for match, path in found if match[1] == 'resume']
 
 
+def holds_state(content):
+    """Whether a checkpoint is one that a run of this code can resume from."""
+    return 'optimizer' in content and _is_own(content)
+
+
+def _is_own(content):
+    meta = content.get('meta')
+    return isinstance(meta, dict) and {'iter', 'log_window'} <= meta.keys()
+
+
 def newest_loadable(work_dir, warn):
-    """The most advanced checkpoint that a run can go on from; None if there is none.
+    """The most advanced checkpoint that a run can resume from; None if there is none.
 
     Args:
         work_dir (str): Of the run.
-        warn (callable): Gets a message for each damaged file that is passed over.
+        warn (callable): Gets a message for each file that is passed over: a damaged one, or one of
+            other code.
 
     Returns:
         tuple[str, dict] | None: Its path and content.
@@ -149,9 +160,11 @@ def newest_loadable(work_dir, warn):
         except UserError as error:
             warn(f'{error} Going back to the checkpoint before it.')
             continue
-        # `checkpoint_config.save_optimizer=False` leaves some without.
-        if 'optimizer' in content:
+        if holds_state(content):
             return path, content
+        # `checkpoint_config.save_optimizer=False` leaves some of ours without.
+        if not _is_own(content):
+            warn(f'{path} is no checkpoint of this code: it is not resumed from.')
     return None
 
 

@@ -1,6 +1,5 @@
-"""A run's log, and what a run that goes on drops of it: what came after that iteration."""
+"""A run's log, and what a resumed run drops of it: what came after that iteration."""
 
-import glob
 import json
 import logging
 import os
@@ -15,6 +14,9 @@ from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.utils.files import remove_parts, write_text
 
+# A run's own text log, and with .json behind it mmcv's JSON log. Other logs in the folder, such as
+# what `tee` writes, are left alone. (tools/run_folder.py reads the same names.)
+_OWN_LOG = re.compile(r'(\d{8}_\d{6})\.log(\.json)?')
 _OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(?:\(val\))? \[(\d+)')
 
@@ -22,10 +24,8 @@ _IN_TEXT = re.compile(r' - Iter(?:\(val\))? \[(\d+)')
 def open_log(cfg):
     """The run's logger and its timestamp: a resumed run goes on in the files it began."""
     os.makedirs(cfg.work_dir, exist_ok=True)
-    begun = sorted(glob.glob(osp.join(glob.escape(cfg.work_dir), '*.log')))
-    timestamp = time.strftime('%Y%m%d_%H%M%S')
-    if begun:
-        timestamp = osp.basename(begun[0]).removesuffix('.log')
+    begun = _own_logs(cfg.work_dir)
+    timestamp = begun[0][1] if begun else time.strftime('%Y%m%d_%H%M%S')
     # mmcv sets a logger up once per process; here it is once per run.
     logger_initialized.pop('mmseg', None)
     for handler in logging.getLogger('mmseg').handlers[:]:
@@ -45,16 +45,22 @@ def forget_after(work_dir, iteration):
         work_dir (str): Of the run.
         iteration (int): The number of completed iterations that the run goes on from.
     """
-    folder = glob.escape(work_dir)
-    for pattern, iteration_of in (('*.log', _of_text), ('*.log.json', _of_json)):
-        for path in glob.glob(osp.join(folder, pattern)):
-            with open(path, encoding='utf-8') as file:
-                lines = file.readlines()
-            whole = [line for line in lines if line.endswith('\n')]
-            kept = [line for line in whole if iteration_of(line) <= iteration]
-            if kept != lines:
-                write_text(path, ''.join(kept))
+    for name, _, is_json in _own_logs(work_dir):
+        path = osp.join(work_dir, name)
+        iteration_of = _of_json if is_json else _of_text
+        with open(path, encoding='utf-8') as file:
+            lines = file.readlines()
+        whole = [line for line in lines if line.endswith('\n')]
+        kept = [line for line in whole if iteration_of(line) <= iteration]
+        if kept != lines:
+            write_text(path, ''.join(kept))
     _forget_records(work_dir, iteration)
+
+
+def _own_logs(work_dir):
+    """Name, timestamp and ``.json`` (or None) of a run's logs, the oldest first."""
+    found = map(_OWN_LOG.fullmatch, sorted(os.listdir(work_dir)))
+    return [(match[0], match[1], match[2]) for match in found if match]
 
 
 def _forget_records(work_dir, iteration):

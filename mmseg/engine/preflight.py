@@ -3,7 +3,7 @@
 import importlib.util
 import os.path as osp
 
-from mmseg.engine.checkpoint import load_file, saved_checkpoints
+from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import file_of, list_files, uses_of
 from mmseg.utils.user_error import UserError
@@ -74,10 +74,8 @@ def check_weights(cfg):
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
-    if cfg.get('resume_from'):
-        content = load_file(cfg.resume_from)
-        if 'optimizer' not in content or 'log_window' not in content.get('meta', {}):
-            raise UserError(
-                f'{cfg.resume_from} holds no state that a run of this code can go on from; start '
-                'one from its weights with --load-from.'
-            )
+    if cfg.get('resume_from') and not holds_state(load_file(cfg.resume_from)):
+        raise UserError(
+            f'{cfg.resume_from} holds no state that a run of this code can resume from; start one '
+            'from its weights with --load-from.'
+        )

@@ -39,12 +39,13 @@ from mmseg.utils.collective import gather_over_ranks
 from mmseg.utils.user_error import UserError
 
 
-def train(cfg, device):
-    """Train as the config says, going on from what its ``work_dir`` holds.
+def train(cfg, device, changes=''):
+    """Train as the config says, resuming from what its ``work_dir`` holds.
 
     Args:
         cfg (mmcv.Config): Checked (config_checks, ``preflight``); with ``work_dir`` and ``seed``.
         device (torch.device): Where to train.
+        changes (str): What differs from the last start of the run, for its log.
 
     Returns:
         int | None: The signal that stopped the run before its end, None if it ended.
@@ -64,6 +65,8 @@ def train(cfg, device):
         logger.warning(warning)
     if path:
         logger.info('Going on from %s', path)
+    if changes:
+        logger.info('Resuming with %s', changes)
     if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:
         if rank == 0:
             finish(cfg.work_dir, cfg.runner.max_iters)

@@ -1,23 +1,19 @@
 """Reading runs: config, logs and what an evaluation found, from the files in their folders."""
 
-import glob
-import json
 import os.path as osp
 import re
 from dataclasses import dataclass
 
 from tools.collect_results import (
     Result,
-    config_files,
     configurations,
-    find_work_dirs,
-    log_files,
     read_log,
     read_results,
 )
+from tools.run_folder import find_config, find_work_dirs, json_logs, text_logs
 
 _KEPT_WARNINGS = 100
-_TIMESTAMP = re.compile(r'(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)\d\d\.log\.json')
+_TIMESTAMP = re.compile(r'(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)')
 
 
 class ReportError(ValueError):
@@ -86,9 +82,9 @@ class Run:
 
     @property
     def started(self):
-        """Date and time of its first start, '' if its log has another name than usual."""
-        found = _TIMESTAMP.fullmatch(osp.basename(log_files(self.work_dir)[0]))
-        return '{}-{}-{} {}:{}'.format(*found.groups()) if found else ''
+        """Date and time of its first start."""
+        found = _TIMESTAMP.match(osp.basename(json_logs(self.work_dir)[0]))
+        return '{}-{}-{} {}:{}'.format(*found.groups())
 
     @property
     def seconds(self):
@@ -158,10 +154,7 @@ def _distinctions(results):
 
 
 def _read_run(work_dir, result, letter, distinctions):
-    (config_path,) = config_files(work_dir)
-    with open(config_path, encoding='utf-8') as file:
-        config = json.load(file)
-    logs = [read_log(path) for path in log_files(work_dir)]
+    logs = [read_log(path) for path in json_logs(work_dir)]
     entries = [entry for log in logs for entry in log if 'iter' in entry]
     warnings = _warnings(work_dir)
     return Run(
@@ -169,8 +162,8 @@ def _read_run(work_dir, result, letter, distinctions):
         title=f'{result.configuration}, seed {result.seed}',
         distinction=distinctions[work_dir],
         result=result,
-        config=config,
-        config_path=config_path,
+        config=result.config,
+        config_path=find_config(work_dir),
         metas=[log[0] for log in logs if log and 'mode' not in log[0]],
         train=_by_iteration(entry for entry in entries if entry.get('mode') == 'train'),
         val=_by_iteration(entry for entry in entries if entry.get('mode') == 'val'),
@@ -186,7 +179,7 @@ def _by_iteration(entries):
 
 def _warnings(work_dir):
     lines = []
-    for path in sorted(glob.glob(osp.join(glob.escape(work_dir), '*.log'))):
+    for path in text_logs(work_dir):
         with open(path, encoding='utf-8', errors='replace') as file:
             lines += [line.rstrip('\n') for line in file if 'WARNING' in line]
     return lines

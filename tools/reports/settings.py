@@ -3,6 +3,7 @@
 import json
 
 from tools import config_differences
+from tools.same_run import settings
 
 _LONGEST = 300
 
@@ -13,8 +14,8 @@ def differences(runs):
     Returns:
         list[tuple[str, list[str]]]: Dotted key, and its value in each run as JSON, cut where long.
     """
-    settings = [{'seed': run.result.seed, **run.result.settings} for run in runs]
-    found = config_differences.differences(*settings)
+    stated = [{'seed': run.result.seed, **settings(run.config)} for run in runs]
+    found = config_differences.differences(*stated)
     return [(key, [_cut(_text(value)) for value in values]) for key, values in found.items()]
 
 

@@ -4,7 +4,12 @@ import ast
 import functools
 import inspect
 
+from mmcv.runner import HOOKS, OPTIMIZERS
 from torch import nn
+
+from mmseg.datasets.builder import DATASETS, PIPELINES
+from mmseg.engine.speed import speed_up
+from mmseg.models.builder import MODELS
 
 
 @functools.cache
@@ -138,3 +143,42 @@ def _is_dict(node, names):
         case ast.Subscript(value=value, slice=ast.Name()):
             return _is_dict(value, names)
     return False
+
+
+def has_default(path, part, key, value):
+    """Whether leaving a key out of a part of a config means the same as this value.
+
+    Args:
+        path (str): Where the part stands, dotted.
+        part (dict): With a ``type``, or ``speed`` or ``lr_config``.
+        key (str): A key of it.
+        value: As JSON holds it.
+    """
+    target = _built_from(path, part)
+    functions = [target]
+    if inspect.isclass(target):
+        functions = [vars(cls).get('__init__') for cls in target.__mro__ if cls is not object]
+    for function in functions:
+        parameter = function and inspect.signature(function).parameters.get(key)
+        if parameter:
+            default = parameter.default
+            # JSON has no tuples.
+            return (list(default) if isinstance(default, tuple) else default) == value
+    return False
+
+
+def _built_from(path, part):
+    """The class or function that takes a part of a config; None if that is not known."""
+    if path == 'speed':
+        return speed_up
+    kind = part.get('type')
+    if path == 'lr_config':
+        kind = lr_hook(part.get('policy'))
+    registries = (MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS)
+    return next((r.get(kind) for r in registries if isinstance(kind, str) and kind in r), None)
+
+
+def lr_hook(policy):
+    """The name of the hook that mmcv finds for a policy: 'poly' is PolyLrUpdaterHook."""
+    name = str(policy)
+    return f'{name.title() if name.islower() else name}LrUpdaterHook'

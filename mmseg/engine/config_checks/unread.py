@@ -11,7 +11,7 @@ from mmcv.runner import HOOKS, OPTIMIZER_BUILDERS, OPTIMIZERS, CheckpointHook
 from mmseg.core.builder import OPTIMIZER_BUILDERS as MMSEG_OPTIMIZER_BUILDERS
 from mmseg.datasets.builder import DATASETS
 from mmseg.engine.config_checks.helper_variables import helper_variables
-from mmseg.engine.config_checks.known import keys_read_in, named_parameters
+from mmseg.engine.config_checks.known import keys_read_in, lr_hook, named_parameters
 from mmseg.engine.config_checks.parts import need_dict, no_type, part_problems, unread
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
@@ -140,9 +140,7 @@ def _optimizer(optimizer):
 def _lr_config(lr_config):
     ending = 'LrUpdaterHook'
     policy = lr_config.get('policy')
-    # As mmcv finds it: 'poly' is PolyLrUpdaterHook.
-    name = str(policy)
-    hook = (name.title() if name.islower() else name) + ending
+    hook = lr_hook(policy)
     if hook not in HOOKS:
         names = [name.removesuffix(ending) for name in HOOKS.module_dict if name.endswith(ending)]
         names = [name.lower() if name.istitle() else name for name in names]

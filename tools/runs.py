@@ -1,4 +1,4 @@
-"""Where a run lives: its generated config, its work folder, and finding the one to go on with.
+"""Where a run lives: its generated config, its work folder, and finding the one to resume.
 
 All paths are relative to the folder in which the command runs, normally the checkout.
 """
@@ -11,14 +11,41 @@ import subprocess
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 
-from mmseg.engine.checkpoint import is_finished, saved_checkpoints
+from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.config import as_dict, load_config
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
+from tools.run_folder import find_config
+from tools.same_run import compare_to_resume
 
 # What differs between two runs of one config.
 _OF_THE_RUN = ('name', 'work_dir', 'git_rev', 'resume_from')
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run that is there, compared with what is asked for.
+
+    Args:
+        config: path of the resolved config in its folder.
+        name: the run's.
+        is_finished: whether it is finished.
+        differences: what makes it another run, as `compare_to_resume` gives it; {} for the same.
+        is_equal: whether its config is the one that is asked for, word for word.
+    """
+
+    config: str
+    name: str
+    is_finished: bool
+    differences: dict
+    is_equal: bool
+
+    @property
+    def work_dir(self):
+        """Its folder now; the config names where it was when it began."""
+        return osp.dirname(self.config)
 
 
 def new_run(cfg, group, child, work_dir=None):
@@ -37,12 +64,13 @@ def new_run(cfg, group, child, work_dir=None):
     name = _waiting(cfg, group)
     if name is None:
         name = f'{time.strftime("%y%m%d_%H%M")}_{cfg.name}_{uuid.uuid4().hex[:5]}'
+    return write_config(cfg, group, child, name, work_dir or osp.join('work_dirs', group, name))
+
+
+def write_config(cfg, group, child, name, work_dir):
+    """Write the generated config of a run; arguments and result as of :func:`new_run`."""
     path = osp.join('configs', 'generated', group, f'{name}.json')
-    own = dict(
-        name=name,
-        work_dir=work_dir or osp.join('work_dirs', group, name),
-        git_rev=git_revision(),
-    )
+    own = dict(name=name, work_dir=work_dir, git_rev=git_revision())
     bases = [osp.relpath(base, osp.dirname(path)) for base in child['_base_']]
     write_text(path, json.dumps({**child, '_base_': bases, **own}, indent=2) + '\n')
     if not _describes(path, cfg):
@@ -91,48 +119,36 @@ def put_over(child, overrides):
 
 
 def find_run(cfg, work_dirs):
-    """Find the run of an equal config to go on with.
+    """Find the run that a command asks for, else the one that is most like it.
 
     Args:
-        cfg (mmcv.Config): The resolved config.
+        cfg (mmcv.Config): The resolved and checked config of the command.
         work_dirs (list[str]): Folders of runs.
 
     Returns:
-        tuple[str, bool] | None: The resolved config file of the newest unfinished run, else of the
-        newest finished one, and whether it is finished; None if there is no equal run.
+        FoundRun | None: The newest unfinished run that is the same, else the newest finished one,
+        else the newest one that differs; None if the folders hold no run.
     """
-    equal = []
+    found = []
     for work_dir in work_dirs:
         path = config_of(work_dir)
-        if path is not None and comparable(load_config(path)) == comparable(cfg):
-            equal.append((is_finished(work_dir, cfg.runner.max_iters), osp.getmtime(path), path))
-    if not equal:
-        return None
-    unfinished = [run for run in equal if not run[0]]
-    finished, _, path = max(unfinished or equal, key=lambda run: run[1])
-    return path, finished
+        if path is None:
+            continue
+        there = load_config(path)
+        differences, _ = compare_to_resume(as_dict(there), as_dict(cfg))
+        finished = is_finished(work_dir, there.runner.max_iters)
+        is_equal = comparable(there) == comparable(cfg)
+        run = FoundRun(path, there.name, finished, differences, is_equal)
+        found.append((not differences, not finished, osp.getmtime(path), path, run))
+    return max(found)[-1] if found else None
 
 
 def config_of(work_dir):
-    """The resolved config file that a run left in its folder; None if there is none."""
-    files = [
-        path
-        for path in sorted(glob.glob(osp.join(glob.escape(work_dir), '*.json')))
-        if not path.endswith('.log.json')
-    ]
-    if len(files) > 1:
-        raise UserError(f'{work_dir} holds several configs: {", ".join(files)}. Keep one.')
-    return files[0] if files else None
-
-
-def check_is_free(work_dir):
-    """Raise a :class:`UserError` if a folder holds a run that has saved something."""
-    there = config_of(work_dir)
-    if there is not None and saved_checkpoints(work_dir):
-        raise UserError(
-            f'{work_dir} holds another run ({there}). Choose another --work-dir, or delete that '
-            'run.'
-        )
+    """:func:`tools.run_folder.find_config` for users."""
+    try:
+        return find_config(work_dir)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def comparable(cfg):

@@ -1,0 +1,264 @@
+"""A run is what its folder says: what may change before it resumes, and what makes another run."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmseg.engine.checkpoint import link_latest, save_file
+from tests.test_engine import _signal_at
+from tests.tiny_runs import (
+    CHECKOUT,
+    FEATURE_DISTANCE,
+    SMALL_UDA,
+    UDA_CONFIG,
+    TrainedRun,
+    files_below,
+    only,
+    run_experiment,
+)
+from tools.train import main as train_main
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+HARMLESS = (
+    'data.workers_per_gpu=1', 'model.backbone.with_cp=True', 'log_config.interval=1',
+    'checkpoint_config.interval=2', 'uda.debug_img_interval=0', 'evaluation.interval=4',
+)  # fmt: skip
+
+
+@pytest.fixture
+def unfinished(copied_run):
+    """A run that was killed after three of its iterations."""
+    content = copied_run.load()
+    content['meta']['iter'] = 3
+    os.remove(f'{copied_run.work_dir}/iter_4.pth')
+    save_file(content, f'{copied_run.work_dir}/resume_3.pth')
+    link_latest(f'{copied_run.work_dir}/resume_3.pth')
+    return copied_run
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The configs that run_experiments.py wants to train; it trains none."""
+    configs = []
+    monkeypatch.setattr('tools.train.main', lambda argv: configs.append(argv[0]))
+    return configs
+
+
+def train_here(work_dir, *options):
+    options = (*SMALL_UDA, *FEATURE_DISTANCE, *options)
+    train_main([str(UDA_CONFIG), '--work-dir', work_dir, '--cfg-options', *options])
+
+
+def config_in(run):
+    return json.loads(Path(run.config).read_text())
+
+
+def log_of(run):
+    return Path(only(f'{run.work_dir}/2*.log')).read_text()
+
+
+# What does not change results
+
+
+def test_resume_with_other_workers_and_intervals(workplace, trained_run, monkeypatch):
+    monkeypatch.chdir(workplace)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        _signal_at(patch, 1, signal.SIGTERM)
+        run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    run = TrainedRun(workplace)
+    name, revision = (config_in(run)[key] for key in ('name', 'git_rev'))
+
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, *HARMLESS)
+    assert TrainedRun(workplace).work_dir == run.work_dir
+    (line,) = re.findall('Resuming with (.*)', log_of(run))
+    assert line.split('; ') == [
+        'log_config.interval: 2 → 1', 'model.backbone.with_cp: (missing) → True',
+        'data.workers_per_gpu: 0 → 1', 'uda.debug_img_interval: 2 → 0',
+        'checkpoint_config.interval: 650 → 2', 'evaluation.interval: 2 → 4',
+    ]  # fmt: skip
+    config = config_in(run)
+    assert config['data']['workers_per_gpu'] == 1 and config['log_config']['interval'] == 1
+    assert (config['name'], config['git_rev']) == (name, revision)
+    assert [entry['iter'] for entry in run.log('train')] == [2, 3, 4]
+    expected = trained_run.load()['state_dict']
+    for name, value in run.load()['state_dict'].items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_train_takes_changed_values_too(unfinished, monkeypatch):
+    trained = []
+    monkeypatch.setattr('tools.train.train', lambda *given: trained.append(given))
+    train_here(unfinished.work_dir, *HARMLESS)
+    ((cfg, _, changes),) = trained
+    assert cfg.data.workers_per_gpu == 1 and cfg.model.backbone.with_cp is True
+    assert cfg.name == unfinished.name and 'data.workers_per_gpu: 0 → 1' in changes
+    assert config_in(unfinished)['data']['workers_per_gpu'] == 1
+
+
+@pytest.mark.parametrize(
+    'option', [*HARMLESS, 'n_gpus=2', 'scale_lr=False', 'uda.blur=True', 'log_level=DEBUG',
+               'find_unused_parameters=True', 'name_opt=adam', 'data.train.resized_dir=kept',
+               'optimizer.amsgrad=False', 'speed.accumulate=2'],
+)  # fmt: skip
+def test_finished_run_stays_finished(trained_run, started, capsys, option):
+    before = files_below('.')
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, option)
+    assert f'This run is finished: {trained_run.work_dir}' in capsys.readouterr().out
+    assert not started and files_below('.') == before
+
+
+def test_default_that_a_later_release_states(unfinished, started, tmp_path, capsys):
+    """An option that absence already meant, in a base of the config."""
+    later = tmp_path / 'uda_mitb0.py'
+    later.write_text(
+        f"_base_ = ['{UDA_CONFIG}']\n"
+        'scale_lr = False\n'
+        'uda = dict(color_jitter_strength=0.2)\n'
+        'model = dict(backbone=dict(with_cp=False), decode_head=dict(dropout_ratio=0.1))\n'
+        'speed = dict(amp=None)\nlr_config = dict(min_lr=0.0)\n'
+        'optimizer = dict(amsgrad=False)\nnew_setting = None\n'
+    )
+    from mmseg.engine.config import as_dict, load_config
+    from tools.same_run import compare_to_resume
+
+    one, other = (as_dict(load_config(str(path))) for path in (UDA_CONFIG, later))
+    del one['uda']['color_jitter_strength'], one['speed']
+    assert compare_to_resume(one, other) == compare_to_resume(other, one) == ({}, {})
+    different = {**other, 'uda': {**other['uda'], 'color_jitter_strength': 0.3}}
+    assert list(compare_to_resume(one, different)[0]) == ['uda.color_jitter_strength']
+
+
+def test_moved_data_and_weights(tmp_path, monkeypatch):
+    from tools.same_run import compare
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'disk/gta').mkdir(parents=True)
+    (tmp_path / 'disk/mit_b5.pth').touch()
+
+    def config(root, weights):
+        return {'data': {'train': {'data_root': root}}, 'model': {'pretrained': weights}}
+
+    old = config('data/gta/', 'pretrained/mit_b5.pth')
+    moved = config(f'{tmp_path}/disk/gta', 'disk/mit_b5.pth')
+    assert compare(old, moved)[0] == {} and len(compare(old, moved)[1]) == 2
+    assert len(compare(old, config('disk/gta2', 'mit_b0.pth'))[0]) == 2
+    # Both are there: the data of two towns, perhaps.
+    (tmp_path / 'data/gta').mkdir(parents=True)
+    assert list(compare(old, moved)[0]) == ['data.train.data_root']
+    assert compare(old, config(f'{tmp_path}/data/gta', 'pretrained/mit_b5.pth'))[0] == {}
+
+
+# What makes another run
+
+
+@pytest.mark.parametrize(
+    ('option', 'says'),
+    [
+        ('optimizer.lr=0.001', 'optimizer.lr: 0.004 → 0.001'),
+        ('data.samples_per_gpu=1', 'data.samples_per_gpu × n_gpus: 2 → 1'),
+        ('seed=3', 'seed: 0 → 3'),
+        ('uda.blur=False', 'uda.blur: True → False'),
+        ('speed.amp=bf16', 'speed.amp: None → bf16'),
+        ('runner.max_iters=6', 'runner.max_iters: 4 → 6'),
+        ('scale_lr=True', 'scale_lr: (missing) → True'),
+        (
+            'data.train.source.pipeline.3.cat_max_ratio=0.5',
+            'data.train.source.pipeline.3.cat_max_ratio: 0.75 → 0.5',
+        ),
+    ],
+)
+def test_what_differs_is_shown(unfinished, started, capsys, option, says):
+    before = files_below('.')
+    with pytest.raises(SystemExit, match='with other settings') as exit_info:
+        train_here(unfinished.work_dir, option)
+    assert says in exit_info.value.code and '--work-dir' in exit_info.value.code
+    with pytest.raises(SystemExit, match='holds another run') as exit_info:
+        run_experiment(
+            UDA_CONFIG, *FEATURE_DISTANCE, option, arguments=['--work-dir', unfinished.work_dir]
+        )
+    assert says in exit_info.value.code
+    assert files_below('.') == before and not started
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, option)
+    shown = capsys.readouterr().out
+    assert f'It is another one than {unfinished.work_dir}: {says}' in shown
+    assert len(started) == 1 and unfinished.name not in started[0]
+
+
+def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, monkeypatch):
+    """As after a first iteration for which the memory was too small."""
+    os.remove(f'{unfinished.work_dir}/resume_3.pth')
+    trained = []
+    monkeypatch.setattr('tools.train.train', lambda *given: trained.append(given))
+    train_here(unfinished.work_dir, 'data.samples_per_gpu=1')
+    ((cfg, _, changes),) = trained
+    assert cfg.data.samples_per_gpu == 1 and changes == ''
+    assert json.loads(Path(only(f'{unfinished.work_dir}/street*.json')).read_text())['data'][
+        'samples_per_gpu'
+    ] == 1  # fmt: skip
+    assert not os.path.exists(unfinished.config)
+
+
+def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
+    from tools.same_run import compare, compare_to_resume
+
+    one = config_in(unfinished)
+    split = {**one, 'n_gpus': 2, 'data': {**one['data'], 'samples_per_gpu': 1}}
+    assert compare(one, split)[0] == {}
+    more = {**one, 'n_gpus': 2}
+    assert compare(one, more)[0] == {'data.samples_per_gpu × n_gpus': (2, 4)}
+    assert compare_to_resume(one, more)[0] == {}
+    assert compare_to_resume(one, more)[1]['data.samples_per_gpu × n_gpus'] == (2, 4)
+
+
+# Other files in the folder
+
+
+def test_foreign_files_in_the_folder(unfinished, monkeypatch):
+    from tools import collect_results
+
+    folder = Path(unfinished.work_dir)
+    (folder / 'train.log').write_text('what tee writes')
+    (folder / 'x.json').write_text('{"iter": 4, "classes": [], "confusion": []}')
+    (folder / 'figures.json').write_text('no json')
+    shutil.copy(unfinished.config, folder / 'another.json')
+    (folder / 'other.log.json').write_text('{"mode": "train"}\n')
+    foreign = ['train.log', 'x.json', 'figures.json', 'another.json', 'other.log.json']
+    before = {name: (folder / name).read_bytes() for name in foreign}
+    logs = len(list(folder.glob('*.log*')))
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+    assert before == {name: (folder / name).read_bytes() for name in foreign}
+    assert len(list(folder.glob('*.log*'))) == logs
+    (found,) = collect_results.read_results([unfinished.work_dir])
+    assert found.is_finished
+
+    result = subprocess.run(
+        ['sh', CHECKOUT / 'test.sh', unfinished.work_dir],
+        env={**os.environ, 'PYTHON': sys.executable}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert f'mIoU: {found.metrics["mIoU"]:.2f}' in result.stdout
+
+
+def test_configs_of_two_runs(unfinished):
+    config = {**config_in(unfinished), 'name': 'another'}
+    (Path(unfinished.work_dir) / 'another.json').write_text(json.dumps(config))
+    with pytest.raises(SystemExit, match=r'configs of several runs: .*another\.json'):
+        run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
+
+
+@pytest.mark.parametrize('meta', [{'iter': 9}, None, {}])
+def test_checkpoint_of_other_code_in_the_folder(unfinished, monkeypatch, meta):
+    state = {'state_dict': {}, 'optimizer': {}, 'meta': meta}
+    torch.save(state, f'{unfinished.work_dir}/iter_9.pth')
+    train_here(unfinished.work_dir)
+    assert f'{unfinished.work_dir}/iter_9.pth is no checkpoint of this code' in log_of(unfinished)
+    assert unfinished.load()['meta']['iter'] == 4

@@ -1,0 +1,69 @@
+"""Which files in a folder are a run's: those with the names that runs give. Imports no torch.
+
+Other files may lie beside them: what `tee` wrote, figures of other tools, configs to compare with.
+"""
+
+import glob
+import json
+import os.path as osp
+import re
+
+# As mmseg/engine/log_files.py names the text log; mmcv's JSON log has `.json` behind it.
+_LOG = re.compile(r'\d{8}_\d{6}\.log')
+
+
+def find_config(work_dir):
+    """The resolved config that a run left in its folder: ``NAME.json``, which says ``NAME``.
+
+    Returns:
+        str | None: Its path; None if there is none.
+
+    Raises:
+        ValueError: There are several.
+    """
+    found = [path for path in _files(work_dir, '*.json') if _is_config(path)]
+    if len(found) > 1:
+        raise ValueError(f'{work_dir} holds the configs of several runs: {", ".join(found)}. Keep '
+                         'one.')  # fmt: skip
+    return found[0] if found else None
+
+
+def _is_config(path):
+    if path.endswith('.log.json'):
+        return False
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except ValueError:
+        return False
+    name = osp.basename(path).removesuffix('.json')
+    return isinstance(content, dict) and content.get('name') == name
+
+
+def json_logs(work_dir):
+    """The JSON logs in a run's folder, in order of time: one, unless older code resumed it."""
+    return [f'{path}.json' for path in _logs(work_dir, '*.log.json')]
+
+
+def text_logs(work_dir):
+    """The text logs in a run's folder, in order of time."""
+    return _logs(work_dir, '*.log')
+
+
+def _logs(work_dir, pattern):
+    paths = [path.removesuffix('.json') for path in _files(work_dir, pattern)]
+    return [path for path in paths if _LOG.fullmatch(osp.basename(path))]
+
+
+def find_work_dirs(folders):
+    """The folders of runs among and below `folders`: those that hold a JSON log."""
+    logs = {
+        log
+        for folder in folders
+        for log in glob.glob(osp.join(glob.escape(folder), '**', '*.log.json'), recursive=True)
+    }
+    return sorted(folder for folder in {osp.dirname(log) for log in logs} if json_logs(folder))
+
+
+def _files(work_dir, pattern):
+    return sorted(glob.glob(osp.join(glob.escape(work_dir), pattern)))
