@@ -4,31 +4,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+READY_TO_TEST := .venv/ready-to-test
 
 .PHONY: setup demo test test-all lint clean
 
 setup: $(READY)
 
-# The constraint is for building mmcv-full alone; pip understands it since 25.3, hence the upgrade.
-$(READY): requirements.txt tests/requirements.txt tools/build_constraint.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+# mmcv-full comes first: tools/mmcv_build says what its build needs.
+$(READY): requirements.txt tools/mmcv_build/pkg_resources.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit("This is Python %d.%d; 3.11 to 3.14 were tried. Name one of them: make PYTHON=python3.13 ..." % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
-	PIP_BUILD_CONSTRAINT=tools/build_constraint.txt \
-	    $(BIN)/python -m pip install -r requirements.txt -r tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	PYTHONPATH="$(CURDIR)/tools/mmcv_build" $(BIN)/python -m pip install --no-build-isolation --no-deps -c requirements.txt mmcv-full
+	$(BIN)/python -m pip install -r requirements.txt
 	touch $(READY)
+
+$(READY_TO_TEST): $(READY) tests/requirements.txt
+	$(BIN)/python -m pip install -r requirements.txt -r tests/requirements.txt
+	touch $(READY_TO_TEST)
 
 demo: $(READY)
 	$(BIN)/python -m demo.street_scenes
 
 # Two processes of one thread each are faster than one of two.
-test: $(READY)
+test: $(READY_TO_TEST)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
-test-all: $(READY)
+test-all: $(READY_TO_TEST)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY)
+lint: $(READY_TO_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

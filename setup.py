@@ -47,6 +47,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
+    classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(11, 15)],
     packages=PACKAGES + JOINED,
     cmdclass={'build_py': BuildWithoutInit},
 )

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 IMAGE = 'data/street_scenes/cityscapes/leftImg8bit/val/dunmore/*_000000_*'
 MODELS = sorted((CHECKOUT / 'configs/_base_/models').glob('*.py'))
 CPU = torch.device('cpu')
+# In the paths that traces of a network name; the checkout's own may be short enough for a weight.
+SOURCES = b'mmseg/models/'
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_onnx_from_a_picture_file(trained_run, export_run, tmp_path, capsys):
     assert 'uint8, RGB' in meta['input'] and 'labels' in meta['output']
     # Nothing of this machine.
     content = Path(path).read_bytes()
-    assert str(CHECKOUT).encode() not in content
+    assert SOURCES not in content
     assert str(trained_run.folder).encode() not in content
 
 
@@ -87,7 +89,7 @@ def test_torch_program_with_logits_of_the_teacher(trained_run, export_run, capsy
         expected = teacher.encode_decode((pictures - mean) / std, [{}] * 2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert json.loads(extra['meta'])['weights'] == '"teacher"'
-    assert str(CHECKOUT).encode() not in Path(path).read_bytes()
+    assert SOURCES not in Path(path).read_bytes()
 
 
 def test_what_predicts_something_else_is_not_written(export_run, tmp_path, monkeypatch):
