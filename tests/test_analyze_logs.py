@@ -104,7 +104,7 @@ def test_files_and_equal_names(write_log):
     values, _ = analyze_logs.main(['x', 'y'])
     assert [row[0] for row in rows(values)] == ['x/run', 'y/run']
     values, _ = analyze_logs.main(['y/run/20261123_070001.log.json'])
-    assert rows(values)[0][:3] == ['1', 'decode.loss_ce', '2']
+    assert rows(values)[0][:3] == ['20261123_070001', 'decode.loss_ce', '2']
 
 
 def test_a_trained_run_as_picture_and_csv(trained_run, tmp_path, capsys):

@@ -86,6 +86,36 @@ def test_what_a_setting_changes_stands_in_a_row_of_its_own(make_run, rows):
     }
 
 
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'log_config': {'interval': 1}, 'evaluation': {'interval': 5}, 'scale_lr': False},
+        {'data': {'workers_per_gpu': 1}, 'name_opt': 'adamw', 'deterministic': True},
+        {'model': {'backbone': {'with_cp': False}}, 'norm_cfg': {'type': 'BN'}},
+        {'speed': {'accumulate': 2}, 'load_from': None},
+    ],
+)
+def test_what_changes_no_result_is_in_the_same_row(make_run, rows, settings):
+    make_run('daformer', 0, {40: 0.6})
+    make_run('daformer', 1, {40: 0.7}, **settings)
+    assert rows()['daformer'] == ['60.00', '70.00', '65.00', '7.07']
+
+
+def test_another_batch_is_another_row(make_run, rows):
+    for seed, (size, n_gpus) in enumerate([(2, 1), (1, 2), (2, 2)]):
+        make_run('a', seed, {40: 0.6}, data={'samples_per_gpu': size}, n_gpus=n_gpus)
+    key = 'data.samples_per_gpu × n_gpus'
+    assert set(rows()) == {'mIoU (%)', f'a ({key}=2)', f'a ({key}=4)'}
+
+
+def test_foreign_files_beside_a_run(make_run, rows):
+    folder = make_run('daformer', 0, {40: 0.6})
+    (folder / 'x.json').write_text('{"iter": 4, "confusion": []}')
+    (folder / 'train.log.json').write_text('no JSON log')
+    (folder.parent / 'train.log.json').write_text('no JSON log')
+    assert rows()['daformer'][0] == '60.00'
+
+
 def test_csv_has_every_metric_of_every_run(make_run, rows, tmp_path):
     folders = [make_run('daformer', seed, {40: 0.6 + seed / 10}) for seed in (0, 1)]
     rows('--csv', str(tmp_path / 'results' / 'all.csv'))

@@ -189,7 +189,7 @@ def test_what_differs_is_shown(unfinished, started, capsys, option, says):
     assert files_below('.') == before and not started
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, option)
     shown = capsys.readouterr().out
-    assert f'It is another one than {unfinished.work_dir}: {says}' in shown
+    assert f'{unfinished.work_dir} is another run: {says}' in shown
     assert len(started) == 1 and unfinished.name not in started[0]
 
 
@@ -217,6 +217,21 @@ def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
     assert compare(one, more)[0] == {'data.samples_per_gpu × n_gpus': (2, 4)}
     assert compare_to_resume(one, more)[0] == {}
     assert compare_to_resume(one, more)[1]['data.samples_per_gpu × n_gpus'] == (2, 4)
+
+
+def test_every_setting_is_known_to_change_results_or_not():
+    """A key at the top level that the list does not know would change a run silently."""
+    from mmseg.engine.config_checks.unread import SETTINGS
+    from tools.same_run import _SECTIONS
+
+    harmless = {
+        *('name', 'exp', 'work_dir', 'git_rev', 'resume_from', 'log_level', 'n_gpus'),
+        *('name_dataset', 'name_architecture', 'name_encoder', 'name_decoder', 'name_uda'),
+        *('name_opt', 'cudnn_benchmark', 'deterministic'),  # which kernels compute
+        *('use_ddp_wrapper', 'find_unused_parameters'),  # how processes compute
+        *('classes', 'palette'),  # stand in the data sets
+    }
+    assert harmless | (_SECTIONS & SETTINGS) == SETTINGS and not harmless & _SECTIONS
 
 
 # Other files in the folder

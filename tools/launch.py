@@ -244,7 +244,7 @@ def _place(run, group, args):
         path = new_run(run.cfg, group, run.child, args.work_dir)
         print(f'New run: {path}')
         if found is not None:
-            print(f'It is another one than {found.work_dir}: {describe(found.differences)}')
+            print(f'{found.work_dir} is another run: {describe(found.differences)}')
         return path, load_config(path).work_dir
     # Not the one in the config: the folder may have been moved.
     work_dir = found.work_dir

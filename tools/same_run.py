@@ -14,8 +14,7 @@ _SECTIONS = {
     *('model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'optimizer_config', 'lr_config'),
     *('seed', 'load_from', 'scale_lr'),
 }
-# What does not change results inside these. How a batch is split over processes and micro-batches
-# is no part of the list: see `_batch`.
+# What does not change results inside these; of the batch `_batch` looks at the whole.
 _WITHOUT_INFLUENCE = re.compile(
     r'data\.(workers_per_gpu|samples_per_gpu|(val|test)_dataloader|test|train\.resized_dir)(\..*)?'
     r'|speed\.(accumulate|channels_last|compile)'

@@ -101,8 +101,8 @@ def dead_workers_are_errors():
         if not str(error).startswith('DataLoader worker (pid'):
             raise
         raise UserError(
-            f'{str(error).strip()} Perhaps the memory ran out: set data.workers_per_gpu lower. The '
-            'same command goes on from the last checkpoint.'
+            f'{str(error).strip()} Perhaps the memory ran out: set data.workers_per_gpu lower; the '
+            'command resumes from the last checkpoint.'
         ) from error
 
 

@@ -71,6 +71,6 @@ def stopped_before(runner, batch, error):
     return UserError(
         f'iteration {runner.iter + 1}: {error.what} not finite (losses and files of the batch: '
         f'above and in the log). {path} is the state before it, and the same command repeats it. '
-        'Look at those files, or train with a lower optimizer.lr or a longer '
+        'Look at those files, or start another run with a lower optimizer.lr or a longer '
         'lr_config.warmup_iters.'
     )
