@@ -3,6 +3,7 @@
 import json
 import math
 import os.path as osp
+import types
 
 import cv2
 import numpy as np
@@ -162,6 +163,14 @@ def test_cells_that_divide_the_label_are_those_of_plain_average_pooling(factor):
     ratio, majority = F.avg_pool2d(one_hot, factor).max(1, keepdim=True)
     wanted = majority.masked_fill(ratio < 0.75, 255)
     assert torch.equal(downscale_label(label, (12, 4), 0.75, 4), wanted)
+
+
+def test_pixel_weights_reach_all_heads_of_a_cascade():
+    first, second, auxiliary = (types.SimpleNamespace(sampler=None) for _ in range(3))
+    for others in (auxiliary, [auxiliary]):
+        network = types.SimpleNamespace(decode_head=[first, second], auxiliary_head=others)
+        with pixel_weights(network, torch.ones(1, 1, 2, 2)):
+            assert all(head.sampler is not None for head in (first, second, auxiliary))
 
 
 def test_the_teacher_is_the_student_at_first_and_its_average_later():
