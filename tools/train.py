@@ -27,6 +27,12 @@ from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.runs import config_of
 from tools.same_run import compare_to_resume, describe
 
+# Options that are keys of the config, too.
+_OPTIONS = (
+    *('work_dir', 'resume_from', 'load_from', 'load_from_without_classifier'),
+    *('seed', 'deterministic'),
+)
+
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
@@ -39,6 +45,10 @@ def parse_args(argv):
     parser.add_argument('--work-dir', help='folder of the run (default: work_dirs/CONFIG NAME)')
     parser.add_argument('--resume-from', metavar='FILE', help='go on from this checkpoint')
     parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
+    parser.add_argument(
+        '--load-from-without-classifier', action='store_true', default=None,
+        help='leave the classifiers of --load-from out: it is of other classes',
+    )  # fmt: skip
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument(
@@ -55,7 +65,7 @@ def parse_args(argv):
 def overrides_of(args):
     """The dotted config entries that the options replace."""
     overrides = parse_options(args.cfg_options)
-    for key in ('work_dir', 'resume_from', 'load_from', 'seed', 'deterministic'):
+    for key in _OPTIONS:
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     return overrides

@@ -72,6 +72,8 @@ def check_weights(cfg):
                     f'from scratch with --cfg-options {name}=None.'
                 )
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
+    if cfg.get('load_from_without_classifier') and not cfg.get('load_from'):
+        raise UserError('load_from_without_classifier is set, but load_from names no checkpoint.')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
     if cfg.get('resume_from') and not holds_state(load_file(cfg.resume_from)):

@@ -114,7 +114,11 @@ RULES = (
     ),
     (r'checkpoint_config\.max_keep_ckpts', INTEGER),
     (r'n_gpus', COUNT),
-    (r'cudnn_benchmark|deterministic|scale_lr|find_unused_parameters', SWITCH),
+    (
+        r'cudnn_benchmark|deterministic|scale_lr|find_unused_parameters'
+        r'|load_from_without_classifier',
+        SWITCH,
+    ),
     (r'log_level', TEXT),
     (r'load_from|resume_from|model\.pretrained', _or_none(TEXT)),
     (r'model\.backbone|data\.train(\.(source|target))?', TABLE),
