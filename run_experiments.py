@@ -9,6 +9,8 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import tools.openmp  # noqa: F401
+
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.small_scale import small_scale
 

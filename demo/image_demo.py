@@ -7,6 +7,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from tqdm import tqdm
 
 from demo.inputs import find_inputs
@@ -99,7 +101,6 @@ def _check_args(parser, args, more):
 def main(argv=None):
     """Segment; returns the paths of the files that were written."""
     args = parse_args(argv)
-    keep_freed_memory()
     kinds = _kinds(args)
     inputs = find_inputs(args.input)
     if inputs.is_video and args.save_label_ids:
@@ -132,6 +133,7 @@ def _load(args):
     """The segmentor; its config is the given one or the checkpoint's."""
     options = parse_options(args.cfg_options)
     device = choose_device(args.device)
+    keep_freed_memory(device)
     if args.config is not None:
         cfg = load_config(args.config, options)
         segmentor = load_trained(cfg, args.checkpoint, device, args.weights)

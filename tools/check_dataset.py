@@ -10,6 +10,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from prettytable import PrettyTable
 
 from mmseg.engine.config import load_config, parse_options

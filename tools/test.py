@@ -6,6 +6,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
@@ -88,8 +90,8 @@ def parse_args(argv):
 def main(argv=None):
     """Test; returns the metrics (None with ``--format-only``)."""
     args = parse_args(argv)
-    keep_freed_memory()
     with joined_processes(args.device) as device:
+        keep_freed_memory(device)
         return _test(args, device)
 
 

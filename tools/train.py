@@ -9,6 +9,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 import torch
 
 from mmseg.engine.allocator import keep_freed_memory
@@ -75,9 +77,9 @@ def overrides_of(args):
 def main(argv=None):
     """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
     args = parse_args(argv)
-    keep_freed_memory()
     changes = ''
     with joined_processes(args.device) as device, contextlib.ExitStack() as stack:
+        keep_freed_memory(device)
         with rank_0_first() as is_rank_0:
             cfg = _read_config(args)
             if is_rank_0:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import tools.openmp  # noqa: F401
+
 from prettytable import PrettyTable
 
 from tools.convert_datasets.class_index import write_class_index

@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import tools.openmp  # noqa: F401
+
 import cv2
 import numpy as np
 
