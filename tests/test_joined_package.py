@@ -4,6 +4,7 @@ import fcntl
 import importlib
 import importlib.metadata
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -202,6 +203,15 @@ def test_operators_that_are_there_are_left_alone(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: object())
     provide()
     assert 'mmcv.ops' not in sys.modules
+
+
+def test_mmcv_knows_on_new_pythons_that_operators_are_missing(monkeypatch):
+    from mmcv.utils.ext_loader import check_ops_exist
+
+    import mmseg  # noqa: F401  (provides)
+
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    assert check_ops_exist() == (importlib.util.find_spec('mmcv._ext') is not None)
 
 
 # From outside the checkout
