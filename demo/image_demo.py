@@ -12,7 +12,7 @@ import tools.openmp  # noqa: F401
 from tqdm import tqdm
 
 from demo.inputs import find_inputs
-from demo.outputs import Drawing, output_paths
+from demo.outputs import Drawing, origin_in, output_paths
 from demo.video import Video, VideoWriter
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
@@ -163,7 +163,7 @@ def _predict_pictures(args, segmentor, drawing, inputs, paths):
         drawn = drawing.pictures(found.picture, found.label, found.confidence)
         for kind, picture in drawn.items():
             path = paths[found.name][kind]
-            write_picture(picture, path)
+            write_picture(picture, path, origin_in(path, found.name))
             written.append(path)
             if is_single:
                 print(f'Wrote {path}')

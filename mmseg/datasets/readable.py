@@ -9,6 +9,7 @@ import os.path as osp
 from mmseg.datasets.builder import build_dataset
 from mmseg.datasets.class_subset import ignore_others
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
+from mmseg.utils.image_files import is_hidden
 from mmseg.utils.user_error import UserError
 
 # A few of GTA's labels are of another size than their image (1914×1052 and 1280×720: 2 %). No run
@@ -24,9 +25,13 @@ def build_files(config, default_args=None):
         default_args (dict | None): Arguments that the config does not give.
 
     Returns:
-        CustomDataset: Which also ignores the classes that its config does not choose.
+        CustomDataset: Without hidden files, unless its ``split`` lists them. It also ignores the
+        classes that its config does not choose.
     """
     dataset = ignore_others(build_dataset(config, default_args))
+    if dataset.split is None:
+        infos = dataset.img_infos
+        dataset.img_infos = [info for info in infos if not is_hidden(info['filename'])]
     transforms = dataset.pipeline.transforms
     transforms[:] = [
         _NamesFile(transform) if isinstance(transform, (LoadImageFromFile, LoadAnnotations))
@@ -35,6 +40,12 @@ def build_files(config, default_args=None):
     ]  # fmt: skip
     dataset.gt_seg_map_loader = _NamesFile(dataset.gt_seg_map_loader)
     return dataset
+
+
+def images_of(dataset):
+    """Which images a data set takes, for messages: ``*.jpg, *.png``."""
+    suffixes = dataset.img_suffix
+    return ', '.join(f'*{s}' for s in ([suffixes] if isinstance(suffixes, str) else suffixes))
 
 
 class _NamesFile:
