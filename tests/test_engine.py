@@ -261,7 +261,7 @@ def test_id_maps_hold_the_ids_that_the_servers_take(tmp_path, to_label_id):
 
     train_ids = np.arange(19, dtype=np.uint8).reshape(1, 19)
     path = tmp_path / 'folder' / 'map.png'
-    write_id_map(train_ids, str(path), to_label_id, CityscapesDataset.PALETTE)
+    write_id_map(train_ids, str(path), to_label_id, CityscapesDataset.PALETTE, origin='a run')
     labels = [cityscapes_labels.trainId2label[i] for i in range(19)]
     with Image.open(path) as picture:
         ids = [label.id for label in labels] if to_label_id else list(range(19))

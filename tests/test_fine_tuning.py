@@ -136,8 +136,8 @@ def test_the_option_needs_a_checkpoint(workplace):
         run_experiment(SOURCE_ONLY_CONFIG, arguments=['--load-from-without-classifier'])
 
 
-@BACKBONES.register_module(force=True)
-class OwnEncoder(nn.Module):
+@BACKBONES.register_module()
+class WithoutPretrained(nn.Module):
     """An encoder whose constructor knows neither `pretrained` nor `init_cfg`."""
 
     def __init__(self, width):
@@ -151,7 +151,7 @@ class OwnEncoder(nn.Module):
 @pytest.mark.parametrize(
     'backbone, channels',
     [
-        (dict(type='OwnEncoder', width=8), 8),
+        (dict(type='WithoutPretrained', width=8), 8),
         (dict(type='BiSeNetV2'), 128),
         (dict(type='ERFNet'), 16),
         (dict(type='FastSCNN'), 64),
