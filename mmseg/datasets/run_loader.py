@@ -119,8 +119,8 @@ def dead_workers_are_errors():
         if 'Bus error' in reason:
             raise UserError(_no_shared_memory(reason.split('. ')[0])) from error
         raise UserError(
-            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower; the command '
-            'resumes from the last checkpoint.'
+            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower and give the '
+            'command again; a run resumes from its last checkpoint.'
         ) from error
 
 
@@ -128,7 +128,7 @@ def _no_shared_memory(reason):
     return (
         f'a data worker cannot hand over its batch ({reason}): {_shared_memory()} Give a container '
         'more (docker run --shm-size=8g or --ipc=host), or set data.workers_per_gpu=0, which '
-        'needs none; the command resumes.'
+        'needs none, and give the command again.'
     )
 
 
@@ -136,7 +136,7 @@ def _shared_memory():
     try:
         found = os.statvfs('/dev/shm')
     except OSError:  # not on every system
-        return 'the shared memory is full.'
+        return ''
     free, size = (count * found.f_frsize / 2**20 for count in (found.f_bavail, found.f_blocks))
     return f'/dev/shm has {free:,.0f} of {size:,.0f} MiB left.'
 
@@ -216,8 +216,7 @@ class _Loader(DataLoader):
                     f'{_PATIENCE:g} seconds. Look whether the disk or network folder with the data '
                     f'still answers (ls), and for errors of workers above. {_shared_memory()} If '
                     'that is little, give a container more (docker run --shm-size=8g). '
-                    'data.workers_per_gpu=0 loads without workers, and waits as long as it takes; '
-                    'the command resumes.'
+                    'data.workers_per_gpu=0 loads without workers, and waits as long as it takes.'
                 ) from None
             waited = 0
             if isinstance(batch, UserError):

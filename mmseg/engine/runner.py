@@ -103,6 +103,7 @@ class SeededRunner(IterBasedRunner):
 
     def _run(self, loader, stop):
         """Train and evaluate; returns the signal that ended it early."""
+        self.mode = 'train'
         number = None
         if self._lacks_evaluation:
             self._iter -= 1  # to the end of that iteration
@@ -128,7 +129,6 @@ class SeededRunner(IterBasedRunner):
             self.save_resume_state(self.iter)
 
     def _train_iteration(self, batch):
-        self.mode = 'train'
         self.model.train()
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
