@@ -15,7 +15,7 @@ from tests.tiny_runs import CHECKOUT, FEATURE_DISTANCE, UDA_CONFIG, run_experime
 
 # Relative to the folder in which the run is started.
 WORK_DIR = 'work_dirs/local-street_scenes/run'
-SECONDS_TO_END = 300  # a run that takes longer hangs
+SECONDS_TO_END = 100  # a run that takes longer hangs
 
 
 class KillableRun:
@@ -82,6 +82,79 @@ class SignalIn:
             os.kill(multiprocessing.active_children()[0].pid, self.number)
         else:
             os.kill(os.getpid(), self.number)
+
+
+class SignalInEvaluation(SignalIn):
+    """Sends a signal in an evaluation.
+
+    Args:
+        evaluation (int): From 0, of the process.
+        where (str): ``'count_areas'``, after its first image, or ``'write_confusion'``, when all
+            but that is written.
+        number (int): Of the signal.
+    """
+
+    def __init__(self, evaluation, where, number):
+        super().__init__(None, number)
+        self.evaluation, self.where = evaluation, where
+
+    def install(self):
+        from mmseg.engine import hooks
+
+        predict, function = hooks.predict, getattr(hooks, self.where)
+        begun = []
+
+        def begin(*args, **options):
+            begun.append(True)
+            return predict(*args, **options)
+
+        def send(*args, **options):
+            if len(begun) == self.evaluation + 1:
+                self.send()
+            return function(*args, **options)
+
+        hooks.predict = begin
+        setattr(hooks, self.where, send)
+
+
+class HangInLoading:
+    """Lets loading stop the run and then hang, when the run waits for it.
+
+    Args:
+        of (str): ``'train'``, for the third iteration, or ``'evaluation'``, for the first.
+    """
+
+    def __init__(self, of):
+        self.of = of
+
+    def install(self):
+        from mmseg.datasets.test_samples import TestSamples
+        from mmseg.datasets.uda_dataset import UDADataset
+        from mmseg.engine.runner import SeededRunner
+
+        run = os.getpid()
+        waiting, tell = os.pipe()
+        end_iteration = SeededRunner._end_iteration
+
+        def tell_when_waiting(runner, stop):
+            number = end_iteration(runner, stop)
+            if runner.iter == 2:
+                os.write(tell, b'.')
+            return number
+
+        SeededRunner._end_iteration = tell_when_waiting
+        dataset, number = (UDADataset, 4) if self.of == 'train' else (TestSamples, 0)
+        load = dataset.__getitem__
+
+        def hang(samples, index):
+            if index == number:
+                if self.of == 'train':
+                    os.read(waiting, 1)
+                os.kill(run, signal.SIGTERM)
+                os.read(waiting, 1)
+            return load(samples, index)
+
+        dataset.__getitem__ = hang
 
 
 class KillInSave:

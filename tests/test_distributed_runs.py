@@ -15,7 +15,7 @@ from mmcv.runner import get_dist_info
 
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.uda.dacs import DACS
-from tests.killable_runs import SignalIn
+from tests.killable_runs import SignalIn, SignalInEvaluation
 from tests.ranks import Ranks
 from tests.tiny_runs import (
     CHECKOUT,
@@ -141,6 +141,11 @@ def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninter
     assert uda_ranks(workplace, SignalIn(0, signal.SIGTERM), 1).end() == [143, 143]
     assert os.readlink('run/latest.pth') == 'resume_1.pth'
 
+    stop = SignalInEvaluation(0, 'count_areas', signal.SIGTERM)
+    assert uda_ranks(workplace, stop, 1).end() == [143, 143]
+    assert os.readlink('run/latest.pth') == 'resume_2.pth'
+    assert not os.path.exists('run/evaluation/iter_000002.json')
+
     assert uda_ranks(workplace, NaNIn(2), 1).end() == [1, 1]
     assert os.readlink('run/latest.pth') == 'resume_2.pth'
     assert len(re.findall('^Error: iteration 3: decode.loss_ce', run.printed(0), re.M)) == 1
@@ -150,7 +155,11 @@ def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninter
     assert uda_ranks(workplace, SignalIn(3, signal.SIGKILL), 1).end() == [1, -signal.SIGKILL]
     assert 'Error: rank 0 lost the other processes of this run' in run.printed(0).splitlines()[-1]
 
+    assert uda_ranks(workplace, stop, 0).end() == [143, 143]
+    assert os.readlink('run/latest.pth') == 'resume_4.pth'
+
     assert uda_ranks(workplace).end() == [0, 0]
+    assert os.readlink('run/latest.pth') == 'iter_4.pth'
     assert_same_training(run, uninterrupted)
     assert records_in('run') == records_in(uninterrupted.folder / 'run')
     assert 'will not be bit-identical' not in run.log()

@@ -12,8 +12,22 @@ import time
 import pytest
 import torch
 
-from tests.killable_runs import WORK_DIR, KillableRun, KillInSave, SignalIn
-from tests.tiny_runs import CHECKOUT, TrainedRun, assert_same_training, files_below, only
+from tests.killable_runs import (
+    WORK_DIR,
+    HangInLoading,
+    KillableRun,
+    KillInSave,
+    SignalIn,
+    SignalInEvaluation,
+)
+from tests.tiny_runs import (
+    CHECKOUT,
+    TrainedRun,
+    assert_same_training,
+    files_below,
+    only,
+    records_in,
+)
 
 CHECKPOINT_BYTES = 60_000_000
 
@@ -51,7 +65,7 @@ def assert_latest_is_whole():
 
 
 def test_killed_while_it_saves(workplace, shared_run):
-    """Killed at its first evaluation, which is logged already, then while the end is saved."""
+    """Killed before its first evaluation, then while the end is saved."""
     for number, size, state in ((0, 30_000_000, None), (1, 0, 'resume_2.pth')):
         run = KillableRun(workplace, KillInSave(number, size))
         assert run.end() == -signal.SIGKILL
@@ -64,12 +78,62 @@ def test_killed_while_it_saves(workplace, shared_run):
     assert shown_in_tensorboard() == [2, 4]
 
 
-def shown_in_tensorboard():
-    """The iterations whose losses TensorBoard shows."""
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_evaluation_that_is_not_finished_is_made_up(workplace, shared_run, number):
+    """The first one in its middle, the last one in its middle and when it is logged already."""
+    exit_code = -number if number == signal.SIGKILL else 128 + number
+    plans = [(0, 'count_areas'), (1, 'count_areas')]
+    if number == signal.SIGKILL:  # a stop does not fall between what is logged and written
+        plans.append((0, 'write_confusion'))
+    for evaluation, where in plans:
+        run = KillableRun(workplace, SignalInEvaluation(evaluation, where, number))
+        assert run.end() == exit_code, (workplace / 'printed.txt').read_text()
+        done = 2 if (evaluation, where) == plans[0] else 4
+        assert os.readlink(f'{WORK_DIR}/latest.pth') == f'resume_{done}.pth'
+        assert os.path.exists(f'{WORK_DIR}/iter_4.pth') == (done == 4)
+        assert not os.path.exists(f'{WORK_DIR}/evaluation/iter_00000{done}.json')
+    assert KillableRun(workplace).end() == 0
+    assert_ended_like(workplace, shared_run)
+    assert records_in(workplace / WORK_DIR) == records_in(shared_run.folder / shared_run.work_dir)
+    # A kill between what is logged and written leaves the same value there twice.
+    twice = [4] if number == signal.SIGKILL else []
+    assert shown_in_tensorboard('val/mIoU', 'evaluation/confusion') == [2, 4, *twice]
+    assert KillableRun(workplace).end() == 0
+    assert 'This run is finished' in (workplace / 'printed.txt').read_text()
+
+
+@pytest.mark.parametrize(('of', 'workers'), [('train', 2), ('train', 0), ('evaluation', 1)])
+def test_a_signal_ends_the_wait_for_data_that_hang(workplace, shared_run, of, workers):
+    run = KillableRun(workplace, HangInLoading(of), [f'data.workers_per_gpu={workers}'])
+    assert run.end() == 143
+    assert os.readlink(f'{WORK_DIR}/latest.pth') == 'resume_2.pth'
+    with pytest.raises(ProcessLookupError):  # no data worker is left
+        os.killpg(run.process.pid, 0)
+    assert KillableRun(workplace).end() == 0
+    assert_ended_like(workplace, shared_run)
+
+
+def test_last_checkpoint_alone_is_no_finished_run(workplace):
+    """Killed when only that is saved: the resume state is not, and there was none before."""
+    run = KillableRun(workplace, KillInSave(1, 0), ['evaluation.interval=4'])
+    assert run.end() == -signal.SIGKILL
+    assert [path.name for path in (workplace / WORK_DIR).glob('*.pth')] == ['iter_4.pth']
+    assert KillableRun(workplace, options=['evaluation.interval=4']).end() == 0
+    assert os.readlink(f'{WORK_DIR}/latest.pth') == 'iter_4.pth'
+    assert os.path.isfile(f'{WORK_DIR}/evaluation/iter_000004.json')
+
+
+def shown_in_tensorboard(*tags):
+    """The iterations of which TensorBoard shows the losses, or all of these tags."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(f'{WORK_DIR}/tf_logs').Reload()
-    return [event.step for event in events.Scalars('train/decode.loss_ce')]
+    shown = {}
+    for tag in tags or ['train/decode.loss_ce']:
+        kind = events.Images if tag in events.Tags()['images'] else events.Scalars
+        shown[tag] = [event.step for event in kind(tag)]
+    (steps,) = {tuple(steps) for steps in shown.values()}
+    return list(steps)
 
 
 @pytest.mark.long
@@ -131,7 +195,7 @@ def test_killed_data_worker(workplace, shared_run):
     error = (workplace / 'printed.txt').read_text().splitlines()[-1]
     assert re.fullmatch(
         r'Error: DataLoader worker \(pid.*\) is killed by signal: Killed\. .*workers_per_gpu lower'
-        r'.*The same command goes on.*',
+        r'.*resumes.*',
         error,
     )
     assert os.readlink(f'{WORK_DIR}/latest.pth') == 'resume_2.pth'

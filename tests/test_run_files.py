@@ -156,7 +156,7 @@ def test_resume_state_is_written_every_few_minutes(monkeypatch):
     clock = SimpleNamespace(now=0)
     monkeypatch.setattr(hooks, 'time', SimpleNamespace(monotonic=lambda: clock.now))
     saved = []
-    hook = hooks.ResumeStateHook(evaluation=None, max_iters=34)
+    hook = hooks.ResumeStateHook(evaluation=None)
     for iteration in range(34):
         clock.now += 60
         hook.after_train_iter(SimpleNamespace(iter=iteration, save_resume_state=saved.append))

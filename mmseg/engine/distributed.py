@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from mmcv.runner import get_dist_info
 
+from mmseg.datasets.run_loader import dead_workers_are_errors
 from mmseg.engine.devices import choose_device
 from mmseg.engine.meeting import fresh_store
 from mmseg.utils.user_error import UserError
@@ -31,10 +32,12 @@ def joined_processes(device_name=None):
         torch.device: Of this process: the GPU with its local rank, or the CPU.
 
     Raises:
-        UserError: More processes than GPUs, or a launcher that says too little.
+        UserError: More processes than GPUs, a launcher that says too little, or, inside, a data
+            worker or another process was killed.
     """
     if not is_launched():
-        yield choose_device(device_name)
+        with dead_workers_are_errors():
+            yield choose_device(device_name)
         return
     missing = [name for name in _VARIABLES if not os.environ.get(name)]
     if missing:
@@ -50,7 +53,8 @@ def joined_processes(device_name=None):
         backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT
     )
     try:
-        yield device
+        with dead_workers_are_errors():
+            yield device
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise

@@ -1,5 +1,6 @@
 """Predicting a data set and counting its IoU."""
 
+import glob
 import json
 import os.path as osp
 
@@ -10,6 +11,7 @@ from mmcv.runner import get_dist_info
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.test_samples import TestSamples, collate_equal
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
 from mmseg.engine.inference import predict_labels
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
@@ -150,6 +152,17 @@ def check_confusion_path(path):
                 f'--confusion would replace {path}, which is no confusion matrix: choose another '
                 'name.'
             )
+
+
+def found_classes(work_dir):
+    """Names of the classes of which any evaluation of a run has found a pixel."""
+    found = set()
+    for path in glob.glob(osp.join(glob.escape(work_dir), EVALUATION_FOLDER, 'iter_*.json')):
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        rows = enumerate(zip(content['classes'], content['confusion'], strict=True))
+        found.update(name for number, (name, row) in rows if row[number])
+    return found
 
 
 def write_confusion(path, dataset, areas, iteration):

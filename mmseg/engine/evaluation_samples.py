@@ -14,6 +14,14 @@ _PANEL_WIDTH = 512
 _RED = (0, 0, 255)  # BGR
 
 
+def evaluation_stem(work_dir, iteration):
+    """Path of what an evaluation leaves in a run's folder, without ``.json`` or ``_K.png``.
+
+    The ``.json`` is written last: if it is missing, so is the evaluation.
+    """
+    return osp.join(work_dir, EVALUATION_FOLDER, f'iter_{iteration:06d}')
+
+
 def sample_indices(count):
     """Which images are shown: four, or all if there are fewer, evenly spaced.
 

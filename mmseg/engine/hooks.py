@@ -1,6 +1,5 @@
-"""The runner's own hooks: evaluation, and resume state between the checkpoints."""
+"""What a runner does after iterations: evaluation, and resume state between the checkpoints."""
 
-import os.path as osp
 import time
 
 from mmcv.runner.hooks import Hook
@@ -10,26 +9,28 @@ from mmseg.engine.evaluation import (
     areas_of_classes,
     count_areas,
     evaluate,
+    found_classes,
     predict,
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.evaluation_samples import EVALUATION_FOLDER, draw_sample, sample_indices
+from mmseg.engine.evaluation_samples import draw_sample, evaluation_stem, sample_indices
 from mmseg.engine.predictions import write_picture
+from mmseg.engine.tensorboard import show_evaluation
 from mmseg.models.uda.build import student_of
-from mmseg.utils.collective import gather_over_ranks
+from mmseg.utils.collective import gather_over_ranks, signal_of_any
 
-# A stop loses at most this much of a run, and an evaluation interval if that is shorter.
+# A kill loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
 
 
-class EvaluationHook(Hook):
+class Evaluation:
     """Tests the student on the target's validation set.
 
-    Runs after the loggers have written the iteration's losses and before its checkpoint, so that a
-    checkpoint never lacks the evaluation of its iteration. Leaves the confusion matrix and a few
-    images in ``evaluation/``, as ``iter_N.json`` and ``iter_N_K.png``. Warns of classes that got
-    lost.
+    Comes after everything else of its iteration, its checkpoint and resume state included: a stop
+    or a kill meanwhile loses this evaluation alone, which a resume makes up. Leaves a few images
+    and the confusion matrix in ``evaluation/``, as ``iter_N_K.png`` and ``iter_N.json``. Warns of
+    classes that got lost.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -48,18 +49,32 @@ class EvaluationHook(Hook):
 
     def is_due(self, runner):
         """Whether the iteration that just ran is evaluated."""
-        return self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)
+        return is_due(runner.iter + 1, self.interval, runner.max_iters)
 
-    def after_train_iter(self, runner):
-        if not self.is_due(runner):
-            return
-        segmentor = student_of(runner.model)
+    def run(self, runner, stop):
+        """Evaluate; all ranks must call this.
+
+        Args:
+            runner (SeededRunner): At the end of the iteration.
+            stop (StopRequest): A signal to any rank ends the evaluation on all of them.
+
+        Returns:
+            int | None: The signal that ended it before anything was written.
+        """
         predictions = predict(
-            segmentor, self.dataset, runner.device, **self.loading, with_truth=True
+            student_of(runner.model), self.dataset, runner.device, **self.loading, with_truth=True
         )
         shown = sample_indices(len(self.dataset))
         counts, pictures = [], {}
-        for index, label, truth in predictions:
+        # As often on each rank as on the one with the most images: they decide together.
+        for _ in range(-(-len(self.dataset) // runner.world_size)):
+            predicted = stop.interrupt(next, predictions, None)
+            number = signal_of_any(stop.signal)
+            if number is not None:
+                return number
+            if predicted is None:
+                break  # this rank has an image less, and this was the last check of all
+            index, label, truth = predicted
             counts.append(count_areas(self.dataset, label, truth, index))
             if index in shown:
                 picture = draw_sample(self.dataset, index, label, truth)
@@ -67,18 +82,14 @@ class EvaluationHook(Hook):
         areas = sum_areas(self.dataset, counts)
         gathered = gather_over_ranks(pictures)
         if runner.rank == 0:
-            self._write(runner, areas, gathered)
-            self._report(runner, areas)
+            self._record(runner, areas, {k: v for part in gathered for k, v in part.items()})
+        return None
 
-    def _write(self, runner, areas, gathered):
-        """Write the confusion matrix and the pictures of all ranks into ``evaluation/``."""
-        stem = osp.join(runner.work_dir, EVALUATION_FOLDER, f'iter_{runner.iter + 1:06d}')
-        write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
-        for pictures in gathered:
-            for number, picture in pictures.items():
-                write_picture(picture, f'{stem}_{number}.png')
-
-    def _report(self, runner, areas):
+    def _record(self, runner, areas, pictures):
+        """Log and write what was found: last the file that says that all the rest is there."""
+        stem = evaluation_stem(runner.work_dir, runner.iter + 1)
+        for number, picture in pictures.items():
+            write_picture(picture, f'{stem}_{number}.png')
         found = evaluate(
             self.dataset, areas, runner.logger, self.metric, from_synthia=self.from_synthia
         )
@@ -88,42 +99,43 @@ class EvaluationHook(Hook):
                 hook.log(runner)
         runner.log_buffer.clear_output()
         self._warn_of_lost_classes(runner, areas)
+        confusion = areas[:-1, :-1].tolist()
+        show_evaluation(runner, pictures, confusion, self.dataset.CLASSES)
+        write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
 
     def _warn_of_lost_classes(self, runner, areas):
-        """Warn of classes that an earlier evaluation found, and that are predicted nowhere now.
-
-        What was found is kept in the checkpoints' meta, so that a resume remembers it.
-        """
-        hits, _, predicted, _ = areas_of_classes(areas)
-        earlier = runner.meta.get('found_classes', [])
-        names = self.dataset.CLASSES
-        lost = [name for name, n in zip(names, predicted, strict=True) if name in earlier and not n]
+        """Warn of classes that an earlier evaluation found, and that are predicted nowhere now."""
+        earlier = found_classes(runner.work_dir)
+        predicted = areas_of_classes(areas)[2]
+        names = zip(self.dataset.CLASSES, predicted, strict=True)
+        lost = [name for name, pixels in names if name in earlier and not pixels]
         if lost:
             runner.logger.warning(
                 'Iteration %d: the student predicts nowhere any more: %s', runner.iter + 1,
                 ', '.join(lost),
             )  # fmt: skip
-        found = [name for name, n in zip(names, hits, strict=True) if name in earlier or n]
-        runner.meta['found_classes'] = found
+
+
+def is_due(iteration, interval, max_iters):
+    """Whether a run is evaluated after so many iterations."""
+    return iteration % interval == 0 or iteration == max_iters
 
 
 class ResumeStateHook(Hook):
-    """Writes resume state at every evaluation and every few minutes.
+    """Writes resume state before every evaluation and every few minutes.
 
     Args:
-        evaluation (EvaluationHook | None): Whose iterations count.
-        max_iters (int): The last iteration has a checkpoint of its own.
+        evaluation (Evaluation | None): Whose iterations count.
     """
 
-    def __init__(self, evaluation, max_iters):
+    def __init__(self, evaluation):
         self.evaluation = evaluation
-        self.max_iters = max_iters
         self.written = time.monotonic()
 
     def after_train_iter(self, runner):
         due = time.monotonic() - self.written > RESUME_STATE_SECONDS
         if self.evaluation is not None:
             due = due or self.evaluation.is_due(runner)
-        if due and runner.iter + 1 < self.max_iters:
+        if due:
             runner.save_resume_state(runner.iter + 1)
             self.written = time.monotonic()

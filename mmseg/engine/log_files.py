@@ -10,7 +10,7 @@ import time
 from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 
-from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
+from mmseg.engine.evaluation_samples import EVALUATION_FOLDER, evaluation_stem
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.utils.files import remove_parts, write_text
 
@@ -18,7 +18,7 @@ from mmseg.utils.files import remove_parts, write_text
 # what `tee` writes, are left alone. (tools/run_folder.py reads the same names.)
 _OWN_LOG = re.compile(r'(\d{8}_\d{6})\.log(\.json)?')
 _OF_EVALUATION = re.compile(r'iter_(\d+)')
-_IN_TEXT = re.compile(r' - Iter(?:\(val\))? \[(\d+)')
+_IN_TEXT = re.compile(r' - Iter(\(val\))? \[(\d+)')
 
 
 def open_log(cfg):
@@ -38,20 +38,22 @@ def open_log(cfg):
 def forget_after(work_dir, iteration):
     """Drop the lines of later iterations from the text and JSON logs: they will be written again.
 
-    A line that a killed process left unfinished is dropped, too. The files of later evaluations and
-    a record of Rare Class Sampling that is ahead are removed.
+    So will those of this iteration's evaluation if it was not written to its end. A line that a
+    killed process left unfinished is dropped, too. The files of later evaluations and a record of
+    Rare Class Sampling that is ahead are removed.
 
     Args:
         work_dir (str): Of the run.
         iteration (int): The number of completed iterations that the run goes on from.
     """
+    last = iteration, osp.isfile(f'{evaluation_stem(work_dir, iteration)}.json')
     for name, _, is_json in _own_logs(work_dir):
         path = osp.join(work_dir, name)
-        iteration_of = _of_json if is_json else _of_text
+        place_of = _of_json if is_json else _of_text
         with open(path, encoding='utf-8') as file:
             lines = file.readlines()
         whole = [line for line in lines if line.endswith('\n')]
-        kept = [line for line in whole if iteration_of(line) <= iteration]
+        kept = [line for line in whole if place_of(line) <= last]
         if kept != lines:
             write_text(path, ''.join(kept))
     _forget_records(work_dir, iteration)
@@ -80,9 +82,11 @@ def _forget_records(work_dir, iteration):
 
 
 def _of_text(line):
+    """Iteration of a line, and whether it is of its evaluation."""
     found = _IN_TEXT.search(line)
-    return int(found[1]) if found else 0
+    return (int(found[2]), bool(found[1])) if found else (0, False)
 
 
 def _of_json(line):
-    return json.loads(line).get('iter', 0)
+    entry = json.loads(line)
+    return entry.get('iter', 0), entry.get('mode') == 'val'

@@ -21,7 +21,7 @@ class RareClassRecord(Hook):
     Args:
         dataset (UDADataset): With a ``sampler``.
         samples_per_iteration (int): Of all ranks.
-        evaluation (EvaluationHook | None): Whose iterations count.
+        evaluation (Evaluation | None): Whose iterations count.
     """
 
     def __init__(self, dataset, samples_per_iteration, evaluation):

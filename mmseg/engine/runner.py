@@ -27,7 +27,7 @@ from mmseg.utils.step import Step
 from mmseg.utils.user_error import UserError
 
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
-_TIMER, _EVALUATION, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 92, 93, 94, 96
+_TIMER, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 93, 94, 96
 _KEPT_RESUME_STATES = 2
 
 
@@ -51,6 +51,9 @@ class SeededRunner(IterBasedRunner):
         self.gradients = gradients or Gradients()
         self.stopped_by = None
         self._resumed_log_window = {}
+        self._saved = 0  # the last iteration whose state is in the folder
+        self._lacks_evaluation = False
+        self._evaluation = None
         self._before = None
         self._timer = IterTimerHook()
         self.optimizer.register_step_pre_hook(check_gradients)
@@ -61,7 +64,7 @@ class SeededRunner(IterBasedRunner):
         """Register the hooks of a run; the configs are MMSegmentation's.
 
         Args:
-            evaluation (EvaluationHook | None): None evaluates nothing.
+            evaluation (Evaluation | None): None evaluates nothing.
             records (Iterable[Hook]): Of what happened, before the checkpoint.
         """
         # Everything counts iterations here; mmcv's own defaults are epochs.
@@ -74,12 +77,11 @@ class SeededRunner(IterBasedRunner):
         ]
         self.register_logger_hooks({**log_config, 'hooks': hooks})
         self._log_interval = log_config['interval']
-        if evaluation is not None:
-            self.register_hook(evaluation, priority=_EVALUATION)
+        self._evaluation = evaluation
         for record in records:
             self.register_hook(record, priority=_RECORD)
         self.register_hook(CheckpointHook(**checkpoint_config), priority=_CHECKPOINT)
-        self.register_hook(ResumeStateHook(evaluation, self.max_iters), priority=_RESUME_STATE)
+        self.register_hook(ResumeStateHook(evaluation), priority=_RESUME_STATE)
 
     def run(self, loader):
         """Train from the current to the last iteration, or until a signal asks to stop.
@@ -95,20 +97,39 @@ class SeededRunner(IterBasedRunner):
         # Only now: the loggers clear the buffer before an epoch.
         self._set_log_window(self._resumed_log_window)
         with StopRequest(again=self.world_size == 1) as stop:
-            for batch in loader:
-                self._train_iteration(to_device(batch, self.device))
-                # All ranks stop after the same iteration.
-                number = signal_of_any(stop.signal)
-                if number is not None and self.iter < self.max_iters:
-                    self.stopped_by = number
-                    self.save_resume_state(self.iter)
-                    break
+            self.stopped_by = self._run(loader, stop)
         self.call_hook('after_run')
-        if self.iter == self.max_iters and self.rank == 0:
+        if self.stopped_by is None and self.rank == 0:
             finish(self.work_dir, self.max_iters)
 
-    def _train_iteration(self, batch):
+    def _run(self, loader, stop):
+        """Train and evaluate; returns the signal that ended it early."""
         self.mode = 'train'
+        number = None
+        if self._lacks_evaluation:
+            self._iter -= 1  # to the end of that iteration
+            number = self._end_iteration(stop)
+        batches = iter(loader)
+        while number is None and self.iter < self.max_iters:
+            try:
+                batch = stop.interrupt(next, batches)
+            except Exception:
+                self._save_if_newer()
+                raise
+            # All ranks stop before the same iteration.
+            number = signal_of_any(stop.signal)
+            if number is None:
+                self._train_iteration(to_device(batch, self.device))
+                number = self._end_iteration(stop)
+            else:
+                self._save_if_newer()
+        return number
+
+    def _save_if_newer(self):
+        if self.iter > self._saved:
+            self.save_resume_state(self.iter)
+
+    def _train_iteration(self, batch):
         self.model.train()
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
@@ -132,10 +153,17 @@ class SeededRunner(IterBasedRunner):
             self._before.put_back()
             self._set_log_window(log_window)
             raise stopped_before(self, batch, error) from error
-        self._inner_iter += 1
+
+    def _end_iteration(self, stop):
+        """Evaluate where it is due, and count the iteration; returns the signal that ended it."""
+        number = None
+        if self._evaluation is not None and self._evaluation.is_due(self):
+            number = self._evaluation.run(self, stop)
         self._iter += 1
+        self._inner_iter = self._iter
         # Evaluation and checkpoints are no part of the time to load the next batch.
         self._timer.before_epoch(self)
+        return number
 
     def _note_losses(self):
         self.log_buffer.update(self.outputs['log_vars'], self.outputs['num_samples'])
@@ -147,14 +175,19 @@ class SeededRunner(IterBasedRunner):
     def save_checkpoint(self, out_dir, save_optimizer=True, create_symlink=True):
         """Save ``iter_N.pth`` after the iteration under way; called by mmcv's CheckpointHook."""
         # mmcv's hook does so on rank 0 alone.
-        self._save(osp.join(out_dir, f'iter_{self.iter + 1}.pth'), self.iter + 1, save_optimizer)
+        path = osp.join(out_dir, f'iter_{self.iter + 1}.pth')
+        self._save(path, self.iter + 1, save_optimizer)
+        if self.iter + 1 < self.max_iters:  # to the last one when it is evaluated: it is the end
+            link_latest(path)
 
     def save_resume_state(self, iteration):
         """Save ``resume_N.pth`` after N iterations, keep the newest two, and return its path."""
         path = osp.join(self.work_dir, f'resume_{iteration}.pth')
         if self.rank == 0:
             self._save(path, iteration, True)
+            link_latest(path)
             prune_resume_states(self.work_dir, iteration, _KEPT_RESUME_STATES)
+        self._saved = iteration
         return path
 
     def _save(self, path, iteration, save_optimizer):
@@ -166,7 +199,6 @@ class SeededRunner(IterBasedRunner):
             content['optimizer'] = self.optimizer.state_dict()
             content['loss_scaler'] = self.gradients.scaler.state_dict()  # empty without one
         save_file(content, path)
-        link_latest(path)
 
     def _log_window(self):
         """The losses since the last log line, so that a resumed run logs the same averages."""
@@ -182,12 +214,13 @@ class SeededRunner(IterBasedRunner):
             self.log_buffer.val_history[name] = list(values)
             self.log_buffer.n_history[name] = list(counts)
 
-    def resume(self, checkpoint, path):
+    def resume(self, checkpoint, path, lacks_evaluation=False):
         """Go on where a checkpoint stopped.
 
         Args:
             checkpoint (dict): As saved by this class.
             path (str): Where it lies, for messages.
+            lacks_evaluation (bool): Whether the evaluation of its iteration is to be made up.
 
         Raises:
             UserError: It is of another network, or of classes in another order.
@@ -201,6 +234,6 @@ class SeededRunner(IterBasedRunner):
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         if checkpoint.get('loss_scaler'):
             self.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])
-        self._iter = self._inner_iter = checkpoint['meta']['iter']
+        self._iter = self._inner_iter = self._saved = checkpoint['meta']['iter']
+        self._lacks_evaluation = lacks_evaluation
         self._resumed_log_window = checkpoint['meta']['log_window']
-        self.meta['found_classes'] = checkpoint['meta'].get('found_classes', [])

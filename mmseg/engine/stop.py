@@ -1,8 +1,14 @@
-"""Stopping on a signal after the iteration that is under way."""
+"""Stopping on a signal: at once where the run waits for data or evaluates, else after the step."""
 
 import signal
 
+from mmseg.datasets.run_loader import kill_workers
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Interrupted(KeyboardInterrupt):
+    """Ends what :meth:`StopRequest.interrupt` calls; no handler of mere errors catches it."""
 
 
 class StopRequest:
@@ -20,6 +26,7 @@ class StopRequest:
         self.signal = None
         self._again = again
         self._usual = {}
+        self._interrupts = False
 
     def __enter__(self):
         self._usual = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -29,7 +36,30 @@ class StopRequest:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
 
+    def interrupt(self, function, *args):
+        """Call a function that may wait long; a signal ends it, one from before at once.
+
+        After a signal the data workers are killed: of those that hang each would hold up the end.
+
+        Returns:
+            What the function returns; None once there is a signal.
+        """
+        try:
+            try:
+                self._interrupts = True
+                if self.signal is None:
+                    return function(*args)
+            finally:
+                self._interrupts = False
+        except _Interrupted:
+            pass
+        kill_workers()
+        return None
+
     def _note(self, number, _frame):
         self.signal = number
         for each in SIGNALS if self._again else ():
             signal.signal(each, self._usual[each])
+        if self._interrupts:
+            self._interrupts = False
+            raise _Interrupted

@@ -10,7 +10,7 @@ from mmcv.runner import get_dist_info
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import build_files
-from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
+from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.datasets.uda_dataset import UDADataset
 from mmseg.engine.checkpoint import (
@@ -23,8 +23,9 @@ from mmseg.engine.config_checks.samples import check_test_sample, check_training
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
+from mmseg.engine.evaluation_samples import evaluation_stem
 from mmseg.engine.fine_tuning import start_from
-from mmseg.engine.hooks import EvaluationHook
+from mmseg.engine.hooks import Evaluation, is_due
 from mmseg.engine.log_files import forget_after, open_log
 from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.rare_class_record import RareClassRecord
@@ -57,8 +58,10 @@ def train(cfg, device, changes=''):
     rank, world_size = get_dist_info()
     path, checkpoint = _checkpoint_to_resume(cfg, warnings.append)
     _check_ranks_agree(checkpoint)
+    done = checkpoint['meta']['iter'] if path else 0
     if rank == 0:
-        forget_after(cfg.work_dir, checkpoint['meta']['iter'] if path else 0)
+        forget_after(cfg.work_dir, done)
+    lacks_evaluation = _lacks_evaluation(cfg, done)
     logger, timestamp = open_log(cfg)
     for warning in warnings:
         logger.warning(warning)
@@ -66,7 +69,7 @@ def train(cfg, device, changes=''):
         logger.info('Going on from %s', path)
     if changes:
         logger.info('Resuming with %s', changes)
-    if checkpoint is not None and checkpoint['meta']['iter'] >= cfg.runner.max_iters:
+    if done >= cfg.runner.max_iters and not lacks_evaluation:
         if rank == 0:
             finish(cfg.work_dir, cfg.runner.max_iters)
         logger.info('This run is finished; nothing is left to do. (%s)', cfg.work_dir)
@@ -107,7 +110,7 @@ def train(cfg, device, changes=''):
             _records(cfg, dataset, evaluation),
         )
     if checkpoint is not None:
-        runner.resume(checkpoint, path)
+        runner.resume(checkpoint, path, lacks_evaluation)
         logger.info('Resumed after iteration %d.', runner.iter)
         before = checkpoint['meta'].get('environment')
         if before != _environment():
@@ -123,9 +126,20 @@ def train(cfg, device, changes=''):
     logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
     # Its tensors are in the model now, and would stay in memory beside it.
     checkpoint = None
-    with dead_workers_are_errors():
-        runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
+    runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
+
+
+def _lacks_evaluation(cfg, iteration):
+    """Whether a run was stopped or killed between the state of an iteration and its evaluation."""
+    interval, max_iters = (cfg.get('evaluation') or {}).get('interval'), cfg.runner.max_iters
+    lacks = bool(
+        interval
+        and 0 < iteration <= max_iters
+        and is_due(iteration, interval, max_iters)
+        and not osp.isfile(f'{evaluation_stem(cfg.work_dir, iteration)}.json')
+    )
+    return gather_over_ranks(lacks)[0]  # a shared folder may be seen in different states
 
 
 def _build_parts(cfg, device, resumed):
@@ -207,7 +221,7 @@ def _evaluation(cfg):
     if cfg.get('evaluation') is None:
         return None
     dataset = build_files(cfg.data.val, dict(test_mode=True))
-    return EvaluationHook(
+    return Evaluation(
         dataset,
         interval=cfg.evaluation.interval,
         metric=cfg.evaluation.get('metric', 'mIoU'),
@@ -223,7 +237,7 @@ def _records(cfg, dataset, evaluation):
         batch_size = cfg.data.samples_per_gpu * get_dist_info()[1]
         records.append(RareClassRecord(dataset, batch_size, evaluation))
     if any(hook.type == 'TensorboardLoggerHook' for hook in cfg.log_config.hooks):
-        records.append(TensorboardPictures(evaluation))
+        records.append(TensorboardPictures())
     return records
 
 
