@@ -1,8 +1,8 @@
 """Stand-in for setuptools' pkg_resources, on PYTHONPATH only while pip builds mmcv-full.
 
 The setup.py of mmcv-full imports pkg_resources, which setuptools 82 removed, and reads from
-``locals()`` what ``exec`` defined, which Python 3.13 ended (PEP 667). The import comes first, so this
-module provides what it needs of both.
+``locals()`` what ``exec`` defined, which Python 3.13 ended (PEP 667). The import comes first, so
+this module provides what it needs of both.
 """
 
 import builtins
