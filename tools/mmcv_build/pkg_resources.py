@@ -1,8 +1,8 @@
-"""Stands in for setuptools' pkg_resources while pip builds mmcv-full, and for nothing else.
+"""Stand-in for setuptools' pkg_resources, on PYTHONPATH only while pip builds mmcv-full.
 
-The setup.py of mmcv-full imports pkg_resources, which setuptools 82 removed, and reads in
-``locals()`` what ``exec`` defined, which Python 3.13 ended. It imports this first: so here is the
-little that it needs of both. The set-up names this folder in PYTHONPATH for that one command.
+The setup.py of mmcv-full imports pkg_resources, which setuptools 82 removed, and reads from
+``locals()`` what ``exec`` defined, which Python 3.13 ended (PEP 667). The import comes first, so
+this module provides what it needs of both.
 """
 
 import builtins
