@@ -40,6 +40,7 @@ def check(overrides, path=GTA_CONFIG):
         ({f'{RCS}.class_temp': 0}, f'{RCS}.class_temp is 0; it has to be a number above 0'),
         ({RCS: {'_delete_': True, 'min_pixels': 5}}, f'{RCS}.class_temp is missing'),
         ({f'{SOURCE}.pipeline.3.crop_size': 512}, r'pipeline\[3\].crop_size is 512; .* pair'),
+        ({f'{SOURCE}.ignore_index': 200}, f'{SOURCE}.ignore_index is 200, but a .* ignores 255'),
         ({f'{SOURCE}.img_dir': None}, f'{SOURCE}.img_dir is None; it has to be text'),
         ({'data.val': None}, 'data.val is missing, which evaluation needs'),
         ({'evaluation.metric': 'IoU'}, "evaluation.metric is 'IoU'; .* 'mIoU'"),

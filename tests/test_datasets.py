@@ -440,12 +440,12 @@ def test_a_label_of_the_images_proportions_is_resized_with_it(data):
 @pytest.mark.parametrize(
     ('path', 'breaks', 'says'),
     [
-        ('source/images/4.png', shorten, 'cannot be read: damaged, or no picture'),
+        ('source/images/4.png', shorten, 'cannot be read: damaged, or not an image'),
         ('source/images/4.png', os.remove, 'cannot be read: No such file'),
         ('source/labels/4_labelTrainIds.png', shorten, 'cannot be read: damaged'),
         ('source/labels/4_labelTrainIds.png', os.remove, 'cannot be read: No such file'),
         ('source/labels/4_labelTrainIds.png', shrink, r'\(32, 96\), but its image \S+ \(64, 96\)'),
-        ('target/images/2_leftImg8bit.png', shorten, 'cannot be read: damaged, or no picture'),
+        ('target/images/2_leftImg8bit.png', shorten, 'cannot be read: damaged, or not an image'),
     ],
 )
 def test_an_unreadable_file_is_named_whoever_reads_it(data, workers, path, breaks, says):

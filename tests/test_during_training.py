@@ -199,9 +199,9 @@ def test_run_names_the_file_that_a_worker_cannot_read(own_data, monkeypatch):
 @pytest.mark.parametrize(
     ('folder', 'breaks', 'says'),
     [
-        ('leftImg8bit', shorten, 'cannot be read: damaged, or no picture'),
+        ('leftImg8bit', shorten, 'cannot be read: damaged, or not an image'),
         ('gtFine', os.remove, 'cannot be read: No such file'),
-        ('gtFine', shorten, 'cannot be read: damaged, or no picture'),
+        ('gtFine', shorten, 'cannot be read: damaged, or not an image'),
         ('gtFine', shrink, r'has the shape \(\d+, \d+\), but its image \S+ \(\d+, \d+\)'),
     ],
 )

@@ -9,7 +9,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
-from mmseg.datasets.readable import build_files
+from mmseg.datasets.readable import build_files, read_image
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
@@ -22,7 +22,7 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.predictions import paint, read_picture, write_id_map, write_picture
+from mmseg.engine.predictions import paint, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
@@ -153,7 +153,7 @@ def _predict(args, cfg, segmentor, dataset, device, submission):
 def _show(label, name, palette, dataset, args):
     image = None
     if args.opacity < 1:
-        image = read_picture(osp.join(dataset.img_dir, name))
+        image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
     picture = paint(label, palette, image, args.opacity)
     # Colours stay what they are in a PNG, also of an image that is a JPEG.
     write_picture(picture, osp.join(args.show_dir, f'{osp.splitext(name)[0]}.png'))

@@ -8,9 +8,9 @@ from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
+from mmseg.datasets.readable import read_image
 from mmseg.engine.charts import draw_confusion, draw_sampling
 from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
-from mmseg.engine.predictions import read_picture
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.models.uda.dacs import DACS
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
@@ -77,7 +77,7 @@ def _read(runner, name):
 
 
 def _show_file(runner, tag, name):
-    _show(runner, tag, read_picture(osp.join(runner.work_dir, name)))
+    _show(runner, tag, read_image(osp.join(runner.work_dir, name)))
 
 
 def _show(runner, tag, picture):
