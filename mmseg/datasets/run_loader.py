@@ -10,7 +10,7 @@ import torch
 from mmcv.parallel import DataContainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mmseg.utils.user_error import UserError
+from mmseg.utils.user_error import UserError, shows_traceback
 
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
@@ -120,6 +120,8 @@ class _HandsOverMistakes(Dataset):
         try:
             return self.dataset[number]
         except UserError as error:
+            if shows_traceback():
+                raise
             return error
 
 

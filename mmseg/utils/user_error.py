@@ -1,7 +1,10 @@
 """The exception for what the user got wrong."""
 
 import functools
+import os
 import sys
+
+TRACEBACK = 'DAFORMER_TRACEBACK'  # set in the environment, it shows where an error came from
 
 
 class UserError(ValueError):
@@ -19,6 +22,17 @@ def reports_user_errors(main):
         try:
             return main(*args)
         except UserError as error:
-            sys.exit(f'Error: {error}')
+            exit_with(error)
 
     return wrapped
+
+
+def exit_with(error):
+    """Exit with an error as one message, or with its traceback if the environment asks for it."""
+    if shows_traceback():
+        raise error
+    sys.exit(f'Error: {error}')
+
+
+def shows_traceback():
+    return os.environ.get(TRACEBACK, '0') not in ('', '0')
