@@ -9,6 +9,8 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import tools.openmp  # noqa: F401
+
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.small_scale import small_scale
 
@@ -66,6 +68,10 @@ def parse_args(argv):
         '--new', action='store_true', help='start another run even if there is one of this config'
     )
     parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
+    parser.add_argument(
+        '--load-from-without-classifier', action='store_true', default=None,
+        help='leave the classifiers of --load-from out: it is of other classes',
+    )  # fmt: skip
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument(
         '--n-gpus', type=int, metavar='N',
@@ -81,7 +87,9 @@ def parse_args(argv):
         help='replace entries of the config, e.g. runner.max_iters=100 data.samples_per_gpu=1',
     )  # fmt: skip
     args = parser.parse_args(argv)
-    for option in ('work_dir', 'load_from', 'seed', 'cfg_options'):
+    for option in (
+        *('work_dir', 'load_from', 'load_from_without_classifier', 'seed', 'cfg_options'),
+    ):
         if args.config is None and getattr(args, option) is not None:
             parser.error(f'--{option.replace("_", "-")} goes with --config')
     for option in ('only', 'seeds'):

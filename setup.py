@@ -6,27 +6,10 @@ requirements.txt first; then ``import mmseg.daformer`` registers everything.
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# Ours, not MMSegmentation's: only these have an __init__.py of their own.
-PACKAGES = [
-    'mmseg.engine',
-    'mmseg.engine.config_checks',
-    'mmseg.engine.data_checks',
-    'mmseg.models.uda',
-]
-# Folders of MMSegmentation that single files are added to.
-JOINED = [
-    'mmseg',
-    'mmseg.datasets',
-    'mmseg.models',
-    'mmseg.models.backbones',
-    'mmseg.models.decode_heads',
-    'mmseg.models.necks',
-    'mmseg.utils',
-]
 
 
 class BuildWithoutInit(build_py):
@@ -34,9 +17,7 @@ class BuildWithoutInit(build_py):
 
     def find_package_modules(self, package, package_dir):
         modules = super().find_package_modules(package, package_dir)
-        if package in PACKAGES:
-            return modules
-        return [entry for entry in modules if entry[1] != '__init__']
+        return [entry for entry in modules if entry[:2] != ('mmseg', '__init__')]
 
 
 setup(
@@ -48,6 +29,6 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(11, 15)],
-    packages=PACKAGES + JOINED,
+    packages=find_namespace_packages(include=['mmseg', 'mmseg.*'], exclude=['*.__pycache__']),
     cmdclass={'build_py': BuildWithoutInit},
 )

@@ -7,10 +7,12 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from tqdm import tqdm
 
 from demo.inputs import find_inputs
-from demo.outputs import Drawing, output_paths
+from demo.outputs import Drawing, origin_in, output_paths
 from demo.video import Video, VideoWriter
 from mmseg.datasets.readable import image_loader, range_hint, read_image, unused_range
 from mmseg.engine.allocator import keep_freed_memory
@@ -100,7 +102,6 @@ def _check_args(parser, args, more):
 def main(argv=None):
     """Segment; returns the paths of the files that were written."""
     args = parse_args(argv)
-    keep_freed_memory()
     kinds = _kinds(args)
     inputs = find_inputs(args.input)
     if inputs.is_video and args.save_label_ids:
@@ -133,6 +134,7 @@ def _load(args):
     """The segmentor; its config is the given one or the checkpoint's."""
     options = parse_options(args.cfg_options)
     device = choose_device(args.device)
+    keep_freed_memory(device)
     if args.config is not None:
         cfg = load_config(args.config, options)
         segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
@@ -163,7 +165,7 @@ def _predict_pictures(args, segmentor, drawing, inputs, paths):
         drawn = drawing.pictures(found.picture, found.label, found.confidence)
         for kind, picture in drawn.items():
             path = paths[found.name][kind]
-            write_picture(picture, path)
+            write_picture(picture, path, origin_in(path, found.name))
             written.append(path)
             if is_single:
                 print(f'Wrote {path}')

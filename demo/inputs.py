@@ -1,7 +1,6 @@
 """What INPUT of the image demo means: a picture, a folder or pattern of pictures, or a video."""
 
 import glob
-import os
 import os.path as osp
 from dataclasses import dataclass
 
@@ -9,12 +8,9 @@ import cv2
 from PIL import Image
 
 from demo.outputs import KINDS
+from mmseg.utils.image_files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
 
-PICTURE_ENDINGS = (
-    '.avif', '.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tga', '.tif',
-    '.tiff', '.webp',
-)  # fmt: skip
 # For messages alone: what OpenCV can open is a video, whatever its ending.
 _VIDEO_ENDINGS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 
@@ -64,20 +60,16 @@ def _of_many(folder, files, otherwise):
     left_out = len(files) - len(paths)
     if not paths:
         but = f' but {left_out} that an earlier run wrote' if left_out else ''
-        raise UserError(f'{otherwise}{but}; pictures end in {", ".join(PICTURE_ENDINGS)}.')
+        raise UserError(f'{otherwise}{but}; pictures end in {", ".join(IMAGE_ENDINGS)}.')
     return Inputs(paths, folder, left_out=left_out)
 
 
 def _pictures_below(folder):
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [
-            osp.join(parent, name)
-            for name in names
-            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith('.')
-        ]
-    return sorted(found)
+    return [
+        osp.join(folder, name)
+        for name in visible_files(folder, follow_links=False)
+        if name.lower().endswith(IMAGE_ENDINGS)
+    ]
 
 
 def _folder_of_pattern(pattern):
@@ -94,7 +86,7 @@ def _is_output(path):
 
 def _is_video(path):
     # FFmpeg would open pictures, too, and damaged ones by their names.
-    if path.lower().endswith(PICTURE_ENDINGS) or cv2.haveImageReader(path):
+    if path.lower().endswith(IMAGE_ENDINGS) or cv2.haveImageReader(path):
         return False
     try:
         Image.open(path).close()

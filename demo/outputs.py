@@ -1,5 +1,6 @@
 """What the image demo writes of a picture or video frame, and into which files."""
 
+import os
 import os.path as osp
 from collections import Counter
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demo.legend import with_legend
-from mmseg.engine.predictions import paint
+from mmseg.engine.predictions import origin_of, origin_text, paint
 from mmseg.utils.user_error import UserError
 
 # Each is the ending of its file's name, too: NAME_pred.png.
@@ -80,7 +81,8 @@ def output_paths(inputs, out, kinds):
         dict[str, dict[str, str]]: Per input, per kind, the file.
 
     Raises:
-        UserError: ``out`` cannot be that, or an input would be overwritten.
+        UserError: ``out`` cannot be that, or an input or the output of another one would be
+            overwritten.
     """
     ending = '.mp4' if inputs.is_video else '.png'
     if inputs.folder is None:
@@ -93,7 +95,7 @@ def output_paths(inputs, out, kinds):
         paths = {
             path: {kind: f'{stem}_{kind}{ending}' for kind in kinds} for path, stem in stems.items()
         }
-    _check(inputs, paths)
+    _check(inputs, paths, out)
     return paths
 
 
@@ -122,12 +124,28 @@ def _stems(inputs, out):
     }
 
 
-def _check(inputs, paths):
+def origin_in(file, path):
+    """What an output keeps of its input: where that is, seen from the output."""
+    return origin_text(osp.relpath(path, osp.dirname(file)))
+
+
+def _check(inputs, paths, out):
     """Refuse what would overwrite an input or another output, or cannot hold what it should."""
+    folder = inputs.folder or osp.dirname(inputs.paths[0]) or '.'
+    if out is None and not os.access(folder, os.W_OK):
+        raise UserError(
+            f'{folder}, where outputs go unless you say otherwise, is read-only: say --out FOLDER.'
+        )
     for path, files in paths.items():
         for kind, file in files.items():
             if osp.exists(file) and any(osp.samefile(file, other) for other in inputs.paths):
                 raise UserError(f'{path}: its output would replace {file}; choose another --out.')
+            # A file that --out names may be replaced; a name that was made of the input's may not.
+            if file != out and origin_of(file) not in (None, origin_in(file, path)):
+                raise UserError(
+                    f'{path}: its output would replace {file}, which is of another input; choose '
+                    'another --out.'
+                )
             if inputs.is_video and osp.splitext(file)[1].lower() != '.mp4':
                 raise UserError(f'--out {file}: videos are written as .mp4.')
             if kind == 'label_ids' and osp.splitext(file)[1].lower() != '.png':

@@ -12,6 +12,8 @@ import time
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 import numpy as np
 from prettytable import PrettyTable
 

@@ -6,13 +6,13 @@ the wheel: there MMSegmentation's own ``__init__`` stands, and ``import mmseg.da
 """
 
 import importlib
-import os.path as osp
+from pathlib import Path
 from pkgutil import extend_path
 
-_HERE = osp.dirname(osp.abspath(__file__))
+_HERE = Path(__file__).parent
 
 __path__ = extend_path(__path__, __name__)
-_installed = [path for path in __path__ if osp.isfile(osp.join(path, 'version.py'))]
+_installed = [Path(path) for path in __path__ if Path(path, 'version.py').is_file()]
 if not _installed:
     raise ModuleNotFoundError(
         'MMSegmentation is not installed here. Run `make setup` and use .venv/bin/python, or '
@@ -24,21 +24,14 @@ importlib.import_module('mmseg.yapf_cache').import_yapf()
 importlib.import_module('mmseg.mmcv_ops').provide()
 
 # The names that MMSegmentation's own top level offers (__version__, digit_version, ...).
-with open(osp.join(_installed[0], '__init__.py'), encoding='utf-8') as _file:
-    exec(compile(_file.read(), _file.name, 'exec'))
+_init = _installed[0] / '__init__.py'
+exec(compile(_init.read_text(encoding='utf-8'), _init, 'exec'))
 
-
-def _put_checkout_first(package_name):
-    """Let ``package_name`` search this checkout before its installed folder.
-
-    An installed wheel of this project leaves copies of the same files there; at the end of the
-    path they would win over the checkout's.
-    """
-    package = importlib.import_module(package_name)
-    package.__path__.insert(0, osp.join(_HERE, *package_name.split('.')[1:]))
-
-
-for _name in ('utils', 'core', 'models', 'models.backbones', 'models.decode_heads', 'models.necks',
-              'datasets', 'datasets.pipelines'):  # fmt: skip
-    _put_checkout_first(f'mmseg.{_name}')
+# A package of MMSegmentation's that has a folder here searches that folder before its own, where an
+# installed wheel of this project leaves copies of the same files.
+for _folder in sorted(_HERE.rglob('*/')):
+    _parts = _folder.relative_to(_HERE).parts
+    _is_joined = not (_folder / '__init__.py').exists()
+    if _is_joined and _installed[0].joinpath(*_parts, '__init__.py').exists():
+        importlib.import_module('.'.join((__name__, *_parts))).__path__.insert(0, str(_folder))
 importlib.import_module('mmseg.daformer')

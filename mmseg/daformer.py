@@ -2,26 +2,21 @@
 
 In the checkout ``import mmseg`` does this. With the installed wheel, import this module before
 anything else of mmseg: it also provides the stand-in for mmcv's compiled operators.
+
+All modules below the folders where MMSegmentation has registries are imported, so that a class in a
+new file there is registered. MMSegmentation's own, which lie beside ours once the wheel is
+installed, are imported by its packages in any case.
 """
 
 import importlib
+from pathlib import Path
 
 importlib.import_module('mmseg.mmcv_ops').provide()
 
-MODULES = (
-    'mmseg.models.pretrained',
-    'mmseg.models.backbones.mix_transformer',
-    'mmseg.models.backbones.timm_encoder',
-    'mmseg.models.decode_heads.daformer_head',
-    'mmseg.models.decode_heads.mlp_head',
-    'mmseg.models.decode_heads.dlv2_head',
-    'mmseg.models.necks.segformer_adapter',
-    'mmseg.models.uda',
-    'mmseg.datasets.gta',
-    'mmseg.datasets.synthia',
-    'mmseg.datasets.acdc',
-    'mmseg.datasets.own_dataset',
-    'mmseg.datasets.uda_dataset',
-)
-for _name in MODULES:
-    importlib.import_module(_name)
+_HERE = Path(__file__).parent
+for _folder in ('core', 'datasets', 'models'):
+    for _file in sorted((_HERE / _folder).rglob('*.py')):
+        _parts = _file.relative_to(_HERE).with_suffix('').parts
+        # Copies that editors leave (`.ipynb_checkpoints`, `.#head.py`) are not modules.
+        if all(part.isidentifier() for part in _parts):
+            importlib.import_module('.'.join(('mmseg', *_parts)).removesuffix('.__init__'))

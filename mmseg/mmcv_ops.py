@@ -5,6 +5,7 @@ stand-in lets those imports pass and raises when such an operator is really used
 its operators is left alone.
 """
 
+import importlib
 import importlib.machinery
 import importlib.util
 import logging
@@ -33,12 +34,16 @@ class _OpsStandIn(types.ModuleType):
 
 def provide():
     """Put the stand-in at ``mmcv.ops`` if the compiled extension ``mmcv._ext`` is missing."""
-    # What mmcv says on import (its version 2, a missing CUDA tool kit, the operators that are
-    # known to be missing) helps nobody here.
+    # What mmcv and MMSegmentation say on import (mmcv's version 2, a missing CUDA tool kit, the
+    # operators that are known to be missing, an old name of a module) helps nobody here.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
+    warnings.filterwarnings('ignore', message='DeprecationWarning: mmseg.datasets.pipelines.form')
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
+    # By this mmcv asks whether it has operators; Python 3.14 removed it from pkgutil.
+    finder = types.SimpleNamespace(find_loader=lambda name: importlib.util.find_spec(name))
+    importlib.import_module('mmcv.utils.ext_loader').pkgutil = finder
     if 'mmcv.ops' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
         return
     stand_in = _OpsStandIn('mmcv.ops')

@@ -5,11 +5,10 @@ is on disk. A process that starts at that moment, or any one after a crash at th
 with an EOFError. So one process at a time imports it, and what does not load is removed.
 """
 
+import contextlib
 import fcntl
 import importlib
-import os
 import pickle
-import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -17,12 +16,16 @@ import platformdirs
 
 def import_yapf():
     """Import yapf with a cache that is whole; other processes of the user wait meanwhile."""
-    lock = Path(tempfile.gettempdir()) / f'daformer-yapf-{os.getuid()}.lock'
-    with open(lock, 'w', encoding='utf-8') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    cache = Path(platformdirs.user_cache_dir('YAPF', 'Google'))
+    with contextlib.ExitStack() as stack:
+        # Where the lock cannot be written, with a read-only home, yapf writes no cache either.
+        with contextlib.suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(cache / 'daformer.lock', 'a', encoding='utf-8'))
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             importlib.import_module('yapf')
         except (EOFError, pickle.UnpicklingError):
-            for cached in Path(platformdirs.user_cache_dir('YAPF', 'Google')).rglob('*.pickle'):
+            for cached in cache.rglob('*.pickle'):
                 cached.unlink()
             importlib.import_module('yapf')

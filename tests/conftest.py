@@ -5,6 +5,8 @@ import logging
 import shutil
 import sys
 
+import tools.openmp  # noqa: F401
+
 import pytest
 
 from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, noted_steps, run_experiment

@@ -19,8 +19,17 @@ from mmseg.engine.data_checks.examined import examine, sample
 from mmseg.engine.data_checks.files import DatasetUse
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
-from tests.tiny_runs import CHECKOUT, SMALL_UDA, UDA_CONFIG, run_experiment, run_python
+from tests.tiny_runs import (
+    CHECKOUT,
+    SMALL_UDA,
+    UDA_CONFIG,
+    read_only,
+    run_experiment,
+    run_python,
+)
 from tools import check_dataset as tool
+from tools.convert_datasets import cityscapes as cityscapes_converter
+from tools.convert_datasets import gta as gta_converter
 
 CONVERT = 'python tools/convert_datasets/gta.py data/street_scenes/gta'
 CONVERT_TARGET = 'python tools/convert_datasets/cityscapes.py data/street_scenes/cityscapes'
@@ -274,6 +283,56 @@ def test_a_sample_is_the_same_every_time_and_reaches_both_ends():
     assert sample(pairs) == sample(pairs) and len(sample(pairs)) == 8
     assert {pairs[0], pairs[-1]} < set(sample(pairs))
     assert sample(pairs[:3]) == pairs[:3]
+
+
+@pytest.mark.parametrize('name', ['00003', '00003-checkpoint'])
+def test_an_index_with_hidden_labels_is_made_again(own_data, capsys, name):
+    gta = own_data / 'gta'
+    for file in ('images/00003.png', RAW, IDS):
+        hidden = (gta / file).parent / '.ipynb_checkpoints'
+        hidden.mkdir(exist_ok=True)
+        shutil.copy(gta / file, hidden / os.path.basename(file).replace('00003', name))
+    entry = f'labels/.ipynb_checkpoints/{name}_labelTrainIds.png'
+    edit_index(
+        gta, STATS_FILE,
+        lambda stats: [*stats, {**next(s for s in stats if s['file'] == IDS), 'file': entry}],
+    )  # fmt: skip
+    edit_index(
+        gta, SAMPLES_FILE,
+        lambda samples: {
+            c: [*files, *([entry, n] for f, n in files if f == IDS)] for c, files in samples.items()
+        },
+    )  # fmt: skip
+    assert report_on()
+    assert f'Make it again with: {CONVERT}' in capsys.readouterr().out
+    gta_converter.main([CONVERT.split()[-1], '--nproc', '1'])
+    assert report_on() is None
+
+
+def test_a_read_only_data_folder(own_data, workplace, capsys):
+    """Labels and class index are made elsewhere; messages name the command that does."""
+    for path in own_data.rglob('*TrainIds.png'):
+        path.unlink()
+    for path in (own_data / 'gta').glob('*.json'):
+        path.unlink()
+    images = own_data.absolute()
+    options = [
+        'data.train.source.data_root=made/gta', f'data.train.source.img_dir={images}/gta/images',
+    ]  # fmt: skip
+    for key in ('train.target', 'val'):
+        split = 'val' if key == 'val' else 'train'
+        options += [
+            f'data.{key}.data_root=made/cityscapes',
+            f'data.{key}.img_dir={images}/cityscapes/leftImg8bit/{split}',
+        ]
+    with read_only(own_data):
+        for converter, name in ((gta_converter, 'gta'), (cityscapes_converter, 'cityscapes')):
+            assert report_on(*options)
+            command = f'tools/convert_datasets/{name}.py {images}/{name} --out made/{name}'
+            assert command in capsys.readouterr().out
+            converter.main([*command.split()[1:], '--nproc', '1'])
+        assert report_on(*options) is None
+        run_experiment(UDA_CONFIG, *options, 'runner.max_iters=1', 'evaluation.interval=1')
 
 
 def test_labels_of_the_target_are_never_read(own_data):

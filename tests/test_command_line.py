@@ -93,6 +93,25 @@ def test_test_sh(copied_run, shell, ending):
     assert 'Warning' not in result.stderr and len(result.stderr.splitlines()) < 5
 
 
+def test_test_sh_shows_other_networks_elsewhere(copied_run, tmp_path):
+    echo = tmp_path / 'echo'
+    echo.write_text('#!/bin/sh\necho "$@"')
+    echo.chmod(0o755)
+    for options, preds in (
+        ([], 'preds'),
+        (['--weights', 'teacher'], 'preds_teacher'),
+        (['--weights=teacher', '--aug-test'], 'preds_teacher_aug-test'),
+        (['--test-set', '--format-only'], 'preds_test-set'),
+    ):
+        result = subprocess.run(
+            ['sh', CHECKOUT / 'test.sh', copied_run.work_dir, *options],
+            env={**os.environ, 'PYTHON': str(echo)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (
+            f'--show-dir {copied_run.work_dir}/{preds} {" ".join(options)}'.strip() in result.stdout
+        )
+
+
 @pytest.mark.parametrize(('directory', 'says'), [('nowhere', 'not a folder'), ('.', 'no config')])
 def test_test_sh_names_what_is_wrong(tmp_path, directory, says):
     result = subprocess.run(
@@ -191,7 +210,11 @@ def test_test_set_is_the_folder_test(own_data, shared_run):
     from tools import test
 
     arguments = [f'run/{shared_run.name}.json', 'run/latest.pth', '--test-set', '--format-only']
-    test.main([*arguments, '--show-dir', 'shown'])
+    # Of an absolute path the split alone is another.
+    moved = own_data.absolute().with_name('valuable_eval')
+    own_data.rename(moved)
+    options = [f'data.test.img_dir={moved}/cityscapes/leftImg8bit/val', 'data.test.data_root=.']
+    test.main([*arguments, '--show-dir', 'shown', '--cfg-options', *options])
     assert os.listdir('run/labelIds') == ['town_1_leftImg8bit.png']
     assert [path.name for path in files_below('shown')] == ['town_1_leftImg8bit.png']
 

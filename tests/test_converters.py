@@ -13,6 +13,7 @@ import pytest
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 from PIL import Image
 
+from tests.tiny_runs import read_only
 from tools.convert_datasets import cityscapes, gta, synthia
 from tools.convert_datasets.train_ids import write_atomically
 
@@ -282,6 +283,46 @@ def test_a_changed_or_broken_label_is_converted_again(tmp_path):
     broken.write_bytes(broken.read_bytes()[:20])
     gta.main([str(root)])
     assert snapshot(root) == expected
+
+
+EACH = pytest.mark.parametrize(
+    ('converter', 'make'), [(gta, make_gta), (synthia, make_synthia), (cityscapes, make_cityscapes)]
+)
+
+
+@EACH
+@pytest.mark.parametrize('nproc', ['1', '2'])
+def test_a_read_only_data_set_is_converted_elsewhere(tmp_path, converter, make, nproc, capsys):
+    root, copy = make(tmp_path / 'data'), tmp_path / 'copy'
+    shutil.copytree(root, copy)
+    before = snapshot(root)
+    converter.main([str(copy)])
+    with read_only(root):
+        message = message_of(converter.main, root, '--nproc', '1')
+        assert f'{root}/' in message and 'cannot be written (Read-only file system)' in message
+        assert '--out' in message
+        converter.main([str(root), '--nproc', nproc, '--out', str(tmp_path / 'made' / 'here')])
+    assert f"data_root='{tmp_path}/made/here', img_dir='{root}/" in capsys.readouterr().out
+    assert snapshot(root) == before
+    made = {name: file for name, file in snapshot(copy).items() if name not in before}
+    assert snapshot(tmp_path / 'made' / 'here') == made
+    (tmp_path / 'file').write_text('in the way')
+    assert 'cannot be written' in message_of(converter.main, root, '--out', tmp_path / 'file')
+
+
+@EACH
+def test_hidden_files_and_folders_are_not_converted(tmp_path, converter, make):
+    root, expected = make(tmp_path / '.hidden' / 'data'), make(tmp_path / 'expected')
+    for path in list(root.rglob('*.*')):
+        path.with_name(f'._{path.name}').write_bytes(b'of macOS')
+        for folder in (path.parent / '.ipynb_checkpoints', path.parent.parent / '.Trash-1000'):
+            folder.mkdir(exist_ok=True)
+            shutil.copy(path, folder)
+    given = snapshot(root)
+    converter.main([str(root)])
+    converter.main([str(expected)])
+    made = {name: file for name, file in snapshot(root).items() if name not in given}
+    assert made == {name: file for name, file in snapshot(expected).items() if name not in given}
 
 
 @pytest.mark.parametrize(

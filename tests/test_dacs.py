@@ -1,12 +1,15 @@
 """The self-training step against the published implementation's golden run and by its parts."""
 
 import json
+import math
 import os.path as osp
+import types
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv import Config
 from torch import nn
 
@@ -104,7 +107,7 @@ def test_three_steps_equal_the_published_implementation(monkeypatch):
 
 def test_feature_distance_equals_the_golden_arrays():
     golden = np.load(osp.join(GOLDEN, 'feature_distance.npz'))
-    small = downscale_label(torch.from_numpy(golden['label']).long(), 32, 0.75, 19)
+    small = downscale_label(torch.from_numpy(golden['label']).long(), (4, 6), 0.75, 19)
     assert np.array_equal(small.numpy(), golden['downscaled'])
     student = torch.from_numpy(array_for('student_feature', (2, 16, 4, 6)))
     imagenet = torch.from_numpy(array_for('imagenet_feature', (2, 16, 4, 6)))
@@ -130,10 +133,44 @@ def test_the_feature_distance_has_its_gradient_and_none_without_things():
 def test_ignored_pixels_count_as_a_class_when_labels_are_downscaled():
     label = torch.full((1, 1, 4, 4), 11)
     label[..., :1, :] = 255
-    assert downscale_label(label, 4, 0.75, 19).item() == 11
+    assert downscale_label(label, (1, 1), 0.75, 19).item() == 11
     label[..., 1, 0] = 255
-    assert downscale_label(label, 4, 0.75, 19).item() == 255
-    assert downscale_label(torch.full((1, 1, 4, 4), 255), 4, 0.75, 19).item() == 255
+    assert downscale_label(label, (1, 1), 0.75, 19).item() == 255
+    assert downscale_label(torch.full((1, 1, 4, 4), 255), (1, 1), 0.75, 19).item() == 255
+
+
+@pytest.mark.parametrize('size', [(37, 37), (16, 8), (5, 7), (1, 64), (64, 64)])
+def test_labels_are_downscaled_to_any_size_of_features(size):
+    label = torch.randint(0, 3, (2, 1, 8, 8)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    label[torch.rand(label.shape) < 0.2] = 99
+    small = downscale_label(label, size, 0.6, 3, ignore_index=99)
+    assert small.shape == (2, 1, *size)
+    for y, x in np.ndindex(size):
+        rows = slice(math.floor(y * 64 / size[0]), math.ceil((y + 1) * 64 / size[0]))
+        columns = slice(math.floor(x * 64 / size[1]), math.ceil((x + 1) * 64 / size[1]))
+        for image in range(2):
+            cell = label[image, 0, rows, columns].flatten()
+            values, counts = cell.unique(return_counts=True)
+            wanted = [int(v) for v, n in zip(values, counts, strict=True) if n / len(cell) >= 0.6]
+            assert small[image, 0, y, x] == (wanted or [99])[0]
+
+
+@pytest.mark.parametrize('factor', [1, 3, 7, 12, 32])
+def test_cells_that_divide_the_label_are_those_of_plain_average_pooling(factor):
+    label = torch.randint(0, 4, (2, 1, 12 * factor, 4 * factor))
+    label = torch.where(torch.rand(label.shape) < 0.7, label[..., :1, :1], label)
+    one_hot = F.one_hot(label.squeeze(1), 5).permute(0, 3, 1, 2).float()
+    ratio, majority = F.avg_pool2d(one_hot, factor).max(1, keepdim=True)
+    wanted = majority.masked_fill(ratio < 0.75, 255)
+    assert torch.equal(downscale_label(label, (12, 4), 0.75, 4), wanted)
+
+
+def test_pixel_weights_reach_all_heads_of_a_cascade():
+    first, second, auxiliary = (types.SimpleNamespace(sampler=None) for _ in range(3))
+    for others in (auxiliary, [auxiliary]):
+        network = types.SimpleNamespace(decode_head=[first, second], auxiliary_head=others)
+        with pixel_weights(network, torch.ones(1, 1, 2, 2)):
+            assert all(head.sampler is not None for head in (first, second, auxiliary))
 
 
 def test_the_teacher_is_the_student_at_first_and_its_average_later():

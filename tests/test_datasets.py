@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import os.path as osp
+import shutil
 import tracemalloc
 from collections import Counter
 
@@ -483,6 +484,24 @@ def test_suffixes_of_the_data_sets(tmp_path):
         )
         assert dataset.img_infos == [dict(filename=image, ann=dict(seg_map=label))]
         assert len(dataset.CLASSES) == 19
+
+
+def test_hidden_files_and_folders_are_no_images(data):
+    """What notebooks, file managers and macOS leave behind; the root itself may be hidden."""
+    expected = [
+        [info['filename'] for info in d.img_infos] for d in (uda(data).source, uda(data).target)
+    ]
+    for path in [*data.rglob('*.png')]:
+        path.with_name(f'._{path.name}').write_bytes(b'of macOS')
+        for hidden in ('.ipynb_checkpoints', '.cache/folder', 'folder/.Trash-1000'):
+            (path.parent / hidden).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, path.parent / hidden)
+    (data / '.mnt').mkdir()
+    for name in ('source', 'target'):
+        (data / name).rename(data / '.mnt' / name)
+    found = uda(data / '.mnt')
+    for dataset, names in zip((found.source, found.target), expected, strict=True):
+        assert [info['filename'] for info in dataset.img_infos] == names
 
 
 def test_synthias_classes():

@@ -14,7 +14,9 @@ from tools import test
 def evaluate_rank(config, checkpoint):
     """Test on one of several ranks; leaves its figures and the names of the pictures it drew."""
     drawn, write = [], test.write_picture
-    test.write_picture = lambda picture, path: (drawn.append(path), write(picture, path))
+    test.write_picture = lambda picture, path, *more: (
+        drawn.append(path), write(picture, path, *more),
+    )  # fmt: skip
     found = test.main([config, checkpoint, '--show-dir', 'pictures', '--device', 'cpu'])
     with open(f'found_{os.environ["RANK"]}.json', 'w') as file:
         json.dump(dict(found=found, drawn=drawn), file)

@@ -158,7 +158,8 @@ def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninter
 
 def test_source_only_training_and_another_number_of_processes(workplace):
     run = Run(workplace)
-    options = (*SMALL, 'scale_lr=True', 'speed.accumulate=2')
+    clip = 'optimizer_config.grad_clip.max_norm=1.0'
+    options = (*SMALL, 'scale_lr=True', 'speed.accumulate=2', clip)
     stop = StopAfter(1)
     assert Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, stop).end() == [143, 143]
     assert '2 process(es) train, not n_gpus=1' in run.log()
@@ -168,6 +169,7 @@ def test_source_only_training_and_another_number_of_processes(workplace):
     assert alone.end() == [0], run.printed(0)
     assert "'processes': 2} and goes on under" in run.log()
     assert run.load()['optimizer']['param_groups'][0]['initial_lr'] == lr == 2 * 0.004
+    assert 'grad_norm: ' in run.log()
 
 
 class StopAfter:

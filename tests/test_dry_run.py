@@ -52,10 +52,10 @@ def cfg(tmp_path):
     return cfg
 
 
-def try_network(cfg, segmentor=None):
+def try_network(cfg, segmentor=None, sample=SAMPLE):
     segmentor = segmentor or build_segmentor(cfg.model)
     optimizer = build_grouped_optimizer(segmentor, cfg.optimizer)
-    dry_run(cfg, segmentor, optimizer, SAMPLE, TEST_SAMPLE)
+    dry_run(cfg, segmentor, optimizer, sample, TEST_SAMPLE)
 
 
 def test_nothing_is_changed(cfg):
@@ -164,7 +164,17 @@ def test_options_of_the_optimizer(cfg, options):
     try_network(cfg)
 
 
-# Class weights
+# Classes
+
+
+def test_ids_that_a_head_does_not_ignore(cfg):
+    label = torch.zeros(1, 64, 96, dtype=torch.int64)
+    label[:, 0] = 255
+    sample = {**SAMPLE, 'gt_semantic_seg': DataContainer(label)}
+    try_network(cfg, sample=sample)
+    cfg.model.auxiliary_head.ignore_index = 254
+    with pytest.raises(UserError, match=r'^model.auxiliary_head: .* id 255, .*ignore_index=254'):
+        try_network(cfg, sample=sample)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +297,7 @@ def test_a_start_that_failed_leaves_its_folder_free(workplace, capsys):
         start('runner.max_iters=1', f'{weights}1,2,3')
     start('runner.max_iters=1')
     assert (workplace / 'run' / 'iter_1.pth').exists()
-    with pytest.raises(SystemExit, match='holds a run of another config'):
+    with pytest.raises(SystemExit, match=r'holds a run with other settings .*: optimizer.lr: '):
         start('runner.max_iters=1', 'optimizer.lr=0.1')
     with pytest.raises(SystemExit, match=r'Error: model.decode_head.*has 3 entries'):
         run_experiment(SOURCE_ONLY_CONFIG, f'{weights}1,2,3', arguments=['--work-dir', 'other'])

@@ -1,6 +1,8 @@
-"""Layers that compute the same as plain ones, faster or in less memory."""
+"""What computes the same faster or in less memory: layers, kept memory, bounded spinning."""
 
-import subprocess
+import ast
+import os
+import runpy
 import sys
 
 import pytest
@@ -9,6 +11,7 @@ from mmcv.cnn import ConvModule
 
 from mmseg.models.decode_heads.aspp_layer import ASPPLayer
 from mmseg.models.decode_heads.decoder_layers import fuse_levels, stack_levels
+from tests.tiny_runs import CHECKOUT, run_python
 
 
 def gradients(module, feature):
@@ -50,24 +53,53 @@ def test_computing_the_branches_again_keeps_less():
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='about the C library of Linux')
-@pytest.mark.long
-def test_freed_memory_is_kept():
+@pytest.mark.parametrize('python_option', ['-B', '-O'])
+@pytest.mark.parametrize(('device', 'kept'), [('cpu', True), ('cuda', False)])
+def test_freed_memory_is_kept_on_a_cpu(python_option, device, kept):
     code = (
-        'from mmseg.engine.allocator import keep_freed_memory\n'
+        'import runpy, types\n'
         'def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20\n'
-        '{}\n'
+        'allocator = runpy.run_path("mmseg/engine/allocator.py")\n'
+        f'allocator["keep_freed_memory"](types.SimpleNamespace(type="{device}"))\n'
         'block = bytearray(200 * 2**20)\n'
         'held = resident()\n'
         'del block\n'
         'print(held - resident())\n'
     )
-    returned = [
-        float(subprocess.run([sys.executable, '-c', code.format(call)], check=True,
-                             capture_output=True, text=True).stdout)
-        for call in ('', 'keep_freed_memory()')
-    ]  # fmt: skip
-    assert returned[0] > 190
-    assert returned[1] < 10
+    result = run_python(python_option, '-c', code, cwd=CHECKOUT)
+    returned = float(result.stdout)
+    assert returned < 10 if kept else returned > 190
+
+
+def entry_points():
+    """The files that are run as programs."""
+    files = (path for pattern in ('*.py', 'tools/**/*.py', 'demo/**/*.py')
+             for path in CHECKOUT.glob(pattern))  # fmt: skip
+    return [path for path in files if "__name__ == '__main__'" in path.read_text(encoding='utf-8')]
+
+
+def test_every_entry_point_bounds_spinning_before_it_imports_torch():
+    assert CHECKOUT / 'tools/train.py' in entry_points()
+    for path in entry_points():
+        imported = []
+        for statement in ast.parse(path.read_text(encoding='utf-8')).body:
+            if isinstance(statement, ast.Import):
+                imported += [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom):
+                imported.append(statement.module)
+        foreign = [name for name in imported if name.split('.')[0] not in sys.stdlib_module_names]
+        assert foreign[0] == 'tools.openmp', path
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [({}, {'GOMP_SPINCOUNT': '10000'}), ({'GOMP_SPINCOUNT': '0'}, {'GOMP_SPINCOUNT': '0'}),
+     ({'OMP_WAIT_POLICY': 'ACTIVE'}, {'OMP_WAIT_POLICY': 'ACTIVE'})],
+)  # fmt: skip
+def test_spinning_that_the_user_has_set_stays(monkeypatch, given, expected):
+    monkeypatch.setattr(os, 'environ', dict(given))
+    runpy.run_path(CHECKOUT / 'tools/openmp.py')
+    assert os.environ == expected
 
 
 @pytest.mark.parametrize('options', [{}, {'norm_cfg': {'type': 'BN'}}, {'act_cfg': None}])

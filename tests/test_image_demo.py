@@ -238,6 +238,21 @@ def test_what_cannot_be_read_is_skipped_named_and_counted(trained_run, photos, t
     assert names(tmp_path / 'out') == ['a_pred.png', 'sub/b_pred.png', 'sub/c_pred.png']
 
 
+def test_an_output_of_another_input_is_not_replaced(trained_run, tmp_path):
+    for drive in ('one', 'two'):
+        (tmp_path / drive).mkdir()
+        image((64, 64)).save(tmp_path / drive / '0001.png')
+    out = ['--out', tmp_path / 'out']
+    written = predict(tmp_path / 'one', trained_run.checkpoint, *out)
+    before = (tmp_path / 'out/0001_pred.png').read_bytes()
+    for given in ('two', 'two/0001.png'):
+        message = refused(tmp_path / given, trained_run.checkpoint, *out)
+        assert 'two/0001.png: its output would replace' in message and 'choose another' in message
+    assert predict(tmp_path / 'one/0001.png', trained_run.checkpoint, *out) == written
+    assert (tmp_path / 'out/0001_pred.png').read_bytes() == before
+    predict(tmp_path / 'two/0001.png', trained_run.checkpoint, '--out', written[0])
+
+
 # Videos
 
 

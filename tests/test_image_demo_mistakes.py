@@ -57,6 +57,14 @@ def test_mistakes_are_one_line_and_write_nothing(trained_run, workbench, argumen
     assert files_below('.') == before
 
 
+def test_inputs_in_a_read_only_folder_need_out(trained_run, workbench, monkeypatch):
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    checkpoint = trained_run.folder / trained_run.checkpoint
+    for given, folder in (('photos', 'photos'), ('x.png', '.')):
+        message = refused(given, checkpoint)
+        assert message.startswith(f'Error: {folder}, where outputs go') and '--out' in message
+
+
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [

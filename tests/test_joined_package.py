@@ -4,6 +4,9 @@ import fcntl
 import importlib
 import importlib.metadata
 import os
+import pkgutil
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_runs import CHECKOUT, run_python
+from tests.tiny_runs import CHECKOUT, files_below, run_python
 
 LOCAL = CHECKOUT / 'mmseg'
 
@@ -26,7 +29,7 @@ def installed_files():
 @pytest.mark.parametrize(
     'name',
     ['mmseg', 'mmseg.models', 'mmseg.models.backbones', 'mmseg.models.decode_heads',
-     'mmseg.models.necks', 'mmseg.datasets', 'mmseg.datasets.pipelines', 'mmseg.utils'],
+     'mmseg.models.necks', 'mmseg.datasets', 'mmseg.utils'],
 )  # fmt: skip
 def test_checkout_comes_first_and_the_installed_second(name):
     import mmseg  # noqa: F401  (joins)
@@ -69,6 +72,40 @@ def test_everything_is_registered_by_importing_mmseg():
         assert not missing
 
 
+def test_a_new_file_in_any_folder_is_registered(tmp_path):
+    """Also in a folder that is new here, or in one of MMSegmentation's that holds no file here."""
+    shutil.copytree(LOCAL, tmp_path / 'mmseg')
+    added = {
+        'models/losses/new_loss.py': ('models.builder', 'LOSSES', 'NewLoss'),
+        'models/segmentors/new_segmentor.py': ('models.builder', 'SEGMENTORS', 'NewSegmentor'),
+        'models/uda/new_method.py': ('models.builder', 'SEGMENTORS', 'NewMethod'),
+        'models/prompts/new_head.py': ('models.builder', 'HEADS', 'NewHead'),
+        'datasets/new_dataset.py': ('datasets.builder', 'DATASETS', 'NewDataset'),
+        'datasets/pipelines/new_transform.py': ('datasets.builder', 'PIPELINES', 'NewTransform'),
+        'core/seg/sampler/new_sampler.py': ('core.seg.builder', 'PIXEL_SAMPLERS', 'NewSampler'),
+    }
+    script = 'import mmseg\n'
+    for file, (module, registry, name) in added.items():
+        path = tmp_path / 'mmseg' / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f'from mmseg.{module} import {registry}\n'
+            f'@{registry}.register_module()\nclass {name}: pass\n'
+        )
+        script += (
+            f'from mmseg.{module} import {registry}\nassert "{name}" in {registry}, "{name}"\n'
+        )
+    script += 'import mmseg.utils.new_helper, mmseg.engine.new_checks.check\n'
+    for file in ('utils/new_helper.py', 'engine/new_checks/check.py'):
+        (tmp_path / 'mmseg' / file).parent.mkdir(exist_ok=True)
+        (tmp_path / 'mmseg' / file).write_text('')
+    copy = tmp_path / 'mmseg/models/losses/.ipynb_checkpoints/new_loss-checkpoint.py'
+    copy.parent.mkdir()
+    copy.write_text('raise AssertionError("an editor\'s copy is imported")')
+    result = run_python('-W', 'error:::mmseg', '-c', script, cwd=tmp_path)
+    assert (result.stdout, result.stderr, result.returncode) == ('', '', 0)
+
+
 def test_names_of_the_installed_top_level_are_there():
     import mmseg
 
@@ -105,18 +142,31 @@ def test_a_broken_cache_of_yapf_is_made_anew(tmp_path, size):
 def test_processes_import_yapf_one_after_the_other(tmp_path, monkeypatch):
     import mmseg.yapf_cache
 
-    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    """The lock is in a folder of the user's: in one that all share, others may put a link there."""
+    (tmp_path / 'shared').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'shared'))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'own'))
     monkeypatch.setattr(importlib, 'import_module', lambda name: imported.append(is_locked()))
     imported = []
 
     def is_locked():
-        (lock,) = tmp_path.iterdir()
+        (lock,) = files_below(tmp_path)
+        assert lock.is_relative_to(tmp_path / 'own')
         with open(lock, encoding='utf-8') as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
 
     mmseg.yapf_cache.import_yapf()
     assert imported == [True]
+
+
+def test_yapf_is_imported_where_no_cache_can_be_kept(tmp_path, monkeypatch):
+    """As with a read-only home."""
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file' / 'cache'))
+    code = 'import runpy; runpy.run_path("mmseg/yapf_cache.py")["import_yapf"](); import yapf'
+    result = run_python('-c', code, cwd=CHECKOUT)
+    assert (result.returncode, result.stderr) == (0, '')
 
 
 # mmcv.ops
@@ -155,16 +205,33 @@ def test_operators_that_are_there_are_left_alone(monkeypatch):
     assert 'mmcv.ops' not in sys.modules
 
 
+def test_mmcv_knows_on_new_pythons_that_operators_are_missing(monkeypatch):
+    from mmcv.utils.ext_loader import check_ops_exist
+
+    import mmseg  # noqa: F401  (provides)
+
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    assert check_ops_exist() == (importlib.util.find_spec('mmcv._ext') is not None)
+
+
 # From outside the checkout
 
 
 @pytest.mark.parametrize(
-    'tool', ['run_experiments.py', 'tools/train.py', 'tools/test.py', 'demo/image_demo.py']
-)
-def test_tool_works_from_another_folder(tmp_path, tool):
+    ('tool', 'needs_torch'),
+    [('run_experiments.py', False), ('tools/train.py', True), ('tools/test.py', True),
+     ('demo/image_demo.py', True)],
+)  # fmt: skip
+def test_tool_works_from_another_folder(tmp_path, monkeypatch, tool, needs_torch):
+    """And libgomp, which torch loads, finds the bound of its threads' spinning."""
+    for name in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('OMP_DISPLAY_ENV', 'verbose')
     result = run_python(CHECKOUT / tool, '--help', cwd=tmp_path)
     assert result.returncode == 0 and result.stdout.startswith('usage: ')
-    assert result.stderr == ''
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", result.stderr) == ['10000'] * needs_torch
+    displayed = r'\nOPENMP DISPLAY ENVIRONMENT BEGIN\n.*OPENMP DISPLAY ENVIRONMENT END\n'
+    assert re.sub(displayed, '', result.stderr, flags=re.DOTALL) == ''
 
 
 def test_without_mmsegmentation_the_message_says_so(tmp_path):

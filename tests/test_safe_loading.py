@@ -188,7 +188,9 @@ def test_a_full_memory_or_a_broken_disk_is_no_damaged_file(tmp_path, monkeypatch
     path.touch()
     monkeypatch.setattr(torch, 'load', fails)
     for load in (load_file, read_file):
-        with pytest.raises(Exception, match='disk.pth: Input/output error|full|allocate') as found:
+        with pytest.raises(
+            Exception, match=r'disk\.pth: Input/output error|full|allocate'
+        ) as found:
             load(str(path))
         assert isinstance(error, OSError) == isinstance(found.value, UserError)
     if not isinstance(error, OSError):

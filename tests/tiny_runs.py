@@ -1,5 +1,7 @@
 """Runs of seconds: the options that make them small, and what tests ask of the files they leave."""
 
+import contextlib
+import errno
 import glob
 import json
 import os
@@ -177,3 +179,40 @@ def assert_same_training(one, other):
         for key, value in state.items():
             assert torch.equal(value, other_states[number][key]), (number, key)
     assert one['meta']['log_window'] == other['meta']['log_window']
+
+
+_read_only = set()
+
+
+def _refuse_to_write(event, arguments):
+    if not _read_only or event not in _WRITES:
+        return
+    if event == 'open' and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return
+    if event == 'os.mkdir' and os.path.isdir(arguments[0]):
+        return
+    for path in arguments[: 2 if event == 'os.rename' else 1]:
+        if not isinstance(path, int):
+            place = Path(os.path.realpath(os.fsdecode(path)))
+            if _read_only & {place, *place.parents}:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+_WRITES = ('open', 'os.mkdir', 'os.rename', 'os.remove', 'os.symlink', 'os.utime', 'os.truncate')
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    """Let this process, and those it forks, find a folder on a read-only file system.
+
+    Permissions would not do: they do not bind root.
+    """
+    if not hasattr(read_only, 'hook'):  # it cannot be taken away again
+        read_only.hook = _refuse_to_write
+        sys.addaudithook(_refuse_to_write)
+    path = Path(folder).resolve()
+    _read_only.add(path)
+    try:
+        yield
+    finally:
+        _read_only.remove(path)

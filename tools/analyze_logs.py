@@ -14,6 +14,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from prettytable import PrettyTable
 
 from tools.run_logs import is_share, read_logs

@@ -10,6 +10,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from prettytable import PrettyTable
 
 from mmseg.engine.config import load_config, parse_options
@@ -64,6 +66,8 @@ def _print(report):
     print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
     for problem in report.problems:
         print(f'- {problem}')
+    if report.unused is not None:
+        print(f'Warning: {report.unused}')
     if report.supplies:
         print(_table(report.supplies))
         print(f'An image supplies a class with more than {report.min_pixels} pixels of it.')

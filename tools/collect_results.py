@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 import numpy as np
 from prettytable import PrettyTable
 

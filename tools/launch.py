@@ -53,7 +53,7 @@ class _Run:
 def launch_config(args):
     """Train the config that run_experiments.py was given."""
     overrides = parse_options(args.cfg_options)
-    for key in ('seed', 'load_from', 'deterministic', 'n_gpus'):
+    for key in (*('seed', 'load_from', 'load_from_without_classifier', 'deterministic', 'n_gpus'),):
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     if args.debug:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import tools.openmp  # noqa: F401
+
 import cv2
 from tqdm import tqdm
 

@@ -7,6 +7,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 from mmseg.engine.config import Config, as_dict, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.config_differences import MISSING, differences

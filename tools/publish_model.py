@@ -10,6 +10,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 import torch
 from safetensors.torch import save
 

@@ -12,7 +12,7 @@ from tools.config_differences import MISSING, differences, flatten
 # and where, and variables that Python configs compute with.
 _SECTIONS = {
     *('model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'optimizer_config', 'lr_config'),
-    *('seed', 'load_from', 'scale_lr'),
+    *('seed', 'load_from', 'load_from_without_classifier', 'scale_lr'),
 }
 # What does not change results inside these; of the batch `_batch` looks at the whole.
 _WITHOUT_INFLUENCE = re.compile(

@@ -2,9 +2,12 @@
 
 import argparse
 import os.path as osp
+import re
 import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+import tools.openmp  # noqa: F401
 
 from tqdm import tqdm
 
@@ -14,6 +17,7 @@ from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
 from mmseg.engine.evaluation import (
+    check_confusion_path,
     count_areas,
     evaluate,
     is_from_synthia,
@@ -22,7 +26,12 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.predictions import paint, write_id_map, write_picture
+from mmseg.engine.predictions import (
+    PredictionFolder,
+    paint,
+    write_id_map,
+    write_picture,
+)
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
@@ -88,12 +97,14 @@ def parse_args(argv):
 def main(argv=None):
     """Test; returns the metrics (None with ``--format-only``)."""
     args = parse_args(argv)
-    keep_freed_memory()
     with joined_processes(args.device) as device:
+        keep_freed_memory(device)
         return _test(args, device)
 
 
 def _test(args, device):
+    if args.confusion:
+        check_confusion_path(args.confusion)
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
@@ -104,15 +115,18 @@ def _test(args, device):
         _use_augmentations(cfg.data.test)
     dataset = build_files(cfg.data.test, dict(test_mode=True))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
-    submission = _submission(args, cfg, dataset) if args.format_only else None
+    with rank_0_first() as is_rank_0:
+        shown, submission = _folders(args, cfg, dataset, check=is_rank_0)
 
-    counts = _predict(args, cfg, segmentor, dataset, device, submission)
+    counts = _predict(args, cfg, segmentor, dataset, device, shown, submission)
     areas = sum_areas(dataset, counts)
     if args.show_dir and is_rank_0:
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:
         if is_rank_0:
-            print(f'Files for the server are in {submission[0]}')
+            folder = submission[0]
+            how = ', in folders like the images, of which some have equal names'
+            print(f'Files for the server are in {folder.folder}{how * folder.keeps_folders}')
         return None
     if args.confusion and is_rank_0:
         write_confusion(args.confusion, dataset, areas, segmentor.iteration)
@@ -124,7 +138,7 @@ def _test(args, device):
     return found
 
 
-def _predict(args, cfg, segmentor, dataset, device, submission):
+def _predict(args, cfg, segmentor, dataset, device, shown, submission):
     """Predict this rank's images and write the pictures and files that were asked for.
 
     Returns:
@@ -139,24 +153,49 @@ def _predict(args, cfg, segmentor, dataset, device, submission):
     total, disable = -(-len(dataset) // world_size), True if rank > 0 else None
     for index, label, truth in tqdm(predictions, total=total, unit='image', disable=disable):
         name = dataset.img_infos[index]['filename']
-        if args.show_dir:
-            _show(label, name, segmentor.PALETTE, dataset, args)
+        if shown is not None:
+            image = None
+            if args.opacity < 1:
+                image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
+            painted = paint(label, segmentor.PALETTE, image, args.opacity)
+            write_picture(painted, shown.paths[name], shown.origin)
         if submission is not None:
             folder, to_label_id = submission
-            path = osp.join(folder, osp.splitext(osp.basename(name))[0] + '.png')
-            write_id_map(label, path, to_label_id, segmentor.PALETTE)
+            write_id_map(label, folder.paths[name], to_label_id, segmentor.PALETTE, folder.origin)
         else:
             counts.append(count_areas(dataset, label, truth, index))
     return counts
 
 
-def _show(label, name, palette, dataset, args):
-    image = None
-    if args.opacity < 1:
-        image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
-    picture = paint(label, palette, image, args.opacity)
-    # Colours stay what they are in a PNG, also of an image that is a JPEG.
-    write_picture(picture, osp.join(args.show_dir, f'{osp.splitext(name)[0]}.png'))
+def _folders(args, cfg, dataset, check):
+    """Where PNGs go: for the eye, and for a server with the kind of ids; None where not asked for.
+
+    Args:
+        check (bool): Whether what is there already is looked at.
+    """
+    names = [info['filename'] for info in dataset.img_infos]
+    made_of = dict(
+        data=cfg.data.test, test_cfg=cfg.model.test_cfg, weights=args.weights, aug=args.aug_test
+    )
+
+    def folder_of(path, **kwargs):
+        # Relative, so that a run may be moved with its predictions.
+        checkpoint = osp.relpath(args.checkpoint, path)
+        return PredictionFolder(path, names, dict(made_of, checkpoint=checkpoint), **kwargs)
+
+    shown = folder_of(args.show_dir) if args.show_dir else None
+    if shown is not None and check:
+        shown.check_is_free('--show-dir')
+    if not args.format_only:
+        return shown, None
+    path, to_label_id = _submission(args, cfg, dataset)
+    made_of['to_label_id'] = to_label_id
+    sent = folder_of(path, keep_folders=False)
+    if check:
+        sent.check_is_free('--eval-options imgfile_prefix=FOLDER')
+    if shown is not None and {*shown.paths.values()} & {*sent.paths.values()}:
+        raise UserError(f'--show-dir {args.show_dir} is where the files for the server go.')
+    return shown, (sent, to_label_id)
 
 
 def _submission(args, cfg, dataset):
@@ -175,9 +214,10 @@ def _submission(args, cfg, dataset):
 
 
 def _use_test_split(dataset):
-    for key in ('img_dir', 'ann_dir', 'split'):
+    for key in ('img_dir', 'ann_dir', 'train_ids_dir', 'split'):
         if dataset.get(key):
-            dataset[key] = dataset[key].replace('val', 'test')
+            # As a word: absolute paths may hold others, /evaluation or /home/valerie.
+            dataset[key] = re.sub(r'(?<![a-z])val(?![a-z])', 'test', dataset[key])
 
 
 def _use_augmentations(dataset):

@@ -9,6 +9,8 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+import tools.openmp  # noqa: F401
+
 import torch
 
 from mmseg.engine.allocator import keep_freed_memory
@@ -27,6 +29,12 @@ from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.runs import config_of
 from tools.same_run import compare_to_resume, describe
 
+# Options that are keys of the config, too.
+_OPTIONS = (
+    *('work_dir', 'resume_from', 'load_from', 'load_from_without_classifier'),
+    *('seed', 'deterministic'),
+)
+
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
@@ -39,6 +47,10 @@ def parse_args(argv):
     parser.add_argument('--work-dir', help='folder of the run (default: work_dirs/CONFIG NAME)')
     parser.add_argument('--resume-from', metavar='FILE', help='go on from this checkpoint')
     parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
+    parser.add_argument(
+        '--load-from-without-classifier', action='store_true', default=None,
+        help='leave the classifiers of --load-from out: it is of other classes',
+    )  # fmt: skip
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument(
@@ -55,7 +67,7 @@ def parse_args(argv):
 def overrides_of(args):
     """The dotted config entries that the options replace."""
     overrides = parse_options(args.cfg_options)
-    for key in ('work_dir', 'resume_from', 'load_from', 'seed', 'deterministic'):
+    for key in _OPTIONS:
         if getattr(args, key) is not None:
             overrides[key] = getattr(args, key)
     return overrides
@@ -65,9 +77,9 @@ def overrides_of(args):
 def main(argv=None):
     """Train; returns normally at the end of the run, exits with 128 + signal if stopped."""
     args = parse_args(argv)
-    keep_freed_memory()
     changes = ''
     with joined_processes(args.device) as device, contextlib.ExitStack() as stack:
+        keep_freed_memory(device)
         with rank_0_first() as is_rank_0:
             cfg = _read_config(args)
             if is_rank_0:

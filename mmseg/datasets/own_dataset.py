@@ -1,8 +1,15 @@
 """A data set of the user's own, which the config alone describes: folders, suffixes, classes."""
 
+import os.path as osp
+
+import mmcv
+from mmcv.utils import print_log
+
 from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX, read_id_map
+from mmseg.utils import get_root_logger
+from mmseg.utils.image_files import visible_files
 from mmseg.utils.palette import distinct_palette
 from mmseg.utils.user_error import UserError
 
@@ -12,27 +19,33 @@ class OwnDataset(CustomDataset):
     """Images and, but for a target, labels beside them: ``x.jpg`` with ``x.png``.
 
     With an ``id_map`` the labels hold ids or colours of their own, which
-    tools/convert_datasets/custom.py maps to train ids, ``x_labelTrainIds.png`` beside them; those
-    are then read. Without one the labels hold train ids (positions in the class list, 255 = no
-    class) and are read as they are.
+    tools/convert_datasets/custom.py maps to train ids, ``x_labelTrainIds.png`` beside them or in
+    ``train_ids_dir``; those are then read. Without one the labels hold train ids (positions in the
+    class list, 255 = no class) and are read as they are.
 
     Args:
-        data_root (str): Folder of all; the class index of a source is written there.
+        data_root (str): The other folders are relative to it, unless they are absolute; the class
+            index of a source is written there.
         img_dir (str): Images, also in folders below.
         ann_dir (str | None): Labels, in the same folders below; a target needs none.
+        train_ids_dir (str | None): Where train ids go if labels have an ``id_map`` and nothing can
+            be written beside them; None is ``ann_dir``.
         classes (list[str]): The class list. A config states it once, at its top level.
         palette (list | None): An RGB colour per class; None: :func:`distinct_palette`.
         id_map (dict | None): As in :mod:`mmseg.datasets.id_map`.
-        img_suffix, seg_map_suffix (str): How the names of images and of labels end, the latter
-            before they are converted.
+        img_suffix (str | list[str]): How the names of images end, in upper or lower case.
+        seg_map_suffix (str): How the names of labels end before they are converted.
+
+    Attributes:
+        own_ann_dir (str | None): Folder of the labels as the user has them.
 
     Raises:
-        UserError: If these do not go together.
+        UserError: If these do not go together, or two images would share one label.
     """
 
     def __init__(
         self, data_root=None, classes=None, palette=None, id_map=None,
-        img_suffix='.jpg', seg_map_suffix='.png', **kwargs,
+        img_suffix='.jpg', seg_map_suffix='.png', ann_dir=None, train_ids_dir=None, **kwargs,
     ):  # fmt: skip
         if data_root is None:
             raise UserError('OwnDataset needs data_root, the folder of its images and labels')
@@ -46,31 +59,58 @@ class OwnDataset(CustomDataset):
                     f'id_map maps labels whose names end in {seg_map_suffix}, where their train '
                     'ids would be written. Leave id_map out if they hold train ids, or rename them'
                 )
+        elif train_ids_dir is not None:
+            raise UserError('train_ids_dir needs an id_map: without one the labels are read')
+        self.own_ann_dir = ann_dir and osp.join(data_root, ann_dir)
         super().__init__(
             data_root=data_root,
             classes=list(classes),
             palette=palette or distinct_palette(len(classes)),
-            img_suffix=img_suffix,
+            img_suffix=(img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix),
+            ann_dir=ann_dir and (train_ids_dir or ann_dir),
             seg_map_suffix=seg_map_suffix if self.id_map is None else TRAIN_IDS_SUFFIX,
             **kwargs,
         )
 
     def load_annotations(self, img_dir, img_suffix, ann_dir, seg_map_suffix, split):
-        """As MMSegmentation's, with labels paired by the end of the name alone.
+        """As MMSegmentation's, with several endings, and labels paired by the end of the name.
 
         Labels that are in the folder of the images are no images.
         """
-        infos = super().load_annotations(img_dir, img_suffix, ann_dir, seg_map_suffix, split)
+        images = self._images_by_stem(img_dir, img_suffix)
+        stems = images
+        if split is not None:
+            stems = [line.strip() for line in mmcv.list_from_file(split) if line.strip()]
+        infos = []
+        for stem in stems:
+            info = dict(filename=images.get(stem, stem + img_suffix[0]))
+            if ann_dir is not None:
+                info['ann'] = dict(seg_map=stem + seg_map_suffix)
+            infos.append(info)
+        print_log(f'Loaded {len(infos)} images', logger=get_root_logger())
+        return infos
+
+    def _images_by_stem(self, img_dir, img_suffix):
+        """Name without suffix to name, in the order of the names."""
+        suffixes = sorted((suffix.lower() for suffix in img_suffix), key=len, reverse=True)
         of_labels = tuple(
             suffix
-            for suffix in (self.own_suffix, TRAIN_IDS_SUFFIX)
-            if suffix != img_suffix and suffix.endswith(img_suffix)
+            for suffix in (self.own_suffix.lower(), TRAIN_IDS_SUFFIX.lower())
+            if suffix not in suffixes and suffix.endswith(tuple(suffixes))
         )
-        infos = [info for info in infos if not info['filename'].endswith(of_labels)]
-        for info in infos if ann_dir is not None else ():
-            stem = info['filename'].removesuffix(img_suffix)
-            info['ann'] = dict(seg_map=stem + seg_map_suffix)
-        return infos
+        images = {}
+        for name in visible_files(img_dir):
+            suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
+            if suffix is None or name.lower().endswith(of_labels):
+                continue
+            stem = name[: -len(suffix)]
+            if stem in images:
+                raise UserError(
+                    f'{img_dir} has {images[stem]} and {name}, whose label and prediction would be '
+                    'one file: rename or remove one, or leave its ending out of img_suffix.'
+                )
+            images[stem] = name
+        return images
 
     def own_label(self, seg_map):
         """The name of the label, as the user has it, that a train-id label is made from."""

@@ -17,6 +17,7 @@ from PIL import Image
 from mmseg.datasets.builder import PIPELINES, build_dataset
 from mmseg.datasets.class_subset import ignore_others
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
+from mmseg.utils.image_files import is_hidden
 from mmseg.utils.user_error import UserError
 
 # What OpenCV prints about a damaged file names no file; the error raised here does.
@@ -75,10 +76,13 @@ def build_files(config, default_args=None):
         default_args (dict | None): Arguments that the config does not give.
 
     Returns:
-        CustomDataset: Which also ignores the classes that its config does not choose, and whose
-        ``load_image`` is for :func:`read_image`.
+        CustomDataset: Without hidden files, unless its ``split`` lists them. It also ignores the
+        classes that its config does not choose. Its ``load_image`` is for :func:`read_image`.
     """
     dataset = ignore_others(build_dataset(config, default_args))
+    if dataset.split is None:
+        infos = dataset.img_infos
+        dataset.img_infos = [info for info in infos if not is_hidden(info['filename'])]
     transforms = dataset.pipeline.transforms
     for position, transform in enumerate(transforms):
         if isinstance(transform, LoadImageFromFile):
@@ -91,6 +95,12 @@ def build_files(config, default_args=None):
         dataset.gt_seg_map_loader, dataset, int(dataset.reduce_zero_label)
     )
     return dataset
+
+
+def images_of(dataset):
+    """Which images a data set takes, for messages: ``*.jpg, *.png``."""
+    suffixes = dataset.img_suffix
+    return ', '.join(f'*{s}' for s in ([suffixes] if isinstance(suffixes, str) else suffixes))
 
 
 def image_loader(pipeline):

@@ -6,7 +6,7 @@ from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.class_crop import crop_with_class
 from mmseg.datasets.pipelines.transforms import RandomCrop
 from mmseg.datasets.rare_class_sampling import RareClassSampler
-from mmseg.datasets.readable import build_files
+from mmseg.datasets.readable import build_files, images_of
 from mmseg.datasets.resized_images import keep_resized
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
@@ -47,7 +47,7 @@ class UDADataset(Dataset):
             )
         for dataset, cfg in ((self.source, source), (self.target, target)):
             if len(dataset) == 0:
-                raise UserError(f'{dataset.img_dir} holds no *{dataset.img_suffix} ({cfg["type"]})')
+                raise UserError(f'{dataset.img_dir} holds no {images_of(dataset)} ({cfg["type"]})')
             if resized_dir is not None:
                 keep_resized(dataset, resized_dir)
         self.sampler, self.min_crop_pixels, self.min_crop_share = None, 0, None

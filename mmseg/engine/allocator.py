@@ -1,24 +1,28 @@
-"""Lets the C library keep memory that was freed, which a training step on a CPU asks for again."""
+"""Lets the C library keep memory that was freed, which a step on a CPU asks for again."""
 
 import ctypes
-import sys
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
-def keep_freed_memory():
-    """Serve large tensors from memory of this process that is free, not from new pages.
+def keep_freed_memory(device):
+    """Serve large tensors on a CPU from memory that this process has freed, not from new pages.
 
-    Glibc gets every block above 32 MB from the system and gives it back at once. Its pages are
-    cleared and mapped anew each time, which takes a quarter of a training step's time (`python
-    tools/benchmark.py step`). Processes that are forked later inherit the setting.
+    Glibc maps every block above 32 MB anew and unmaps it when it is freed. Clearing and mapping
+    its pages takes a quarter of a training step's time (`python tools/benchmark.py training`).
+    Glibc reads its own environment variables before Python starts, hence the call. Processes that
+    are forked later inherit the setting.
 
-    Does nothing where the C library is another one. GPU memory has torch's own cache.
+    Does nothing with another C library, nor for a GPU, whose memory torch keeps: what such a run
+    frees on the host, a loaded checkpoint for example, goes back to the system.
+
+    Args:
+        device (torch.device): Where the network is trained or used.
     """
-    if not sys.platform.startswith('linux'):
+    if device.type != 'cpu':
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'gnu_get_libc_version'):
-        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
-            assert libc.mallopt(option, value) == 1
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)

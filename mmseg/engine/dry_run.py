@@ -37,7 +37,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
         UserError: Names the section of the config or the part of the network where it fails.
     """
     student, optimizer_copy = _on_meta(student_of(model), optimizer)
-    _check_class_weights(student)
+    _check_heads(student, sample['gt_semantic_seg'].data)
     place = ['model']
     for name, part in _parts(student):
         part.register_forward_pre_hook(lambda *_, name=name: place.__setitem__(0, f'model.{name}'))
@@ -120,10 +120,17 @@ def _step(segmentor, optimizer):
         optimizer.step()
 
 
-def _check_class_weights(segmentor):
+def _check_heads(segmentor, label):
+    """Check heads against their class weights and the values of a label."""
     for name, head in segmentor.named_modules():
         if not isinstance(head, BaseDecodeHead):
             continue
+        foreign = label[(label >= head.num_classes) & (label != head.ignore_index)]
+        if foreign.numel():
+            raise UserError(
+                f'model.{name}: a label of data.train has the id {foreign[0]}, which is neither '
+                f'one of {head.num_classes} classes (from 0) nor ignore_index={head.ignore_index}.'
+            )
         for loss_name, loss in head.named_modules(prefix=f'model.{name}'):
             weights = getattr(loss, 'class_weight', None)
             if weights is not None and len(weights) != head.num_classes:

@@ -140,6 +140,18 @@ def areas_of_classes(areas):
     return both, true + predicted - both, predicted, true
 
 
+def check_confusion_path(path):
+    """Refuse to replace a file, such as a run's config, that is no confusion matrix."""
+    if osp.isfile(path):
+        with open(path, 'rb') as file:
+            content = file.read()
+        if b'"confusion"' not in content:
+            raise UserError(
+                f'--confusion would replace {path}, which is no confusion matrix: choose another '
+                'name.'
+            )
+
+
 def write_confusion(path, dataset, areas, iteration):
     """Write the confusion matrix as JSON: ``iter``, ``classes`` and ``confusion``.
 

@@ -2,10 +2,11 @@
 
 import importlib.util
 import os.path as osp
+import sys
 
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.data_checks.datasets import check_dataset
-from mmseg.engine.data_checks.files import file_of, list_files, uses_of
+from mmseg.engine.data_checks.files import file_of, list_files, unused_images, uses_of
 from mmseg.utils.user_error import UserError
 from mmseg.utils.weight_address import is_address, local_file
 
@@ -27,9 +28,10 @@ def check_files(*cfgs):
         check_loggers(cfg)
         for use in uses_of(cfg):
             if use not in checked:
-                problems = check_dataset(use).problems
-                if problems:
-                    raise UserError(problems[0])
+                report = check_dataset(use)
+                if report.problems:
+                    raise UserError(report.problems[0])
+                _warn(report.unused)
                 checked.append(use)
         # A run that goes on has its weights in its own checkpoints.
         if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
@@ -50,7 +52,12 @@ def check_loggers(cfg):
 
 def check_test_files(cfg, needs_labels):
     """Check that the data set to test on has its files; raises as :func:`check_files`."""
-    list_files(cfg.data.test, needs_labels, file_of(cfg))
+    _warn(unused_images(list_files(cfg.data.test, needs_labels, file_of(cfg))))
+
+
+def _warn(line):
+    if line is not None:
+        print(f'Warning: {line}', file=sys.stderr)
 
 
 def check_weights(cfg):
@@ -72,6 +79,8 @@ def check_weights(cfg):
                     f'from scratch with --cfg-options {name}=None.'
                 )
             raise UserError(f'{name} names {path}, which does not exist.{hint}')
+    if cfg.get('load_from_without_classifier') and not cfg.get('load_from'):
+        raise UserError('load_from_without_classifier is set, but load_from names no checkpoint.')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
     if cfg.get('resume_from') and not holds_state(load_file(cfg.resume_from)):

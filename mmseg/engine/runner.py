@@ -24,6 +24,7 @@ from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
+from mmseg.utils.user_error import UserError
 
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
 _TIMER, _EVALUATION, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 92, 93, 94, 96
@@ -189,8 +190,13 @@ class SeededRunner(IterBasedRunner):
             path (str): Where it lies, for messages.
 
         Raises:
-            UserError: It is of another network.
+            UserError: It is of another network, or of classes in another order.
         """
+        if checkpoint['meta'].get('CLASSES', self.meta['CLASSES']) != self.meta['CLASSES']:
+            raise UserError(
+                f'{path} is of other classes, or of another order of them: start a run from its '
+                'weights with --load-from.'
+            )
         load_segmentor(self.model, checkpoint['state_dict'], path)
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         if checkpoint.get('loss_scaler'):

@@ -16,15 +16,14 @@ from mmseg.datasets.uda_dataset import UDADataset
 from mmseg.engine.checkpoint import (
     finish,
     load_file,
-    load_segmentor,
     newest_loadable,
-    segmentor_weights,
 )
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.config_checks.samples import check_test_sample, check_training_sample
 from mmseg.engine.determinism import set_determinism
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
+from mmseg.engine.fine_tuning import start_from
 from mmseg.engine.hooks import EvaluationHook
 from mmseg.engine.log_files import forget_after, open_log
 from mmseg.engine.optimizer import build_grouped_optimizer
@@ -189,21 +188,19 @@ def _build_model(cfg, dataset, device, resumed):
     model = build_train_model(cfg)
     if get_dist_info()[1] == 1 or device.type == 'cpu':
         model = revert_sync_batchnorm(model)  # it needs several GPUs
-    model.CLASSES, model.PALETTE = dataset.CLASSES, dataset.PALETTE
+    for network in (model, student_of(model)):
+        network.CLASSES, network.PALETTE = dataset.CLASSES, dataset.PALETTE
     if not resumed:
         # mmcv would log a paragraph for every single parameter.
         student_of(model)._dump_init_info = lambda logger_name: None
         model.init_weights()
         if cfg.get('load_from'):
-            weights = segmentor_weights(_state_dict(load_file(cfg.load_from)))
-            load_segmentor(student_of(model), weights, cfg.load_from)
+            start_from(
+                student_of(model), cfg.load_from, cfg.get('load_from_without_classifier', False)
+            )
             if isinstance(model, DACS):
                 model.start_teacher()
     return model.to(device)
-
-
-def _state_dict(content):
-    return content.get('state_dict', content)
 
 
 def _evaluation(cfg):

@@ -31,10 +31,8 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     meta = content.get('meta', {})
     if cfg is None:
         cfg = config_in_checkpoint(meta, path, overrides)
-    model = cfg.model.copy()
-    model.pretrained = None
-    model.backbone = {**model.backbone, 'pretrained': None, 'init_cfg': None}
-    segmentor = build_segmentor(model)
+    # Weights are loaded below; what `pretrained` names may be on another machine.
+    segmentor = build_segmentor(_without('pretrained', cfg.model))
     load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
@@ -48,3 +46,13 @@ def load_trained(cfg, path, device, which='student', overrides=None):
             f"the config's data.test ({', '.join(names)})."
         )
     return segmentor.to(device).eval()
+
+
+def _without(key, config):
+    """A nested config without one key, wherever it stands; not all constructors know it."""
+    if isinstance(config, dict):
+        kept = {name: _without(key, value) for name, value in config.items() if name != key}
+        return type(config)(kept)
+    if isinstance(config, list | tuple):
+        return type(config)(_without(key, value) for value in config)
+    return config

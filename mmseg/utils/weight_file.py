@@ -49,10 +49,10 @@ def read_file(path):
 
 @contextlib.contextmanager
 def loading_errors(message):
-    """Raise a UserError with a message and the reason where torch or safetensors cannot load a file.
+    """Raise a UserError with a message and the reason where a file cannot be loaded.
 
-    Nothing but their loading may happen inside: damaged files make them raise nearly anything, of
-    which only full memory and what the operating system refuses are known to be something else.
+    Nothing but torch's or safetensors' loading may happen inside: damaged files make them raise
+    nearly anything, of which only full memory and what the system refuses are known not to be that.
 
     Raises:
         UserError: the file is damaged, or cannot be read.

@@ -114,8 +114,8 @@ class ReferenceStep:
         frozen = self.imnet_model.extract_feat(img)
         self.imnet_model.decode_head(frozen)
         imagenet, student = frozen[-1].detach(), features[-1]
-        factor = label.shape[-1] // student.shape[-1]
-        small = downscale_label(label, factor, self.method.fd_min_ratio, self.model.num_classes)
+        size = student.shape[-2:]
+        small = downscale_label(label, size, self.method.fd_min_ratio, self.model.num_classes)
         things = torch.isin(small, small.new_tensor(self.method.fd_classes))
         return feature_distance(student, imagenet, things)
 

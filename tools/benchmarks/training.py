@@ -69,7 +69,7 @@ class OurStep:
     """Our step with what the runner does around it; iterations are counted up."""
 
     def __init__(self, device, encoder, size, with_cp=False):
-        keep_freed_memory()
+        keep_freed_memory(device)
         self.method = build_method(encoder, device, with_cp)
         self.optimizer = build_optimizer(self.method)
         self.batch = random_batch(size, device)

@@ -5,9 +5,12 @@ there is no class index.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import tools.openmp  # noqa: F401
 
 import numpy as np
 from cityscapesscripts.helpers.annotation import Annotation
@@ -19,7 +22,10 @@ from tools.convert_datasets.train_ids import (
     LabelError,
     convert_labels,
     find_labels,
+    moved,
     parse_root,
+    reporting_errors,
+    visible,
     write_atomically,
 )
 
@@ -55,31 +61,29 @@ def train_ids_path(source: Path) -> Path:
     return source.with_name(source.name.removesuffix(POLYGONS) + '_labelTrainIds.png')
 
 
-def write_split_lists(root: Path) -> None:
+def write_split_lists(root: Path, out: Path) -> None:
     """Writes train.txt, val.txt, test.txt: a line ``city/city_000000_000019`` for each image."""
     for split in SPLITS:
         folder = root / 'leftImg8bit' / split
-        images = sorted(folder.glob(f'*/*{IMAGE}'))
+        images = visible(folder, f'*/*{IMAGE}')
         names = [path.relative_to(folder).as_posix().removesuffix(IMAGE) for path in images]
-        write_atomically(root / f'{split}.txt', ''.join(f'{name}\n' for name in names).encode())
+        write_atomically(out / f'{split}.txt', ''.join(f'{name}\n' for name in names).encode())
 
 
 def main(argv=None) -> None:
     args = parse_root(__doc__.splitlines()[0], 'data/cityscapes', argv)
     sources = find_labels(args.root / 'gtFine', f'*/*/*_gtFine{POLYGONS}')
-    try:
-        counts = convert_labels(sources, read_train_ids, train_ids_path, args.nproc)
-    except LabelError as error:
-        sys.exit(str(error))
-
+    destination_of = partial(moved, root=args.root, out=args.out, name_of=train_ids_path)
     train_folder = args.root / 'gtFine' / 'train'
-    train = [i for i, source in enumerate(sources) if train_folder in source.parents]
-    if train:
-        labels = [train_ids_path(sources[i]) for i in train]
-        write_class_index(args.root, labels, [counts[i] for i in train])
-    else:
-        print(f'{train_folder}: no labels, so no class index (only a source needs one).')
-    write_split_lists(args.root)
+    with reporting_errors(args, 'leftImg8bit/SPLIT'):
+        counts = convert_labels(sources, read_train_ids, destination_of, args.nproc)
+        train = [i for i, source in enumerate(sources) if train_folder in source.parents]
+        if train:
+            labels = [destination_of(sources[i]) for i in train]
+            write_class_index(args.out, labels, [counts[i] for i in train])
+        else:
+            print(f'{train_folder}: no labels, so no class index (only a source needs one).')
+        write_split_lists(args.root, args.out)
 
 
 if __name__ == '__main__':

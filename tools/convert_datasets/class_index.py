@@ -10,15 +10,19 @@ from pathlib import Path
 from tools.convert_datasets.train_ids import write_atomically
 
 
-def write_class_index(root: Path, labels: Sequence[Path], counts: Sequence[dict[int, int]]) -> None:
+def write_class_index(
+    root: Path, labels: Sequence[Path], counts: Sequence[dict[int, int]], label_dir: Path | str = ''
+) -> None:
     """Writes ``sample_class_stats.json``, ``…_dict.json`` and ``samples_with_class.json``.
 
     Args:
-        root: the data set's root; paths in the index are relative to it, with forward slashes.
+        root: where the index goes; paths in it are relative to it, with forward slashes.
         labels: the train-id PNGs, sorted.
         counts: per label, the pixels of each class that occurs in it.
+        label_dir: of labels elsewhere, which paths are relative to then.
     """
-    files = [label.relative_to(root).as_posix() for label in labels]
+    below = root if labels[0].is_relative_to(root) else label_dir
+    files = [label.relative_to(below).as_posix() for label in labels]
     stats = dict(zip(files, counts, strict=True))
     samples: dict[int, list] = {}
     for file, count in stats.items():

@@ -2,7 +2,9 @@
 
 Every labelled OwnDataset of the config with an ``id_map`` is converted: ids or colours become
 positions in the config's class list, all others 255 (ignored). The class index is made of the
-source. Labels that are there already are kept, unless the config's id map or class list is another.
+source. Train ids go beside the labels, or where ``train_ids_dir`` says; the class index into
+``data_root``. Labels that are there already are kept, unless the config's id map or class list is
+another.
 """
 
 import argparse
@@ -13,11 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import tools.openmp  # noqa: F401
+
 from prettytable import PrettyTable
 
 from tools.convert_datasets.class_index import write_class_index
 from tools.convert_datasets.own_labels import OwnLabels, count_train_ids
-from tools.convert_datasets.train_ids import LabelError, for_all
+from tools.convert_datasets.train_ids import LabelError, UnwritableError, for_all
 
 MOST_SHOWN = 12  # ids that the map does not know
 
@@ -63,6 +67,12 @@ def main(argv=None) -> None:
                 done.append(dataset)
     except (UserError, LabelError) as error:
         sys.exit(f'Error: {error}')
+    except UnwritableError as error:
+        sys.exit(
+            f'Error: {error}. In {args.config} let data_root of {place} name a folder that can be '
+            'written, with absolute paths as img_dir and ann_dir, and train_ids_dir a folder below '
+            'it for the train ids (only with an id_map).'
+        )
 
 
 def convert(place: str, config: dict, args) -> None:
@@ -71,7 +81,7 @@ def convert(place: str, config: dict, args) -> None:
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
     labels = _own_labels(place, dataset)
-    print(f'{place}: {len(labels)} labels in {dataset.ann_dir}')
+    print(f'{place}: {len(labels)} labels in {dataset.own_ann_dir}')
     if dataset.id_map is None:
         count = partial(count_train_ids, num_classes=len(dataset.CLASSES))
         counts, unknown = for_all(count, labels, args.nproc), []
@@ -79,7 +89,9 @@ def convert(place: str, config: dict, args) -> None:
         for name in dataset.id_map.unused:
             print(f'Warning: id_map of {place} maps nothing onto {name!r}: it has no pixel there.')
         job = _job(dataset)
-        counts, unknown = zip(*for_all(job.convert, labels, args.nproc), strict=True)
+        images = [Path(dataset.img_dir, info['filename']) for info in dataset.img_infos]
+        pairs = list(zip(labels, images, strict=True))
+        counts, unknown = zip(*for_all(job.convert, pairs, args.nproc), strict=True)
     _report(dataset, counts, unknown)
     if place.startswith('data.train'):
         _write_index(dataset, counts)
@@ -91,11 +103,11 @@ def _own_labels(place, dataset):
     from mmseg.utils.user_error import UserError
 
     names = [dataset.own_label(info['ann']['seg_map']) for info in dataset.img_infos]
-    labels = [Path(dataset.ann_dir, name) for name in names]
+    labels = [Path(dataset.own_ann_dir, name) for name in names]
     missing = [name for name, label in zip(names, labels, strict=True) if not label.is_file()]
     if missing:
         raise UserError(
-            f'{place}: {dataset.ann_dir} lacks the labels of {len(missing)} of {len(names)} '
+            f'{place}: {dataset.own_ann_dir} lacks the labels of {len(missing)} of {len(names)} '
             f'images: {a_few(missing)}. Correct ann_dir or seg_map_suffix, add them, or take '
             'their images away.'
         )
@@ -110,10 +122,9 @@ def _job(dataset):
         of_colors=dataset.id_map.of_colors,
         text=dataset.id_map.text,
         keyword=PNG_KEYWORD,
-        label_dir=Path(dataset.ann_dir),
+        label_dir=Path(dataset.own_ann_dir),
         suffix=dataset.own_suffix,
-        image_dir=Path(dataset.img_dir),
-        image_suffix=dataset.img_suffix,
+        train_ids_dir=Path(dataset.ann_dir),
         train_ids_suffix=dataset.seg_map_suffix,
     )
 
@@ -153,15 +164,9 @@ def _table(*titles):
 
 
 def _write_index(dataset, counts):
-    from mmseg.utils.user_error import UserError
-
     root = Path(dataset.data_root)
     labels = [Path(dataset.ann_dir, info['ann']['seg_map']) for info in dataset.img_infos]
-    if not labels[0].is_relative_to(root):
-        raise UserError(
-            f'{dataset.ann_dir} is not below data_root ({root}), where the class index is written.'
-        )
-    write_class_index(root, labels, counts)
+    write_class_index(root, labels, counts, dataset.ann_dir)
     print(f'Class index: {root}/sample_class_stats.json and two files beside it')
 
 

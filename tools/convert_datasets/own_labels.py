@@ -39,8 +39,7 @@ class OwnLabels:
         of_colors: whether labels are coloured.
         text, keyword: what train-id PNGs keep of the map, and under which keyword.
         label_dir, suffix: where labels are, and how their names end.
-        image_dir, image_suffix: the same of their images.
-        train_ids_suffix: how the names of train-id PNGs end.
+        train_ids_dir, train_ids_suffix: the same of train-id PNGs.
     """
 
     train_ids: dict[int, int]
@@ -49,22 +48,18 @@ class OwnLabels:
     keyword: str
     label_dir: Path
     suffix: str
-    image_dir: Path
-    image_suffix: str
+    train_ids_dir: Path
     train_ids_suffix: str
 
     def destination_of(self, label: Path) -> Path:
-        return self._beside(label, self.label_dir, self.train_ids_suffix)
-
-    def image_of(self, label: Path) -> Path:
-        return self._beside(label, self.image_dir, self.image_suffix)
-
-    def _beside(self, label: Path, folder: Path, suffix: str) -> Path:
         name = label.relative_to(self.label_dir).as_posix()
-        return folder / (name.removesuffix(self.suffix) + suffix)
+        return self.train_ids_dir / (name.removesuffix(self.suffix) + self.train_ids_suffix)
 
-    def convert(self, label: Path) -> tuple[dict[int, int], dict[str, int]]:
+    def convert(self, pair: tuple[Path, Path]) -> tuple[dict[int, int], dict[str, int]]:
         """Writes one label's train ids unless an earlier run has.
+
+        Args:
+            pair: the label and its image.
 
         Returns:
             The pixels of each class in it, and those of ids or colours that the map does not know.
@@ -73,12 +68,13 @@ class OwnLabels:
             LabelError: it cannot be read, does not fit the map or its image, or would be written
                 over a file of somebody else's.
         """
+        label, picture = pair
         destination = self.destination_of(label)
         known = self._read_finished(label, destination)
         if known is not None:
             return known
         with _opened(label) as image:
-            self._check_size(label, image.size)
+            _check_size(label, image.size, picture)
             codes = self._codes(label, image)
         train_ids, unknown = self._mapped(codes)
         png = cv2.imencode('.png', train_ids, PNG_OPTIONS)[1].tobytes()
@@ -98,16 +94,6 @@ class OwnLabels:
             if image.info.get(self.keyword) != self.text or not is_finished(label, destination):
                 return None
             return count_classes(np.asarray(image)), json.loads(image.info[UNKNOWN_KEYWORD])
-
-    def _check_size(self, label, size):
-        with _opened(self.image_of(label)) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            expected = image.size[::-1] if turned else image.size
-        if size != expected:
-            raise LabelError(
-                f'{label} has {size[0]}×{size[1]} pixels, but its image {self.image_of(label)} '
-                f'{expected[0]}×{expected[1]}: replace the one that is wrong'
-            )
 
     def _codes(self, label, image):
         """The id, or the colour as 0xRRGGBB, of each pixel: (H, W) of integers."""
@@ -169,6 +155,17 @@ def with_texts(png: bytes, texts: dict[str, str]) -> bytes:
         body = b'tEXt' + keyword.encode('latin-1') + b'\0' + text.encode('latin-1')
         chunks += (len(body) - 4).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
     return png[:_AFTER_HEADER] + chunks + png[_AFTER_HEADER:]
+
+
+def _check_size(label, size, picture):
+    with _opened(picture) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        expected = image.size[::-1] if turned else image.size
+    if size != expected:
+        raise LabelError(
+            f'{label} has {size[0]}×{size[1]} pixels, but its image {picture} '
+            f'{expected[0]}×{expected[1]}: replace the one that is wrong'
+        )
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """SYNTHIA-RAND-CITYSCAPES: 16-bit PNGs -> ``…_labelTrainIds.png`` and the class index."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import tools.openmp  # noqa: F401
 
 import cv2
 import numpy as np
@@ -14,7 +17,9 @@ from tools.convert_datasets.train_ids import (
     convert_labels,
     find_labels,
     lookup_table,
+    moved,
     parse_root,
+    reporting_errors,
 )
 
 # Synthia's own class ids; its 22 classes have no terrain, truck or train of Cityscapes' in use.
@@ -52,11 +57,10 @@ def train_ids_path(source: Path) -> Path:
 def main(argv=None) -> None:
     args = parse_root(__doc__, 'data/synthia', argv)
     sources = find_labels(args.root / 'GT' / 'LABELS', '*.png')
-    try:
-        counts = convert_labels(sources, read_train_ids, train_ids_path, args.nproc)
-    except LabelError as error:
-        sys.exit(str(error))
-    write_class_index(args.root, [train_ids_path(source) for source in sources], counts)
+    destination_of = partial(moved, root=args.root, out=args.out, name_of=train_ids_path)
+    with reporting_errors(args, 'RGB'):
+        counts = convert_labels(sources, read_train_ids, destination_of, args.nproc)
+        write_class_index(args.out, [destination_of(source) for source in sources], counts)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """From a data set's own labels to train-id PNGs: in parallel, atomically, resumable."""
 
 import argparse
+import contextlib
+import errno
 import multiprocessing
 import os
 import sys
@@ -15,11 +17,19 @@ from tqdm import tqdm
 
 IGNORE_INDEX = 255
 # Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
+_UNWRITABLE = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+}  # fmt: skip
 PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 class LabelError(ValueError):
     """A label that cannot be converted; the message names the file and what is wrong with it."""
+
+
+class UnwritableError(ValueError):
+    """A place where nothing can be written, such as a data folder that is mounted read-only."""
 
 
 def lookup_table(train_id_of: dict[int, int]) -> np.ndarray:
@@ -31,13 +41,25 @@ def lookup_table(train_id_of: dict[int, int]) -> np.ndarray:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside ``path`` and moves into place, so that ``path`` is never seen incomplete."""
+    """Writes beside ``path`` and moves into place, so that ``path`` is never seen incomplete.
+
+    Missing folders are made.
+
+    Raises:
+        UnwritableError: nothing may be written there, or the disk is full.
+    """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise UnwritableError(f'{path} cannot be written ({error.strerror})') from error
 
 
 def count_classes(train_ids: np.ndarray) -> dict[int, int]:
@@ -99,7 +121,7 @@ def convert_labels(
     return for_all(convert, sources, nproc)
 
 
-def for_all(convert: Callable[[Path], object], sources: Sequence[Path], nproc: int) -> list:
+def for_all(convert: Callable[[object], object], sources: Sequence, nproc: int) -> list:
     """Returns what ``convert`` gives for each label, in order, from ``nproc`` processes."""
     if nproc == 1:
         return _collect(map(convert, sources), len(sources))
@@ -119,24 +141,67 @@ def _collect(results: Iterable, total: int) -> list:
 def find_labels(folder: Path, pattern: str) -> list[Path]:
     """Returns the sorted label files, without the train-id PNGs that the converters write.
 
-    Exits with a message where the folder is missing or has none.
+    Hidden files and folders are passed over, as data sets do. Exits with a message where the folder
+    is missing or has none.
     """
     if not folder.is_dir():
         sys.exit(f'{folder}: no such folder. Give the root of the data set as the first argument.')
-    found = sorted(path for path in folder.glob(pattern) if not path.stem.endswith('TrainIds'))
+    found = [path for path in visible(folder, pattern) if not path.stem.endswith('TrainIds')]
     if not found:
         sys.exit(f'{folder}: no label matches {pattern}. Is the data set unpacked completely?')
     return found
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Returns the sorted files that match; those in hidden folders, and hidden ones, do not."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith('.') for part in path.relative_to(folder).parts)
+    )
+
+
 def parse_root(description: str, default_root: str, argv: Sequence[str] | None):
-    """Parses the arguments that all converters share: ``root`` (a Path) and ``nproc``."""
+    """Parses the arguments that all converters share: ``root``, ``out`` (Paths) and ``nproc``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('root', nargs='?', type=Path, default=Path(default_root))
     parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR',
+        help='write labels and class index below DIR instead of root, which may be read-only then',
+    )  # fmt: skip
     args = parser.parse_args(argv)
     if args.nproc < 1:
         parser.error('--nproc must be at least 1')
     if not args.root.is_dir():
         sys.exit(f'{args.root}: no such folder. Give the root of the data set as first argument.')
+    args.out = args.out or args.root
     return args
+
+
+def moved(path: Path, root: Path, out: Path, name_of: Callable[[Path], Path]) -> Path:
+    """Returns ``name_of(path)`` with ``root`` replaced by ``out``."""
+    return out / name_of(path).relative_to(root)
+
+
+@contextlib.contextmanager
+def reporting_errors(args, images: str):
+    """Ends a converter with one line where labels cannot be read or train ids not be written.
+
+    At the end it says what a config has to state if they are not beside the data.
+
+    Args:
+        args: of ``parse_root``.
+        images: folder of the images below the root.
+    """
+    try:
+        yield
+    except LabelError as error:
+        sys.exit(str(error))
+    except UnwritableError as error:
+        sys.exit(f'{error}. Let --out name a folder that can be written: the images stay in place.')
+    if args.out != args.root:
+        print(
+            f'In the config of this data set: data_root={str(args.out)!r}, '
+            f'img_dir={str((args.root / images).absolute())!r}; ann_dir stays as it is.'
+        )

@@ -18,9 +18,9 @@ _TORCH = osp.dirname(torch.__file__)
 def blamed_on(section):
     """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
 
-    What can only be a bug in a class keeps its type and traceback: an unknown name, a failed import,
-    an attribute that an object of a class lacks. Anything else may be a mistake in the class as
-    well, so the last line outside of torch where it happened is named, too.
+    What can only be a bug keeps its type and traceback: an unknown name, a failed import, an
+    attribute that an object of a class lacks. Anything else may be a mistake in the class as well,
+    so the last line outside of torch where it happened is named, too.
 
     Args:
         section (str): Of the config.

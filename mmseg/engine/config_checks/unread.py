@@ -22,6 +22,7 @@ from mmseg.utils.user_error import UserError
 # Beside the sections: what the engine and mmcv read, what names a run, what published configs have.
 SETTINGS = {
     *('seed', 'name', 'exp', 'work_dir', 'load_from', 'resume_from'),
+    'load_from_without_classifier',
     *('classes', 'palette', 'log_level', 'cudnn_benchmark', 'deterministic'),
     *('n_gpus', 'git_rev', 'name_dataset', 'name_architecture', 'name_encoder', 'name_decoder'),
     *('name_uda', 'name_opt', 'use_ddp_wrapper', 'find_unused_parameters', 'scale_lr'),

@@ -73,6 +73,9 @@ SHARE = Kind('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 RATIO = Kind('a number above 0 and at most 1', lambda v: _is_number(v) and 0 < v <= 1)
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
+TEXTS = Kind(
+    'text or a list of texts', lambda v: TEXT.fits(v) or (v != [] and _list_of(TEXT, '').fits(v))
+)
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 TABLES = _list_of(TABLE, 'a list of dicts')
 HEADS = Kind('a dict or a list of dicts', lambda v: TABLE.fits(v) or (v != [] and TABLES.fits(v)))
@@ -114,7 +117,11 @@ RULES = (
     ),
     (r'checkpoint_config\.max_keep_ckpts', INTEGER),
     (r'n_gpus', COUNT),
-    (r'cudnn_benchmark|deterministic|scale_lr|find_unused_parameters', SWITCH),
+    (
+        r'cudnn_benchmark|deterministic|scale_lr|find_unused_parameters'
+        r'|load_from_without_classifier',
+        SWITCH,
+    ),
     (r'log_level', TEXT),
     (r'load_from|resume_from|model\.pretrained', _or_none(TEXT)),
     (r'model\.backbone|data\.train(\.(source|target))?', TABLE),
@@ -129,7 +136,9 @@ RULES = (
     (r'evaluation\.metric', METRICS),
     (r'data\.((val|test)_dataloader\.)?samples_per_gpu', COUNT),
     (r'data\.((val|test)_dataloader\.)?workers_per_gpu', WHOLE),
-    (r'data\..*\b(data_root|ann_dir|split)', _or_none(TEXT)),
+    (r'data\..*\b(data_root|ann_dir|split|train_ids_dir)', _or_none(TEXT)),
+    (r'data\..*\bimg_suffix', TEXTS),
+    (r'data\..*\bseg_map_suffix', TEXT),
     (r'data\..*\bimg_dir', TEXT),
     (r'data\..*\b(pipeline|transforms)|log_config\.hooks', TABLES),
     (r'data\..*\bcrop_size', SIZE),

@@ -5,6 +5,7 @@ Rare Class Sampling reads two of its three files. Nothing here reads the third,
 """
 
 import os.path as osp
+from collections import Counter
 from dataclasses import dataclass
 
 from mmseg.datasets.class_subset import renumbered
@@ -169,14 +170,24 @@ def index_problems(index, listing, examined):
     # The files, and so the index, have all of them, also where the config chooses some.
     names = type(dataset).CLASSES if dataset.label_map else dataset.CLASSES
     return [
-        *_files_that_differ(index, unknown, [name for name in labels if name not in counts]),
+        *_files_that_differ(
+            index,
+            unknown,
+            [name for name in labels if name not in counts],
+            [name for name, times in Counter(found[f] for f in index.stats).items() if times > 1],
+        ),
         *_contradictions(index, found, counts, len(names)),
         *_wrong_counts(index, counts, examined, names),
     ]
 
 
-def _files_that_differ(index, unknown, lacking):
-    for what, files in (('lists labels that are not there', unknown), ('lacks labels', lacking)):
+def _files_that_differ(index, unknown, lacking, doubled):
+    for what, files in (
+        ('lists labels that are not there', unknown),
+        ('lacks labels', lacking),
+        # One of them may have been in a hidden folder, where a notebook keeps a copy.
+        ('lists labels more than once', doubled),
+    ):
         if files:
             yield (
                 f'{osp.join(index.root, STATS_FILE)} {what} ({len(files)}): {a_few(files)}. '

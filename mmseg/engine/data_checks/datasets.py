@@ -17,7 +17,7 @@ from mmseg.engine.data_checks.class_index import (
 )
 from mmseg.engine.data_checks.crops import too_large_crop
 from mmseg.engine.data_checks.examined import examine, sample
-from mmseg.engine.data_checks.files import list_files
+from mmseg.engine.data_checks.files import list_files, unused_images
 from mmseg.engine.data_checks.messages import a_few, convert_command, how_to_label, how_to_relabel
 from mmseg.utils.user_error import UserError
 
@@ -34,6 +34,7 @@ class Report:
         place: In the config.
         num_images, num_examined: Listed, and decoded (with their labels).
         problems: One line each, the gravest first.
+        unused: The line on images that the data set does not take, if there are any.
         supplies: What Rare Class Sampling has to draw from, where it is on and has an index.
         min_pixels: Of a class, with more of which an image supplies it; None without ``supplies``.
     """
@@ -42,6 +43,7 @@ class Report:
     num_images: int = 0
     num_examined: int = 0
     problems: list[str] = field(default_factory=list)
+    unused: str | None = None
     supplies: list[ClassSupply] = field(default_factory=list)
     min_pixels: int | None = None
 
@@ -63,6 +65,7 @@ def check_dataset(use, full=False, nproc=1):
     except UserError as error:
         report.problems.append(str(error))
         return report
+    report.unused = unused_images(listing)
     dataset, pairs = listing.dataset, listing.pairs
     with blamed_on(f'{use.place}.pipeline'):
         load = image_loader(use.config['pipeline'])

@@ -5,12 +5,14 @@ import os.path as osp
 from dataclasses import dataclass, field
 from functools import partial
 
-import mmcv
-
-from mmseg.datasets.builder import DATASETS, build_dataset
+from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.custom import CustomDataset
-from mmseg.engine.data_checks.messages import CONVERTERS, Origin, how_to_get
+from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX
+from mmseg.datasets.own_dataset import OwnDataset
+from mmseg.datasets.readable import build_files, images_of
+from mmseg.engine.data_checks.messages import CONVERTERS, Origin, a_few, how_to_get
 from mmseg.models.encoder_channels import last_head
+from mmseg.utils.image_files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
 
 
@@ -104,37 +106,95 @@ def list_files(config, needs_labels, config_file='CONFIG'):
     Raises:
         UserError: If a folder is missing or holds no images.
     """
-    origin = Origin(config['type'], config.get('data_root') or '', config_file)
+    origin = Origin(
+        config['type'], config.get('data_root') or '', config_file, config.get('img_dir') or ''
+    )
     _check_folders(config, origin, needs_labels)
     dataset = _without_pipeline(config)
     if not dataset.img_infos:
         raise UserError(
-            f'{dataset.img_dir} holds no *{dataset.img_suffix} ({origin.kind}). '
-            f'{how_to_get(origin)}'
+            f'{dataset.img_dir} holds no {images_of(dataset)} ({origin.kind}). {how_to_get(origin)}'
         )
     listing = Listing(dataset, origin, [], [])
     present = set()
     if needs_labels:
-        present.update(mmcv.scandir(dataset.ann_dir, dataset.seg_map_suffix, recursive=True))
+        present.update(visible_files(dataset.ann_dir))
     for info in dataset.img_infos:
         label = info['ann']['seg_map'] if needs_labels else None
-        if needs_labels and label not in present:
+        # A split may list hidden files.
+        if needs_labels and label not in present and not _is_label(dataset, label):
             listing.unlabelled.append(label)
             label = None
         listing.pairs.append((info['filename'], label))
     return listing
 
 
+def _is_label(dataset, name):
+    return dataset.split is not None and osp.isfile(osp.join(dataset.ann_dir, name))
+
+
+def unused_images(listing):
+    """Images in the folder of a data set that it does not take, as their names end otherwise.
+
+    Args:
+        listing (Listing): Of the data set.
+
+    Returns:
+        str | None: One line that says how they would be taken.
+    """
+    dataset = listing.dataset
+    if dataset.split is not None:
+        return None
+    taken = {info['filename'] for info in dataset.img_infos}
+    stems = {_without(name, dataset.img_suffix) for name in taken}
+    own_suffix = getattr(dataset, 'own_suffix', dataset.seg_map_suffix)
+    of_labels = (own_suffix, dataset.seg_map_suffix, TRAIN_IDS_SUFFIX)
+    label_dirs = tuple(
+        osp.join(osp.relpath(folder, dataset.img_dir), '')
+        for folder in (dataset.ann_dir, getattr(dataset, 'own_ann_dir', None))
+        if folder is not None
+    )
+    unused = [
+        name
+        for name in visible_files(dataset.img_dir)
+        if name.lower().endswith(IMAGE_ENDINGS)
+        and name not in taken
+        and _without(name, of_labels) not in stems
+        and not name.startswith(label_dirs)
+    ]
+    if not unused:
+        return None
+    endings = sorted({osp.splitext(name)[1] for name in unused})
+    return (
+        f'{dataset.img_dir}: {len(unused)} image(s) are not used, since their names do not end in '
+        f'{images_of(dataset)}: {a_few(unused)}. To use them, add {a_few(endings)} to img_suffix '
+        f"(a list in type='OwnDataset')."
+    )
+
+
+def _without(name, suffixes):
+    suffixes = [suffixes] if isinstance(suffixes, str) else suffixes
+    longest = max((len(s) for s in suffixes if name.lower().endswith(s.lower())), default=0)
+    return name[: len(name) - longest]
+
+
 def _check_folders(config, origin, needs_labels):
     kind, root = origin.kind, origin.root
     if kind not in DATASETS:
         raise UserError(f'the config names a data set type {kind}, which does not exist.')
-    if root and not osp.isdir(root):
-        raise UserError(f'{root} is missing ({kind}). {how_to_get(origin)}')
+    suffix = config.get('img_suffix', '')
+    if not isinstance(suffix, str) and not issubclass(DATASETS.get(kind), OwnDataset):
+        raise UserError(
+            f"img_suffix={suffix} has several endings, which type='OwnDataset' takes, not {kind}."
+        )
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
+        if key == 'ann_dir' and config.get('train_ids_dir') is not None:
+            key = 'train_ids_dir'
         folder = osp.join(root, config[key])
+        if root and not osp.isdir(folder) and not osp.isdir(root):
+            raise UserError(f'{root} is missing ({kind}). {how_to_get(origin)}')
         if not osp.isdir(folder):
             raise UserError(f'{folder} is missing ({key} of {kind}). {how_to_get(origin)}')
 
@@ -143,6 +203,6 @@ def _without_pipeline(config):
     # It logs the number of images, which is for training to say.
     logging.disable(logging.INFO)
     try:
-        return build_dataset({**config, 'pipeline': []})
+        return build_files({**config, 'pipeline': []})
     finally:
         logging.disable(logging.NOTSET)

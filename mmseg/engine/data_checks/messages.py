@@ -1,5 +1,6 @@
 """What messages about data sets share: a few of many files, and the commands that mend."""
 
+import os
 import os.path as osp
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ CONVERTERS = {
     'SynthiaDataset': 'synthia',
     'CityscapesDataset': 'cityscapes',
 }
+# Of these data sets the folder of the images, below their root.
+_IMAGE_FOLDERS = ('images', 'RGB', 'leftImg8bit')
 OWN = 'OwnDataset'  # its converter reads the config
 STREET_SCENES = 'data/street_scenes'
 NAMED = 3
@@ -21,11 +24,13 @@ class Origin:
         kind: Its registered type.
         root: Where it should be.
         config_file: That describes it.
+        img_dir: Of its images, relative to the root or absolute.
     """
 
     kind: str
     root: str
     config_file: str
+    img_dir: str = ''
 
 
 def a_few(names):
@@ -53,7 +58,15 @@ def convert_command(origin):
         return f'python tools/convert_datasets/custom.py {origin.config_file}'
     if origin.kind not in CONVERTERS:
         return 'a converter like those in tools/convert_datasets'
-    return f'python tools/convert_datasets/{CONVERTERS[origin.kind]}.py {origin.root}'
+    command = f'python tools/convert_datasets/{CONVERTERS[origin.kind]}.py'
+    img_dir = osp.join(origin.root, origin.img_dir)
+    if not osp.relpath(img_dir, origin.root or osp.curdir).startswith(osp.pardir):
+        return f'{command} {origin.root}'
+    # The images are elsewhere, perhaps read-only, and the root holds what the converter wrote.
+    parts = osp.normpath(img_dir).split(os.sep)
+    ends = [number for number, part in enumerate(parts) if part in _IMAGE_FOLDERS]
+    root = os.sep.join(parts[: ends[-1]]) if ends else 'ROOT'
+    return f'{command} {root} --out {origin.root}'
 
 
 def how_to_label(origin, is_converted):

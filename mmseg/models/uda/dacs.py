@@ -10,7 +10,7 @@ from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.debug_pictures import save_debug_pictures
 from mmseg.models.uda.feature_distance import FrozenEncoder, downscale_label, feature_distance
 from mmseg.models.uda.grad_magnitude import grad_magnitudes
-from mmseg.models.uda.pixel_weights import check_losses_take_weights, pixel_weights
+from mmseg.models.uda.pixel_weights import check_losses_take_weights, heads_of, pixel_weights
 from mmseg.models.uda.strong_augmentation import BLUR_THRESHOLD, color_jitter, gaussian_blur
 from mmseg.models.uda.student import Student
 from mmseg.models.uda.teacher import (
@@ -199,8 +199,9 @@ class DACS(BaseModule):
         if self.fd_classes is None:
             return self.fd_lambda * feature_distance(student, imagenet), None, None
         small = downscale_label(
-            label, label.shape[-1] // student.shape[-1], self.fd_min_ratio, self.model.num_classes
-        )
+            label, student.shape[-2:], self.fd_min_ratio, self.model.num_classes,
+            heads_of(self.model)[0].ignore_index,
+        )  # fmt: skip
         things = torch.isin(small, small.new_tensor(self.fd_classes))
         return self.fd_lambda * feature_distance(student, imagenet, things), small, things
 

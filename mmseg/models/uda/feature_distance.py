@@ -33,22 +33,23 @@ class FrozenEncoder(nn.Module):
         return (features if self.neck is None else self.neck(features))[-1]
 
 
-def downscale_label(label, factor, min_ratio, num_classes, ignore_index=255):
+def downscale_label(label, size, min_ratio, num_classes, ignore_index=255):
     """Bring a label to the features' size: the majority class of each cell, section 3.3.
 
     Args:
         label (Tensor): (N, 1, H, W) int64, train ids and ``ignore_index``.
-        factor (int): Side of a cell in pixels.
-        min_ratio (float): The majority must hold this share of the cell, or the cell is ignored.
+        size (tuple[int]): (h, w) of the features. Where they do not divide H and W, cells overlap
+            by a pixel, as in adaptive average pooling.
+        min_ratio (float): The majority must hold this ratio of the cell, or the cell is ignored.
         num_classes (int): Ignored pixels count as one class more.
 
     Returns:
-        Tensor: (N, 1, H // factor, W // factor) int64.
+        Tensor: (N, 1, h, w) int64.
     """
     classes = label.squeeze(1).masked_fill(label.squeeze(1) == ignore_index, num_classes)
     one_hot = F.one_hot(classes, num_classes + 1).permute(0, 3, 1, 2).float()
-    share, majority = F.avg_pool2d(one_hot, factor).max(dim=1, keepdim=True)
-    unclear = (share < min_ratio) | (majority == num_classes)
+    ratio, majority = F.adaptive_avg_pool2d(one_hot, size).max(dim=1, keepdim=True)
+    unclear = (ratio < min_ratio) | (majority == num_classes)
     return majority.masked_fill(unclear, ignore_index)
 
 

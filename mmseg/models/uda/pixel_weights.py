@@ -35,10 +35,11 @@ class GivenWeights(BasePixelSampler):
 
 def heads_of(segmentor):
     """All heads of a segmentor that compute a loss."""
-    auxiliary = segmentor.auxiliary_head if segmentor.with_auxiliary_head else []
-    if not isinstance(auxiliary, (list, nn.ModuleList)):
-        auxiliary = [auxiliary]
-    return [segmentor.decode_head, *auxiliary]
+    heads = []
+    for head in (segmentor.decode_head, getattr(segmentor, 'auxiliary_head', None) or []):
+        # A cascade has a list of decode heads.
+        heads += head if isinstance(head, (list, nn.ModuleList)) else [head]
+    return heads
 
 
 @contextlib.contextmanager
