@@ -456,6 +456,16 @@ def test_an_unreadable_file_is_named_whoever_reads_it(data, workers, path, break
         list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_tracebacks_of_workers_can_be_shown(data, monkeypatch, workers):
+    monkeypatch.setenv('DAFORMER_TRACEBACK', '1')
+    dataset = uda(data)
+    shorten(data / 'source/images/4.png')
+    with pytest.raises(UserError) as found:
+        list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
+    assert found.value.__cause__ is not None or 'readable.py", line' in str(found.value)
+
+
 def test_seeded_epochs_show_every_image_once_an_epoch_in_changing_order(data):
     source = dict(
         type='GTADataset', data_root=str(data / 'source'), img_dir='images', ann_dir='labels',

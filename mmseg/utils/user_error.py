@@ -15,24 +15,23 @@ class UserError(ValueError):
 
 
 def reports_user_errors(main):
-    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1."""
+    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1.
+
+    With ``DAFORMER_TRACEBACK=1`` in the environment it keeps its traceback.
+    """
 
     @functools.wraps(main)
     def wrapped(*args):
         try:
             return main(*args)
         except UserError as error:
-            exit_with(error)
+            if shows_traceback():
+                raise
+            sys.exit(f'Error: {error}')
 
     return wrapped
 
 
-def exit_with(error):
-    """Exit with an error as one message, or with its traceback if the environment asks for it."""
-    if shows_traceback():
-        raise error
-    sys.exit(f'Error: {error}')
-
-
 def shows_traceback():
+    """Whether the environment asks for tracebacks of the user's mistakes, too."""
     return os.environ.get(TRACEBACK, '0') not in ('', '0')

@@ -129,7 +129,8 @@ def _ids_of(image):
 def _count_ids(image):
     ids = np.asarray(image)
     if ids.ndim != 2:
-        raise ValueError(f'colours ({image.mode}) instead of ids')
+        what = 'transparency' if image.mode in ('LA', 'PA') else 'colours'
+        raise ValueError(f'{what} ({image.mode}) instead of ids')
     if ids.dtype == np.uint8:  # nearly always, and much faster
         counts = np.bincount(ids.ravel())
         return {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
