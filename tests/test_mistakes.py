@@ -194,7 +194,7 @@ class _Malicious:
 
 @pytest.mark.parametrize(
     ('name', 'content', 'says'),
-    [('no.png', None, ['no.png', 'does not exist']), ('a.png', b'text', ['a.png', 'picture'])],
+    [('no.png', None, ['no.png', 'does not exist']), ('a.png', b'text', ['a.png', 'not an image'])],
 )
 def test_image_that_is_none(workplace, shared_run, name, content, says):
     from demo import image_demo

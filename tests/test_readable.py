@@ -193,6 +193,7 @@ def test_unused_bits_are_reported_with_the_mend(root, bits):
     mend = eval(re.search(r'LoadImageFromFile.*?(dict\(.*\))', problem)[1])
     assert mend == dict(IN_RANGE, value_range=(0, 2**bits - 1))
     assert problems(data_set(root, mend)) == []
+    assert problems(data_set(root, dict(mend, value_range=(0, 65535)))) == []  # as stated: night
 
 
 @pytest.mark.parametrize(
@@ -303,6 +304,16 @@ def test_bugs_and_full_memory_are_no_damage(tmp_path, error):
         path.write_bytes(BROKEN['half'])  # before the bug is reached
         with pytest.raises(UserError, match=r'x\.png cannot be read: damaged'):
             loaded(OwnImages(error), path)
+
+
+def test_full_memory_says_nothing_of_the_file(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise MemoryError
+
+    (tmp_path / 'x.png').write_bytes(BROKEN['half'])
+    monkeypatch.setattr('mmcv.imfrombytes', fails)
+    with pytest.raises(MemoryError):
+        loaded(LoadImageFromFile(), tmp_path / 'x.png')
 
 
 def test_a_wrong_option_of_a_loader_is_no_damage(tmp_path):
