@@ -5,13 +5,13 @@ tests it on the target's validation set. The same command again goes on where it
 """
 
 import argparse
-import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import tools.openmp  # noqa: F401
 
 from experiments import STUDIES, generate_experiment_cfgs
+from tools.exit_with import exit_with
 from tools.small_scale import small_scale
 
 CHECKOUT = Path(__file__).resolve().parent
@@ -129,7 +129,7 @@ def main(argv=None):
         if args.machine == 'slurm' and not args.status:
             cluster = cluster_of(args)
     except ValueError as error:
-        sys.exit(f'Error: {error}')
+        exit_with(error)
     if args.small:
         configs = [small_scale(config) for config in configs]
     if args.status:

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from demo.inputs import find_inputs
 from demo.outputs import Drawing, origin_in, output_paths
 from demo.video import Video, VideoWriter
+from mmseg.datasets.readable import image_loader, range_hint, read_image, unused_range
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
 from mmseg.engine.picture_stream import predict_pictures
-from mmseg.engine.predictions import read_picture, write_picture
+from mmseg.engine.predictions import write_picture
 from mmseg.engine.trained import load_trained
 from mmseg.utils.user_error import UserError, reports_user_errors
 
@@ -151,8 +152,9 @@ def _load(args):
 def _predict_pictures(args, segmentor, drawing, inputs, paths):
     written, failures = [], 0
     is_single = inputs.folder is None
+    images = _read(inputs.paths, segmentor.cfg)
     for found in _predicted(
-        args, segmentor, drawing, _read(inputs.paths), len(inputs.paths), 'image', is_single
+        args, segmentor, drawing, images, len(inputs.paths), 'image', is_single
     ):
         if found.error is not None:
             if is_single:
@@ -202,13 +204,25 @@ def _predicted(args, segmentor, drawing, pictures, total, unit, quiet=False):
         yield from tqdm(predictions, total=total, unit=unit, disable=quiet or None)
 
 
-def _read(paths):
-    """Names and pictures; a mistake in the place of what cannot be read."""
+def _read(paths, cfg):
+    """Names and images, loaded as tests load them; a mistake in the place of what cannot be."""
+    load, warned = image_loader(cfg.data.test.pipeline), False
     for path in paths:
         try:
-            yield path, read_picture(path)
+            image = read_image(path, load)
         except UserError as error:
             yield path, error
+            continue
+        largest = None if warned else unused_range(path, image, load)
+        if largest is not None:
+            warned = True
+            tqdm.write(
+                f'Warning: {path} holds 16 bits, but no value above {largest}: '
+                f'{range_hint(largest)}. Here: --cfg-options '
+                'data.test.pipeline.0.type=LoadImageInRange data.test.pipeline.0.value_range=…',
+                file=sys.stderr,
+            )
+        yield path, image
 
 
 if __name__ == '__main__':

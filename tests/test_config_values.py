@@ -1,7 +1,10 @@
 """Values of a config: what cannot be is refused with its key, what can be is not."""
 
+import importlib
+
 import pytest
 import torch
+from mmcv.utils import Registry
 
 from mmseg.engine.config import load_config
 from mmseg.engine.config_checks.blame import blamed_on
@@ -40,6 +43,7 @@ def check(overrides, path=GTA_CONFIG):
         ({f'{RCS}.class_temp': 0}, f'{RCS}.class_temp is 0; it has to be a number above 0'),
         ({RCS: {'_delete_': True, 'min_pixels': 5}}, f'{RCS}.class_temp is missing'),
         ({f'{SOURCE}.pipeline.3.crop_size': 512}, r'pipeline\[3\].crop_size is 512; .* pair'),
+        ({f'{SOURCE}.ignore_index': 200}, f'{SOURCE}.ignore_index is 200, but a .* ignores 255'),
         ({f'{SOURCE}.img_dir': None}, f'{SOURCE}.img_dir is None; it has to be text'),
         ({'data.val': None}, 'data.val is missing, which evaluation needs'),
         ({'evaluation.metric': 'IoU'}, "evaluation.metric is 'IoU'; .* 'mIoU'"),
@@ -116,3 +120,51 @@ def test_what_a_class_says_is_blamed_on_the_section():
     for ours in (NameError('x'), torch.OutOfMemoryError('full')):
         with pytest.raises(type(ours)), blamed_on('model'):
             raise ours
+
+
+class Head(torch.nn.Module):
+    """A new head with a bug, or one that is given a value of a wrong kind."""
+
+    def __init__(self, bug, norm_cfg=None):
+        super().__init__()
+        self.channels = 8
+        bug(self, norm_cfg)
+
+
+BUGS = {
+    AttributeError: lambda head, _: head.chanels,
+    ImportError: lambda *_: importlib.import_module('no_such_module'),
+    NameError: lambda *_: chanels,  # noqa: F821
+    RecursionError: lambda head, _: repr_of(head),
+}
+
+
+def repr_of(head):
+    return repr_of(head)
+
+
+@pytest.mark.parametrize('bug', BUGS)
+def test_bugs_in_a_class_keep_their_traceback(bug):
+    """Also where mmcv's registry raises once more."""
+    registry = Registry('heads')
+    registry.register_module(module=Head)
+    with pytest.raises(bug) as found, blamed_on('model'):
+        registry.build(dict(type='Head', bug=BUGS[bug]))
+    assert found.value.__notes__ == ["while the config's model was built"]
+
+
+def test_values_of_a_wrong_kind_are_the_configs():
+    def uses(_, norm_cfg):
+        return norm_cfg.copy()
+
+    says = r"cannot be used: AttributeError: Head: 'str' .* 'copy' \(\S+test_config_values.py, line"
+    registry = Registry('heads')
+    registry.register_module(module=Head)
+    with pytest.raises(UserError, match=says), blamed_on('model'):
+        registry.build(dict(type='Head', bug=uses, norm_cfg='BN'))
+
+
+def test_what_torch_refuses_is_said_by_the_line_that_called_it():
+    says = r'\(\S+test_config_values.py, line \d+; DAFORMER_TRACEBACK=1'
+    with pytest.raises(UserError, match=says), blamed_on('model'):
+        torch.nn.Linear(3, 4)(torch.zeros(2, 5))

@@ -210,7 +210,7 @@ def test_cityscapes_names_the_broken_annotation(tmp_path, content, complaint):
     broken = root / 'gtFine' / 'train' / 'bochum' / 'bochum_000000_000019_gtFine_polygons.json'
     broken.write_text(content)
     message = message_of(cityscapes.main, root)
-    assert message.startswith(str(broken)) and complaint in message
+    assert message.startswith(f'Error: {broken}') and complaint in message
     assert not any((root / name).exists() for name in INDEX)
 
 
@@ -233,7 +233,7 @@ def test_an_unreadable_label_is_named_and_leaves_nothing_half_written(
     broken = whole.with_name('00009.png')
     broken.write_bytes(whole.read_bytes()[:60])
     message = message_of(converter.main, root, '--nproc', nproc)
-    assert message.startswith(str(broken))
+    assert message.startswith(f'Error: {broken}')
     left = [path.name for path in root.rglob('*') if path.is_file()]
     assert not set(left) & set(INDEX)
     assert not [name for name in left if name.endswith('.tmp') or '00009_' in name]

@@ -81,6 +81,58 @@ def test_kinds_of_labels(tmp_path, monkeypatch, save, colored, capsys):
     assert str(count) in line
 
 
+def in_mode(label, path, mode):
+    """A label in a mode of Pillow's that few files have."""
+    if mode == 'F':
+        image = Image.fromarray(label.astype(np.float32))
+    elif mode == 'PA':  # which no format holds, but Pillow opens palettes with alpha as
+        save_palette(label, f'{path}.png')
+        image = Image.open(f'{path}.png').convert('PA')
+    elif mode == 'CMYK':
+        image = Image.open(_saved(label, f'{path}.png')).convert(mode)
+    else:
+        image = Image.fromarray(np.dstack([label, label % 5 * 50]).astype(np.uint8), 'LA')
+    return image
+
+
+@pytest.mark.parametrize(
+    ('mode', 'colored'),
+    [('LA', False), ('F', False), ('PA', False), ('PA', True), ('CMYK', True)],
+)
+def test_rare_kinds_of_labels(stated, mode, colored, monkeypatch):
+    """Each is converted, or refused with the other kind of id_map, which then works."""
+    image = in_mode(blocks(1, [*TRAIN_IDS]), LABEL, mode)
+    real = Image.open
+    if mode == 'PA':
+        monkeypatch.setattr(
+            Image, 'open', lambda path: image.copy() if str(path) == LABEL else real(path)
+        )
+    else:
+        image.save(LABEL, 'TIFF')
+    for save in Path('mine/masks').rglob('*_mask.png.png'):
+        save.unlink()
+    for path in sorted(Path('mine/masks').rglob('*_mask.png')) if colored else ():
+        if str(path) != LABEL:
+            save_colors(np.array(real(path)), path)
+    if mode != 'PA':
+        stated['source']['id_map'] = IDS if colored else with_colors(IDS)
+        said = refusal(stated, '--cfg-options', 'data.val=None')
+        assert ('RGB colours instead' if colored else 'ids instead') in said
+    stated['source']['id_map'] = with_colors(IDS) if colored else IDS
+    convert(stated)
+    assert np.array_equal(train_ids(), expected())
+
+
+@pytest.mark.parametrize('strange', [0.5, np.nan, 1e20])
+def test_fractions_are_no_ids(stated, strange):
+    label = blocks(1, [3, 17]).astype(np.float32)
+    label[0, 0] = strange
+    Image.fromarray(label).save(LABEL, 'TIFF')
+    assert f'{LABEL} holds {np.float32(strange)}, but ids are whole numbers' in refusal(stated)
+    stated['source'].update(id_map=None)
+    assert 'Give an id_map' in refusal(stated)
+
+
 def _saved(label, path):
     save_colors(label, path)
     return path
@@ -158,7 +210,7 @@ def test_a_class_without_ids_is_warned_of(stated, capsys):
         ({**IDS, 'sky': [[0, 0, 200]]}, 'id_map holds ids and colours'),
         ({'sky': []}, 'id_map maps nothing'),
         ([1, 2], 'id_map has to be a dict'),
-        (with_colors(IDS), 'id_map has colours, but the picture is of mode L'),
+        (with_colors(IDS), 'id_map has colours, but the image is grey (mode L)'),
     ],
 )
 def test_wrong_maps(stated, id_map, says):
@@ -186,7 +238,10 @@ def foreign():
         (smaller, f'{LABEL} has 96×80 pixels, but its image mine/photos/day_1/001.jpg 192×160'),
         (cut, f'{LABEL}: cannot be read'),
         (lambda: Path(LABEL).unlink(), 'mine/masks lacks the labels of 1 of 4 images'),
-        (lambda: save_colors(blocks(1, [3, 17]), LABEL), 'id_map has ids, but the picture is'),
+        (
+            lambda: save_colors(blocks(1, [3, 17]), LABEL),
+            'id_map has ids, but the image is coloured',
+        ),
         (foreign, f'{CONVERTED} stands where the train ids of 001_mask.png go'),
     ],
 )

@@ -441,12 +441,12 @@ def test_a_label_of_the_images_proportions_is_resized_with_it(data):
 @pytest.mark.parametrize(
     ('path', 'breaks', 'says'),
     [
-        ('source/images/4.png', shorten, 'cannot be read: damaged, or no picture'),
+        ('source/images/4.png', shorten, 'cannot be read: damaged, or not an image'),
         ('source/images/4.png', os.remove, 'cannot be read: No such file'),
         ('source/labels/4_labelTrainIds.png', shorten, 'cannot be read: damaged'),
         ('source/labels/4_labelTrainIds.png', os.remove, 'cannot be read: No such file'),
         ('source/labels/4_labelTrainIds.png', shrink, r'\(32, 96\), but its image \S+ \(64, 96\)'),
-        ('target/images/2_leftImg8bit.png', shorten, 'cannot be read: damaged, or no picture'),
+        ('target/images/2_leftImg8bit.png', shorten, 'cannot be read: damaged, or not an image'),
     ],
 )
 def test_an_unreadable_file_is_named_whoever_reads_it(data, workers, path, breaks, says):
@@ -454,6 +454,16 @@ def test_an_unreadable_file_is_named_whoever_reads_it(data, workers, path, break
     breaks(data / path)
     with pytest.raises(UserError, match=rf'^\S*{path} .*{says}[^\n]*$'):
         list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_tracebacks_of_workers_can_be_shown(data, monkeypatch, workers):
+    monkeypatch.setenv('DAFORMER_TRACEBACK', '1')
+    dataset = uda(data)
+    shorten(data / 'source/images/4.png')
+    with pytest.raises(UserError) as found:
+        list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
+    assert found.value.__cause__ is not None or 'readable.py", line' in str(found.value)
 
 
 def test_seeded_epochs_show_every_image_once_an_epoch_in_changing_order(data):

@@ -183,6 +183,12 @@ def shrink(path):
     cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:-8])
 
 
+def relabel(path):
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    label[0, 0] = 33
+    cv2.imwrite(str(path), label)
+
+
 def test_run_names_the_file_that_a_worker_cannot_read(own_data, monkeypatch):
     # As if the files had been damaged after the checks at the start.
     monkeypatch.setattr('tools.launch.check_files', lambda *cfgs: None)
@@ -199,9 +205,10 @@ def test_run_names_the_file_that_a_worker_cannot_read(own_data, monkeypatch):
 @pytest.mark.parametrize(
     ('folder', 'breaks', 'says'),
     [
-        ('leftImg8bit', shorten, 'cannot be read: damaged, or no picture'),
+        ('leftImg8bit', shorten, 'cannot be read: damaged, or not an image'),
         ('gtFine', os.remove, 'cannot be read: No such file'),
-        ('gtFine', shorten, 'cannot be read: damaged, or no picture'),
+        ('gtFine', shorten, 'cannot be read: damaged, or not an image'),
+        ('gtFine', relabel, r'holds ids that are neither 0\.\.18 nor 255 \(ignored\): 33\.'),
         ('gtFine', shrink, r'has the shape \(\d+, \d+\), but its image \S+ \(\d+, \d+\)'),
     ],
 )

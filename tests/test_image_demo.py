@@ -101,6 +101,23 @@ def test_one_picture(trained_run, tmp_path, capsys, name, mode, size):
         np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), COLORS[label])
 
 
+def test_12_bits_in_a_file_of_16_are_warned_of_and_their_range_can_be_stated(
+    trained_run, tmp_path, capsys
+):
+    bits_8 = np.asarray(image())[..., ::-1]
+    bits_12 = np.round(bits_8 * (4095 / 255)).astype(np.uint16)
+    for name, array in (('8.png', bits_8), ('12.png', bits_12)):
+        assert cv2.imwrite(str(tmp_path / name), array)
+    (expected,) = predict(tmp_path / '8.png', trained_run.checkpoint)
+    assert capsys.readouterr().err == ''
+    predict(tmp_path / '12.png', trained_run.checkpoint)
+    (options,) = re.findall('--cfg-options (.*)…', capsys.readouterr().err)
+    arguments = ['--cfg-options', *f'{options}0,4095'.split()]
+    (found,) = predict(tmp_path / '12.png', trained_run.checkpoint, *arguments)
+    assert capsys.readouterr().err == ''
+    assert np.array_equal(cv2.imread(found), cv2.imread(expected))
+
+
 def test_as_a_module(trained_run, tmp_path):
     path = tmp_path / 'image.png'
     image().save(path)

@@ -38,7 +38,7 @@ def workbench(trained_run, tmp_path, monkeypatch):
         (['*.jpg'], r'\*.jpg matches no file'),
         (['empty'], 'empty holds no pictures;'),
         (['outputs'], 'outputs holds no pictures but 1 that an earlier run wrote'),
-        (['text.png'], 'text.png cannot be read as a picture'),
+        (['text.png'], 'text.png cannot be read: damaged, or not an image'),
         (['text.mp4'], 'text.mp4 cannot be read as a video'),
         (['x.png', '--out', 'x.png'], 'x.png: its output would replace x.png'),
         (['photos', '--out', 'x.png'], '--out x.png is a file'),

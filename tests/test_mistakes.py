@@ -1,6 +1,7 @@
 """Mistakes of users: a message of one line that names the thing and the mend, and no files."""
 
 import contextlib
+import importlib
 import os
 import re
 import shutil
@@ -193,7 +194,7 @@ class _Malicious:
 
 @pytest.mark.parametrize(
     ('name', 'content', 'says'),
-    [('no.png', None, ['no.png', 'does not exist']), ('a.png', b'text', ['a.png', 'picture'])],
+    [('no.png', None, ['no.png', 'does not exist']), ('a.png', b'text', ['a.png', 'not an image'])],
 )
 def test_image_that_is_none(workplace, shared_run, name, content, says):
     from demo import image_demo
@@ -248,3 +249,34 @@ def test_mistake_in_a_process_of_its_own(tmp_path, arguments, says):
     assert result.returncode == 1 and result.stdout == ''
     assert re.fullmatch(rf'Error: .*{says}.*\n', result.stderr), result.stderr
     assert os.listdir(tmp_path) == ['broken.py']
+
+
+def convert_gta(argv):
+    from tools.convert_datasets import gta
+
+    os.makedirs('gta/labels')
+    with open('gta/labels/1.png', 'w') as file:
+        file.write('no image')
+    gta.main(['gta', *argv])
+
+
+@pytest.mark.parametrize('shown', [False, True])
+@pytest.mark.parametrize(
+    ('tool', 'argv'),
+    [
+        ('tools.train', ['missing.py']),
+        ('tools.check_dataset', ['missing.py']),
+        ('tools.convert_datasets.custom', ['missing.py']),
+        ('tools.report', ['nowhere']),
+        ('tools.analyze_logs', ['nowhere']),
+        ('run_experiments', ['--exp', '6', '--only', 'nothing']),
+        (convert_gta, ['--nproc', '1']),
+    ],
+)
+def test_the_environment_shows_tracebacks(tmp_path, monkeypatch, tool, argv, shown):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('DAFORMER_TRACEBACK', str(int(shown)))
+    main = tool if callable(tool) else importlib.import_module(tool).main
+    with pytest.raises(ValueError if shown else SystemExit) as found:
+        main(argv)
+    assert shown or found.value.code.startswith('Error: ')

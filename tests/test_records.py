@@ -94,7 +94,7 @@ def test_error_map(tmp_path):
     truth[:16, 256:] = 255
     dataset = SimpleNamespace(
         img_infos=[dict(filename='a.png')], img_dir=str(tmp_path), ignore_index=255,
-        PALETTE=[(1, 2, 3), (4, 5, 6)],
+        PALETTE=[(1, 2, 3), (4, 5, 6)], load_image=None,
     )  # fmt: skip
     picture = draw_sample(dataset, 0, label, truth)
     assert picture.shape == (64 + 22 + 4, 4 * 516, 3)

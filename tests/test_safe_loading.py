@@ -1,6 +1,7 @@
 """Files from elsewhere run no code: checkpoints, resume states, weights, JSON configs."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from mmseg.engine.checkpoint import load_file
+from mmseg.engine.checkpoint import load_file, newest_loadable
 from mmseg.utils.user_error import UserError
 from mmseg.utils.weight_file import read_file
 from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, only, run_experiment
@@ -171,3 +172,27 @@ def test_yaml_configs_are_refused(workplace):
     (workplace / 'config.yaml').write_text("model: !!python/object/apply:os.mkdir ['it_ran']\n")
     with pytest.raises(SystemExit, match=r'config\.yaml: configs are Python files .* or JSON'):
         train.main(['config.yaml'])
+
+
+MEMORY = (MemoryError('full'), RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+
+
+@pytest.mark.parametrize('error', [*MEMORY, OSError(errno.EIO, 'Input/output error', 'disk.pth')])
+def test_a_full_memory_or_a_broken_disk_is_no_damaged_file(tmp_path, monkeypatch, error):
+    """A resume must not go back to an older state because the memory was full."""
+
+    def fails(*_, **__):
+        raise error
+
+    path = tmp_path / 'resume_2.pth'
+    path.touch()
+    monkeypatch.setattr(torch, 'load', fails)
+    for load in (load_file, read_file):
+        with pytest.raises(
+            Exception, match=r'disk\.pth: Input/output error|full|allocate'
+        ) as found:
+            load(str(path))
+        assert isinstance(error, OSError) == isinstance(found.value, UserError)
+    if not isinstance(error, OSError):
+        with pytest.raises(type(error)):
+            newest_loadable(str(tmp_path), print)

@@ -18,6 +18,7 @@ import tools.openmp  # noqa: F401
 
 from prettytable import PrettyTable
 
+from tools.exit_with import exit_with
 from tools.run_logs import is_share, read_logs
 
 _DEFAULT_KEYS = ('decode.loss_ce', 'mIoU')
@@ -57,7 +58,7 @@ def main(argv=None):
         logs = read_logs(args.runs)
         keys = _keys(args.keys, logs)
     except ValueError as error:
-        sys.exit(f'Error: {error}')
+        exit_with(error)
     tables = values_table(logs, keys, args.last), time_table(logs)
     print(*tables, sep='\n')
     if args.out or args.csv:

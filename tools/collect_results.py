@@ -20,6 +20,7 @@ import tools.openmp  # noqa: F401
 import numpy as np
 from prettytable import PrettyTable
 
+from tools.exit_with import exit_with
 from tools.run_folder import find_config, find_work_dirs, json_logs
 from tools.same_run import compare
 
@@ -80,7 +81,7 @@ def main(argv=None):
     try:
         results = read_results(work_dirs)
     except ValueError as error:
-        sys.exit(f'Error: {error}')
+        exit_with(error)
     if not results:
         sys.exit(f'Error: there is no run in {", ".join(args.folders)}.')
     table = results_table(results)

@@ -9,6 +9,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+from tools.exit_with import exit_with
 from tools.resumable_download import CorruptError, UnreachableError, download
 
 OPENMMLAB = 'https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segformer'
@@ -68,7 +69,7 @@ def fetch(name, folder):
         except UnreachableError as error:
             print(f'  {error}', file=sys.stderr)
         except CorruptError as error:
-            sys.exit(f'Error: {error}')
+            exit_with(error)
     sys.exit(f'Error: {BY_HAND.format(target=target)}')
 
 

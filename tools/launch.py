@@ -183,7 +183,7 @@ def show_results(folder):
     try:
         results = read_results(find_work_dirs([folder]))
     except ValueError as error:
-        raise UserError(str(error)) from None
+        raise UserError(str(error)) from error
     if not results:
         return
     table = results_table(results)

@@ -12,6 +12,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+from tools.exit_with import exit_with
 from tools.reports.page import page_of, write_page
 from tools.reports.runs import ReportError, load_runs
 
@@ -42,7 +43,7 @@ def main(argv=None):
         runs = load_runs(args.work_dirs)
         write_page(path, page_of(runs))
     except ReportError as error:
-        sys.exit(f'Error: {error}')
+        exit_with(error)
     others = f' and {len(runs) - 1} more' if len(runs) > 1 else ''
     print(f'Report of {runs[0].title}{others}: {path}')
     return path

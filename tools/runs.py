@@ -148,7 +148,7 @@ def config_of(work_dir):
     try:
         return find_config(work_dir)
     except ValueError as error:
-        raise UserError(str(error)) from None
+        raise UserError(str(error)) from error
 
 
 def comparable(cfg):

@@ -12,7 +12,7 @@ import tools.openmp  # noqa: F401
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
-from mmseg.datasets.readable import build_files
+from mmseg.datasets.readable import build_files, read_image
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
@@ -29,7 +29,6 @@ from mmseg.engine.evaluation import (
 from mmseg.engine.predictions import (
     PredictionFolder,
     paint,
-    read_picture,
     write_id_map,
     write_picture,
 )
@@ -157,7 +156,7 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission):
         if shown is not None:
             image = None
             if args.opacity < 1:
-                image = read_picture(osp.join(dataset.img_dir, name))
+                image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
             painted = paint(label, segmentor.PALETTE, image, args.opacity)
             write_picture(painted, shown.paths[name], shown.origin)
         if submission is not None:

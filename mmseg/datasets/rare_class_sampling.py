@@ -75,7 +75,7 @@ def pixels_of_share(min_pixels, label_names, label_dir):
             with Image.open(path) as image:
                 sizes.append(image.width * image.height)
         except OSError as error:
-            raise UserError(f'{path} cannot be read ({error}), to know its size.') from None
+            raise UserError(f'{path} cannot be read ({error}), to know its size.') from error
     return round(min_pixels * float(np.median(sizes)))
 
 
@@ -217,4 +217,4 @@ def read_index_file(data_root, name):
             raise UserError(
                 f'{path} is damaged ({error}). Delete it and run the converter of '
                 'tools/convert_datasets again.'
-            ) from None
+            ) from error

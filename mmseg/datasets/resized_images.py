@@ -74,7 +74,8 @@ class _KeepsResized:
         """Another one where the original was changed, or where other pixels would come out."""
         found = os.stat(original)
         identity = (
-            osp.abspath(original), found.st_mtime_ns, found.st_size, self.resize, cv2.__version__,
+            osp.abspath(original), found.st_mtime_ns, found.st_size, self.load, self.resize,
+            cv2.__version__,
         )  # fmt: skip
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         return osp.join(self.folder, f'{name}.ppm')

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
+from mmseg.utils.weight_file import loading_errors
 
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
@@ -78,17 +79,14 @@ def load_file(path):
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist.')
-    try:
+    with loading_errors(
+        f'{path} is no checkpoint, is damaged, or holds more than tensors and plain values; '
+        'download or train it again'
+    ):
         if path.endswith('.safetensors'):
             content = _load_safetensors(path)
         else:
             content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can make torch raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f'{path} is no checkpoint, is damaged, or holds more than tensors and plain values '
-            f'({reason}). Download or train it again.'
-        ) from None
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, not a checkpoint.')
     return content
@@ -158,7 +156,7 @@ def newest_loadable(work_dir, warn):
         try:
             content = load_file(path)
         except UserError as error:
-            warn(f'{error} Going back to the checkpoint before it.')
+            warn(f'{error}. Going back to the checkpoint before it.')
             continue
         if holds_state(content):
             return path, content

@@ -98,7 +98,7 @@ def _check_id_maps(found, names):
             try:
                 read_id_map(dataset['id_map'], names)
             except UserError as error:
-                raise UserError(f'{place}.{error}') from None
+                raise UserError(f'{place}.{error}') from error
 
 
 def _hand_out(cfg, found):

@@ -56,7 +56,7 @@ def config_in_checkpoint(meta, path, overrides=None):
     try:
         cfg = Config(json.loads(meta['config']))
     except (ValueError, TypeError) as error:
-        raise UserError(f'{path} holds a damaged config ({error}): give one, too.') from None
+        raise UserError(f'{path} holds a damaged config ({error}): give one, too.') from error
     _check_describes_run(cfg, path)
     _put_over(cfg, overrides, path)
     return _completed(cfg, path)
@@ -66,7 +66,7 @@ def _put_over(cfg, overrides, path):
     try:
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from None
+        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from error
     _check_describes_run(cfg, path)
 
 
@@ -81,7 +81,7 @@ def _completed(cfg, path):
     try:
         complete_classes(cfg)
     except UserError as error:
-        raise UserError(f'config {path}: {error}') from None
+        raise UserError(f'config {path}: {error}') from error
     with blamed_on('model'):
         fill_in_channels(cfg.model)
     if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
@@ -115,7 +115,7 @@ def _read(path):
                 with contextlib.suppress(FileNotFoundError):
                     frame.f_locals['temp_config_file'].close()
         reason = f'{type(error).__name__}: {error}'.replace('\n', ' ')
-        raise UserError(f'config {path} cannot be read: {reason}{where}') from None
+        raise UserError(f'config {path} cannot be read: {reason}{where}') from error
 
 
 def parse_options(options, flag='--cfg-options'):

@@ -15,10 +15,10 @@ def choose_device(name=None):
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except RuntimeError as error:
         raise UserError(
             f'--device {name}: no such kind of device; use cuda, cuda:N or cpu.'
-        ) from None
+        ) from error
     if device.type == 'cuda':
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:

@@ -5,7 +5,8 @@ import os.path as osp
 import cv2
 import numpy as np
 
-from mmseg.engine.predictions import paint, read_picture
+from mmseg.datasets.readable import read_image
+from mmseg.engine.predictions import paint
 from mmseg.utils.panels import draw_panels
 
 EVALUATION_FOLDER = 'evaluation'  # in the run's
@@ -48,7 +49,7 @@ def draw_sample(dataset, index, label, truth):
         image, and ignored ones black.
     """
     name = dataset.img_infos[index]['filename']
-    image = read_picture(osp.join(dataset.img_dir, name))
+    image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
     ignored = truth == dataset.ignore_index
     wrong = (label != truth) & ~ignored
     share = wrong.sum() / max(1, (~ignored).sum())

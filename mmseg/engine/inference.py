@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from mmseg.datasets.readable import read_image
 from mmseg.datasets.run_loader import collate, to_device
 from mmseg.engine.picture_pipeline import PicturePipeline
-from mmseg.engine.predictions import read_picture
 from mmseg.ops import resize
 
 # Logits at the images' size are made for as many classes at once as fit into this: all 19 up to 14
@@ -78,8 +78,9 @@ def predict_image(segmentor, cfg, path):
     Returns:
         np.ndarray: Train ids (H, W) uint8 at the image's size.
     """
-    picture = read_picture(path)
-    sample = PicturePipeline(cfg)(picture, path)
+    pipeline = PicturePipeline(cfg)
+    picture = read_image(path, pipeline.load)
+    sample = pipeline(picture, path)
     batch = to_device(collate([sample]), next(segmentor.parameters()).device)
     height, width = picture.shape[:2]
     return predict_labels(segmentor, **batch)[0, :height, :width]

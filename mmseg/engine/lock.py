@@ -48,4 +48,4 @@ def _lock(file, work_dir):
         raise UserError(
             f'process {file.read().decode()} is training in {work_dir}. Wait for it or stop it, or '
             'choose another --work-dir.'
-        ) from None
+        ) from error

@@ -6,6 +6,7 @@ import torch
 from mmcv.parallel import DataContainer
 
 from mmseg.datasets.pipelines import Compose
+from mmseg.datasets.readable import image_loader, is_image_loader
 from mmseg.utils.user_error import UserError
 
 # Longer ones would be resized to a side of 0 pixels.
@@ -25,16 +26,20 @@ class PicturePipeline:
     Args:
         cfg (mmcv.Config): Of the run.
 
+    Attributes:
+        load (Callable): The pipeline's transform that loads images, for :func:`read_image`.
+
     Raises:
         UserError: The pipeline does not begin with loading a colour image.
     """
 
     def __init__(self, cfg):
         load, *transforms = cfg.data.test.pipeline
-        if load.type != 'LoadImageFromFile' or load.get('color_type', 'color') != 'color':
+        if not is_image_loader(load) or load.get('color_type', 'color') != 'color':
             raise UserError(
                 'data.test.pipeline has to begin with LoadImageFromFile for colour images.'
             )
+        self.load = image_loader([load])
         self.dtype = np.float32 if load.get('to_float32') else np.uint8
         self.transforms = Compose(transforms)
 

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from mmseg.engine.decode_picture import decode_picture
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.image_files import visible_files
 from mmseg.utils.palette import color_label
@@ -63,28 +62,6 @@ def write_picture(picture, path, origin=None):
         raise UserError(f'{path}: no picture format ends in {ending!r}; use .png or .jpg.')
     with moved_into_place(path) as file:
         file.write(encoded.tobytes())
-
-
-def read_picture(path):
-    """Read a picture of any kind, upright, as :func:`decode_picture` says.
-
-    Args:
-        path (str): The file.
-
-    Returns:
-        np.ndarray: (H, W, 3) BGR uint8.
-
-    Raises:
-        UserError: If it is missing or unreadable.
-    """
-    if not osp.isfile(path):
-        raise UserError(f'image {path} does not exist.')
-    try:
-        with open(path, 'rb') as file:
-            content = file.read()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
-    return decode_picture(content, path)
 
 
 def write_id_map(label, path, to_label_id, palette, origin):

@@ -7,8 +7,8 @@ from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
+from mmseg.datasets.readable import read_image
 from mmseg.engine.charts import draw_confusion, draw_sampling
-from mmseg.engine.predictions import read_picture
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.models.uda.dacs import DACS
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
@@ -34,7 +34,7 @@ class TensorboardPictures(Hook):
         for image in range(runner.outputs['num_samples']):
             name = osp.join(DEBUG_FOLDER, f'{runner.iter + 1:06d}_{image}.png')
             if osp.isfile(osp.join(runner.work_dir, name)):
-                picture = read_picture(osp.join(runner.work_dir, name))
+                picture = read_image(osp.join(runner.work_dir, name))
                 _show(runner, f'class_mix/{image}', picture)
 
 

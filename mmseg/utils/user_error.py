@@ -1,7 +1,10 @@
 """The exception for what the user got wrong."""
 
 import functools
+import os
 import sys
+
+TRACEBACK = 'DAFORMER_TRACEBACK'  # set in the environment, it shows where an error came from
 
 
 class UserError(ValueError):
@@ -12,13 +15,23 @@ class UserError(ValueError):
 
 
 def reports_user_errors(main):
-    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1."""
+    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1.
+
+    With ``DAFORMER_TRACEBACK=1`` in the environment it keeps its traceback.
+    """
 
     @functools.wraps(main)
     def wrapped(*args):
         try:
             return main(*args)
         except UserError as error:
+            if shows_traceback():
+                raise
             sys.exit(f'Error: {error}')
 
     return wrapped
+
+
+def shows_traceback():
+    """Whether the environment asks for tracebacks of the user's mistakes, too."""
+    return os.environ.get(TRACEBACK, '0') not in ('', '0')

@@ -1,5 +1,7 @@
 """Weight files: reading them without running code in them, and the check that all of it fits."""
 
+import contextlib
+import errno
 import os
 
 import torch
@@ -36,16 +38,37 @@ def read_file(path):
             f'the encoder weights {path} do not exist: download the ImageNet weights and put '
             'them there, or set pretrained=None to start from random weights'
         )
-    try:
+    with loading_errors(
+        f'{path} cannot be read as a weight file: remove it, download it again, and check that it '
+        'is the file itself and not a web page'
+    ):
         if str(path).endswith('.safetensors'):
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can make torch raise nearly anything
-        reason = str(error).partition('\n')[0]
-        raise UserError(
-            f'{path} cannot be read as a weight file: remove it, download it again, and check that '
-            f'it is the file itself and not a web page ({reason})'
-        ) from error
+
+
+@contextlib.contextmanager
+def loading_errors(message):
+    """Raise a UserError with a message and the reason where a file cannot be loaded.
+
+    Nothing but torch's or safetensors' loading may happen inside: damaged files make them raise
+    nearly anything, of which only full memory and what the system refuses are known not to be that.
+
+    Raises:
+        UserError: the file is damaged, or cannot be read.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if 'DefaultCPUAllocator' in str(error):  # torch's MemoryError
+            raise
+        # Offsets in a damaged archive are an invalid argument to the system.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise UserError(f'{error.filename or message}: {error.strerror}') from error
+        reason = str(error).partition('\n')[0] or type(error).__name__
+        raise UserError(f'{message} ({reason})') from error
 
 
 def require_fit(encoder_name, wanted, given, path):

@@ -22,6 +22,7 @@ from prettytable import PrettyTable
 from tools.convert_datasets.class_index import write_class_index
 from tools.convert_datasets.own_labels import OwnLabels, count_train_ids
 from tools.convert_datasets.train_ids import LabelError, UnwritableError, for_all
+from tools.exit_with import exit_with
 
 MOST_SHOWN = 12  # ids that the map does not know
 
@@ -66,12 +67,13 @@ def main(argv=None) -> None:
                 convert(place, dataset, args)
                 done.append(dataset)
     except (UserError, LabelError) as error:
-        sys.exit(f'Error: {error}')
+        exit_with(error)
     except UnwritableError as error:
-        sys.exit(
-            f'Error: {error}. In {args.config} let data_root of {place} name a folder that can be '
+        exit_with(
+            error,
+            f'. In {args.config} let data_root of {place} name a folder that can be '
             'written, with absolute paths as img_dir and ann_dir, and train_ids_dir a folder below '
-            'it for the train ids (only with an id_map).'
+            'it for the train ids (only with an id_map).',
         )
 
 

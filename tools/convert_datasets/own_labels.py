@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from tools.convert_datasets.train_ids import (
     IGNORE_INDEX,
@@ -97,20 +97,30 @@ class OwnLabels:
 
     def _codes(self, label, image):
         """The id, or the colour as 0xRRGGBB, of each pixel: (H, W) of integers."""
+        bands = [band for band in image.getbands() if band not in 'Aa']  # alpha says nothing
         if self.of_colors:
-            if image.mode not in ('RGB', 'RGBA', 'P'):
+            if len(bands) == 1 and bands != ['P']:
                 raise LabelError(
-                    f'{label}: id_map has colours, but the picture is of mode {image.mode}. Give '
+                    f'{label}: id_map has colours, but the image is grey (mode {image.mode}). Give '
                     'its ids instead: id_map=dict(road=7, ...)'
                 )
             red, green, blue = np.moveaxis(np.asarray(image.convert('RGB'), np.int32), -1, 0)
             return red << 16 | green << 8 | blue
-        if image.mode not in ('L', 'P', '1', 'I', 'I;16', 'I;16B'):
+        if len(bands) > 1:
             raise LabelError(
-                f'{label}: id_map has ids, but the picture is coloured (mode {image.mode}). Give '
-                'its colours instead: id_map=dict(road=[[128, 64, 128]], ...)'
+                f'{label}: id_map has ids, but the image is coloured (mode {image.mode}). Give its '
+                'RGB colours instead: id_map=dict(road=[[128, 64, 128]], ...)'
             )
-        return np.asarray(image).astype(np.int32)
+        stored = np.asarray(image)
+        stored = stored[..., 0] if stored.ndim == 3 else stored
+        with np.errstate(invalid='ignore'):  # NaN is no id either
+            ids = stored.astype(np.int64)
+        if (ids != stored).any():
+            raise LabelError(
+                f'{label} holds {stored[ids != stored][0]}, but ids are whole numbers: write its '
+                'classes as such'
+            )
+        return ids
 
     def _mapped(self, codes):
         """Train ids, uint8, of (H, W) codes, and the pixels of each unknown one."""
@@ -136,7 +146,9 @@ def count_train_ids(label: Path, num_classes: int) -> dict[int, int]:
     """
     with _opened(label) as image:
         ids = np.asarray(image)
-    if ids.ndim != 2 or ids.min() < 0 or ids.max() > IGNORE_INDEX:
+    with np.errstate(invalid='ignore'):
+        fits = ids.ndim == 2 and (ids.astype(np.uint8) == ids).all()
+    if not fits:
         raise LabelError(f'{label}: mode {image.mode} instead of train ids. Give an id_map.')
     counts = count_classes(ids.astype(np.uint8))
     strange = [train_id for train_id in counts if train_id >= num_classes]
@@ -158,9 +170,15 @@ def with_texts(png: bytes, texts: dict[str, str]) -> bytes:
 
 
 def _check_size(label, size, picture):
-    with _opened(picture) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
-        expected = image.size[::-1] if turned else image.size
+    try:
+        with _opened(picture) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            expected = image.size[::-1] if turned else image.size
+    except LabelError as error:
+        # OpenCV knows kinds of images that Pillow does not; the check before training sees those.
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            return
+        raise
     if size != expected:
         raise LabelError(
             f'{label} has {size[0]}×{size[1]} pixels, but its image {picture} '
@@ -177,5 +195,5 @@ def _opened(path: Path):
     except LabelError:
         raise
     # Pillow has no exception of its own for broken files; broken PNGs are a SyntaxError to it.
-    except (OSError, SyntaxError, ValueError) as error:
-        raise LabelError(f'{path}: cannot be read ({error})') from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LabelError(f'{path}: cannot be read ({error})') from error

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from tools.exit_with import exit_with
+
 IGNORE_INDEX = 255
 # Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
 _UNWRITABLE = {
@@ -197,9 +199,9 @@ def reporting_errors(args, images: str):
     try:
         yield
     except LabelError as error:
-        sys.exit(str(error))
+        exit_with(error)
     except UnwritableError as error:
-        sys.exit(f'{error}. Let --out name a folder that can be written: the images stay in place.')
+        exit_with(error, '. Let --out name a folder that can be written: the images stay in place.')
     if args.out != args.root:
         print(
             f'In the config of this data set: data_root={str(args.out)!r}, '

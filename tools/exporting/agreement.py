@@ -6,7 +6,7 @@ import cv2
 import mmcv
 import torch
 
-from mmseg.engine.predictions import read_picture
+from mmseg.datasets.readable import read_image
 from mmseg.utils.user_error import UserError
 
 PICTURE = osp.join(osp.dirname(__file__), '..', '..', 'demo', 'demo.png')
@@ -17,7 +17,7 @@ LARGEST_DIFFERENCE = 1e-3
 def demo_picture(shape):
     """The demo's picture at a size: BGR uint8 (H, W, 3)."""
     height, width = shape
-    return cv2.resize(read_picture(PICTURE), (width, height))
+    return cv2.resize(read_image(PICTURE), (width, height))
 
 
 def as_input(picture):

@@ -76,7 +76,7 @@ def read_cluster(path):
             stated = yaml.safe_load(file)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = ' '.join(str(error).split())
-            raise ValueError(f'{path} cannot be read as YAML: {reason}') from None
+            raise ValueError(f'{path} cannot be read as YAML: {reason}') from error
     stated = {} if stated is None else stated
     if not isinstance(stated, dict):
         raise ValueError(f'{path}: lines of the form "key: value" are needed.')

@@ -61,7 +61,7 @@ def submit(trainings, group, cluster):
             job = executor.submit(TrainingJob(training))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as e:
             reason = ' '.join(str(e).split())
-            raise UserError(f'{training.name} cannot be submitted: {reason}') from None
+            raise UserError(f'{training.name} cannot be submitted: {reason}') from e
         leave_note(group, training.name, {'cluster': cluster.cluster, 'job': job.job_id})
         print(f'{training.name} is job {job.job_id}; output: {training.output}', flush=True)
         jobs.append(job)

@@ -27,7 +27,15 @@ def of_class_lists(cfg):
                 f'{first} ({source["type"]}, {len(names)} classes) and {place} ({dataset["type"]}, '
                 f'{len(others)}) have different classes'
             )
+    lists.pop('data.train.target', None)  # whose labels are not read
     for head in head_configs(cfg.model):
+        ignored = head.get('ignore_index', 255)
+        for place, (dataset, _) in lists.items():
+            if dataset.get('ignore_index', 255) != ignored:
+                yield (
+                    f'{place}.ignore_index is {dataset.get("ignore_index", 255)}, but a head of '
+                    f'model ignores {ignored}: set both to one value'
+                )
         if head.get('num_classes') != len(names):
             yield (
                 f'num_classes is {head.get("num_classes")} in a head of model, but {first} '

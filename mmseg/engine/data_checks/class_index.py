@@ -88,7 +88,7 @@ def read_index(listing):
         raise UserError(
             f'{STATS_FILE} and {SAMPLES_FILE} in {root} are no class index ({error!r}). '
             f'Make it again with: {command}'
-        ) from None
+        ) from error
     for name, content in ((STATS_FILE, any(index.stats.values())), (SAMPLES_FILE, index.samples)):
         if not content:
             raise UserError(

@@ -6,6 +6,7 @@ Every problem is one line that names some of the files, their number and the men
 from dataclasses import dataclass, field
 
 from mmseg.datasets.rare_class_sampling import pixels_of_share
+from mmseg.datasets.readable import image_loader, range_hint
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.data_checks.class_index import (
     ClassSupply,
@@ -66,7 +67,11 @@ def check_dataset(use, full=False, nproc=1):
         return report
     report.unused = unused_images(listing)
     dataset, pairs = listing.dataset, listing.pairs
-    examined = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc)
+    with blamed_on(f'{use.place}.pipeline'):
+        load = image_loader(use.config['pipeline'])
+    examined = examine(
+        pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load
+    )
     report.num_images, report.num_examined = len(pairs), len(examined)
     found = [
         *(_file_problems(listing, examined)),
@@ -93,6 +98,13 @@ def _file_problems(listing, examined):
         yield (
             f'{dataset.img_dir}: {len(broken)} of {len(examined)} images read cannot be decoded: '
             f'{a_few(broken)}. Get them again from the data set.'
+        )
+    dark = [e for e in examined if e.unused_range is not None]
+    if len(dark) > len(examined) / 2:  # a few may be night
+        largest = max(e.unused_range for e in dark)
+        yield (
+            f'{dataset.img_dir}: {len(dark)} of {len(examined)} images read hold 16 bits per '
+            f'channel, but no value above {largest}: {range_hint(largest)}.'
         )
     broken = [f'{e.label} ({e.label_error})' for e in examined if e.label_error]
     if broken:

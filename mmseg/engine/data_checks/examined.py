@@ -11,9 +11,11 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmseg.datasets.id_map import PNG_KEYWORD
+from mmseg.datasets.readable import DECODING_ERRORS, image_loader, read_image, unused_range
+from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8
-_ORIENTATION = 0x0112  # EXIF's tag; from 5 on width and height change places
+_NO_VERDICT = (UnidentifiedImageError, Image.DecompressionBombError)
 # Linux only forks: a spawned process spends seconds on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
@@ -28,6 +30,7 @@ class Examined:
         image_error, label_error: Why the file cannot be read; None if it can.
         pixels: Number of pixels by id in the label.
         id_map: That a converted label says it was made with; None if it says nothing.
+        unused_range: Of an image, as :func:`unused_range` gives it.
     """
 
     image: str
@@ -38,6 +41,7 @@ class Examined:
     label_error: str | None = None
     pixels: dict[int, int] = field(default_factory=dict)
     id_map: str | None = None
+    unused_range: int | None = None
 
 
 def sample(pairs):
@@ -46,7 +50,7 @@ def sample(pairs):
     return [pairs[int(place)] for place in places]
 
 
-def examine(pairs, img_dir, ann_dir, nproc=1):
+def examine(pairs, img_dir, ann_dir, nproc=1, load=None):
     """Decode images and labels.
 
     Args:
@@ -54,11 +58,12 @@ def examine(pairs, img_dir, ann_dir, nproc=1):
         img_dir, ann_dir (str): The folders; ``ann_dir`` may be None if no pair has a label.
         nproc (int): Processes. On a terminal, a bar shows the progress if there is more to read
             than a sample.
+        load (Callable | None): As :func:`read_image` takes it.
 
     Returns:
         list[Examined]: In the order of ``pairs``.
     """
-    job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir)
+    job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir, load=load or image_loader([]))
     if nproc == 1:
         return _collect(map(job, pairs), img_dir, len(pairs))
     with ProcessPoolExecutor(nproc, multiprocessing.get_context(_CONTEXT)) as pool:
@@ -74,33 +79,46 @@ def _collect(results, name, total):
     return list(tqdm(results, str(name), total, unit='image', disable=hidden))
 
 
-def _examine_pair(pair, img_dir, ann_dir):
+def _examine_pair(pair, img_dir, ann_dir, load):
     image, label = pair
-    image_size, image_error = _read(osp.join(img_dir, image), _displayed_size)
-    if label is None:
-        return Examined(image, label, image_size, image_error=image_error)
-    found, label_error = _read(osp.join(ann_dir, label), _ids_of)
-    label_size, pixels, id_map = found or (None, {}, None)
-    return Examined(image, label, image_size, label_size, image_error, label_error, pixels, id_map)
+    image_size, largest, image_error = _examine_image(osp.join(img_dir, image), load)
+    label_size, pixels, id_map, label_error = None, {}, None, None
+    if label is not None:
+        found, error = _read(osp.join(ann_dir, label), _ids_of)
+        label_size, pixels, id_map = found or (None, {}, None)
+        label_error = _reason(error)
+    return Examined(
+        image, label, image_size, label_size, image_error, label_error, pixels, id_map, largest
+    )
+
+
+def _examine_image(path, load):
+    """(width, height) as training sees it, its unused range, and why it cannot be read."""
+    # OpenCV 4 takes what there is of a truncated JPEG; Pillow does not know all that OpenCV does.
+    _, error = _read(path, lambda image: None)
+    if error is not None and not isinstance(error, _NO_VERDICT):
+        return None, None, _reason(error)
+    try:
+        image = read_image(path, load)
+    except UserError:
+        return None, None, _reason(error) or f'{load!r} cannot decode it'
+    return image.shape[1::-1], unused_range(path, image, load), None
 
 
 def _read(path, look):
-    """What ``look`` finds in a decoded file and None, or None and why it cannot be decoded."""
+    """What ``look`` finds in a decoded file and None, or None and why Pillow cannot decode it."""
     try:
         with Image.open(path) as image:
             image.load()  # to the end: the header of a truncated file looks well
             return look(image), None
-    except UnidentifiedImageError:
-        return None, 'no image'
-    # Pillow has no exception of its own for broken files; broken PNGs are a SyntaxError to it.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        return None, getattr(error, 'strerror', None) or str(error)
+    except DECODING_ERRORS as error:
+        return None, error
 
 
-def _displayed_size(image):
-    # Training decodes with OpenCV, which turns photographs upright.
-    turned = image.getexif().get(_ORIENTATION, 1) >= 5
-    return image.size[::-1] if turned else image.size
+def _reason(error):
+    if isinstance(error, UnidentifiedImageError):
+        return 'no image'
+    return error and (getattr(error, 'strerror', None) or str(error))
 
 
 def _ids_of(image):
@@ -111,7 +129,8 @@ def _ids_of(image):
 def _count_ids(image):
     ids = np.asarray(image)
     if ids.ndim != 2:
-        raise ValueError(f'colours ({image.mode}) instead of ids')
+        what = 'transparency' if image.mode in ('LA', 'PA') else 'colours'
+        raise ValueError(f'{what} ({image.mode}) instead of ids')
     if ids.dtype == np.uint8:  # nearly always, and much faster
         counts = np.bincount(ids.ravel())
         return {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
