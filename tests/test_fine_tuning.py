@@ -1,5 +1,7 @@
 """Weights of other runs: of other classes, and of networks whose encoders take no `pretrained`."""
 
+import copy
+import json
 import logging
 
 import pytest
@@ -31,20 +33,24 @@ def head(channels, num_classes, **options):
     )  # fmt: skip
 
 
-def segmentor(classes, **options):
+def config(classes, **options):
+    return dict(
+        type='EncoderDecoder', backbone=dict(type='ERFNet'),
+        decode_head=head(16, len(classes), **options),
+        auxiliary_head=head(16, len(classes), in_index=-1),
+        train_cfg=dict(), test_cfg=dict(mode='whole'),
+    )  # fmt: skip
+
+
+def segmentor(classes, model=None):
     torch.manual_seed(len(classes))
-    model = build_segmentor(
-        dict(
-            type='EncoderDecoder',
-            backbone=dict(type='ERFNet'),
-            decode_head=head(16, len(classes), **options),
-            auxiliary_head=head(16, len(classes), in_index=-1),
-            train_cfg=dict(),
-            test_cfg=dict(mode='whole'),
-        )
-    )
+    model = build_segmentor(copy.deepcopy(model or config(classes)))
     model.CLASSES = classes
     return model
+
+
+def start(model, without_classifier=False):
+    start_from(model, config(model.CLASSES), 'old.pth', without_classifier)
 
 
 def checkpoint_of(model, classes=None, prefix=''):
@@ -63,7 +69,7 @@ def in_own_folder(tmp_path, monkeypatch, caplog):
 def test_classes_in_another_order_follow_their_names(prefix, caplog):
     old = checkpoint_of(segmentor(CLASSES), CLASSES, prefix)
     new = segmentor(['person', 'road', 'car', 'sky'])
-    start_from(new, 'old.pth')
+    start(new)
     for name, value in new.state_dict().items():
         expected = old[name][[3, 0, 2, 1]] if name in CLASSIFIERS else old[name]
         assert torch.equal(value, expected), name
@@ -71,11 +77,12 @@ def test_classes_in_another_order_follow_their_names(prefix, caplog):
 
 
 @pytest.mark.parametrize('classes', [CLASSES, None])
-def test_equal_or_unknown_names_load_as_they_are(classes):
+def test_equal_or_unknown_names_load_as_they_are(classes, caplog):
     old = checkpoint_of(segmentor(CLASSES), classes)
     new = segmentor(CLASSES)
-    start_from(new, 'old.pth')
+    start(new)
     assert all(torch.equal(value, old[name]) for name, value in new.state_dict().items())
+    assert ('names no classes' in caplog.text) == (classes is None)
 
 
 @pytest.mark.parametrize('named', [True, False])
@@ -85,10 +92,10 @@ def test_other_classes_leave_their_classifiers_behind_when_asked_to(named, caplo
     new = segmentor(CLASSES)
     fresh = {name: value.clone() for name, value in new.state_dict().items()}
     with pytest.raises(UserError, match='--load-from-without-classifier') as raised:
-        start_from(new, 'old.pth')
+        start(new)
     assert 'bus' in str(raised.value) or not named
     assert all(torch.equal(value, fresh[name]) for name, value in new.state_dict().items())
-    start_from(new, 'old.pth', without_classifier=True)
+    start(new, without_classifier=True)
     for name, value in new.state_dict().items():
         assert torch.equal(value, (fresh if name in CLASSIFIERS else old)[name]), name
     assert all(name in caplog.text for name in CLASSIFIERS)
@@ -97,13 +104,68 @@ def test_other_classes_leave_their_classifiers_behind_when_asked_to(named, caplo
 def test_as_many_other_classes_are_refused():
     checkpoint_of(segmentor(CLASSES), [*CLASSES[:3], 'pedestrian'])
     with pytest.raises(UserError, match='pedestrian'):
-        start_from(segmentor(CLASSES), 'old.pth')
+        start(segmentor(CLASSES))
 
 
 def test_what_else_does_not_fit_is_refused_without_the_classifier_too():
-    checkpoint_of(segmentor(CLASSES, kernel_size=1), CLASSES)
+    checkpoint_of(segmentor(CLASSES, config(CLASSES, kernel_size=1)), CLASSES)
     with pytest.raises(UserError, match=r'decode_head\.convs\.0\.conv\.weight has shape'):
-        start_from(segmentor(CLASSES), 'old.pth', without_classifier=True)
+        start(segmentor(CLASSES), without_classifier=True)
+
+
+MLP = dict(embed_dims=8, conv_kernel_size=1)
+ALL = dict(in_channels=[32, 64, 160, 256], in_index=[0, 1, 2, 3], channels=8)
+HEADS = {
+    'linear_pred': dict(ALL, type='SegFormerHead', decoder_params=MLP),
+    'aspp_modules': dict(type='DLV2Head', in_channels=256, in_index=3),
+    'pam_conv_seg': dict(type='DAHead', pam_channels=4, in_channels=256, in_index=3, channels=8),
+    'cls_emb': dict(
+        type='SegmenterMaskTransformerHead', in_channels=256, in_index=3, channels=24,
+        embed_dims=24, num_layers=1, num_heads=2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('classifier', HEADS)
+def test_heads_with_a_classifier_of_another_name(classifier, caplog):
+    """The same logits for the same class, and nothing of a class that is another."""
+    model = dict(
+        type='EncoderDecoder', backbone=dict(type='mit_b0'), train_cfg=dict(),
+        decode_head=dict(HEADS[classifier], num_classes=4, align_corners=False),
+        test_cfg=dict(mode='whole'),
+    )  # fmt: skip
+    old = segmentor(CLASSES, model).eval()
+    checkpoint_of(old, CLASSES)
+    new = segmentor(['person', 'road', 'car', 'sky'], model).eval()
+    start_from(new, model, 'old.pth')
+    img = torch.rand(1, 3, 64, 64)
+    expected = old.encode_decode(img, [{}])[:, [3, 0, 2, 1]]
+    assert torch.allclose(new.encode_decode(img, [{}]), expected, atol=1e-5)
+
+    for parameter in new.parameters():
+        nn.init.normal_(parameter)
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    random_state = torch.get_rng_state()
+    start_from(new, model, 'old.pth', without_classifier=True)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    (log,) = [r.getMessage() for r in caplog.records if 'without its' in r.getMessage()]
+    left_out = log.rpartition(': ')[2].split(', ')
+    assert any(name.startswith(f'decode_head.{classifier}') for name in left_out)
+    for name, value in new.state_dict().items():
+        assert torch.equal(value, (fresh if name in left_out else old.state_dict())[name]), name
+
+
+def test_weights_that_mix_features_and_classes_are_not_put_into_another_order():
+    point = dict(
+        type='PointHead', in_channels=[16], in_index=[0], channels=4, num_classes=4,
+        align_corners=False,
+    )  # fmt: skip
+    model = dict(config(CLASSES), type='CascadeEncoderDecoder', num_stages=2)
+    model.update(auxiliary_head=None, decode_head=[model['decode_head'], point])
+    checkpoint_of(segmentor(CLASSES, model), CLASSES)
+    with pytest.raises(UserError, match=r'decode_head\.1\.fcs\.0.*cannot be brought'):
+        start_from(segmentor(CLASSES[::-1], model), model, 'old.pth')
+    start_from(segmentor(CLASSES[::-1], model), model, 'old.pth', without_classifier=True)
 
 
 def test_a_run_starts_from_other_classes(trained_run, tmp_path):
@@ -111,11 +173,11 @@ def test_a_run_starts_from_other_classes(trained_run, tmp_path):
     content['meta']['CLASSES'] = [*CityscapesDataset.CLASSES[:-1], 'tricycle']
     path = str(tmp_path / 'other.pth')
     save_file(content, path)
-    start = ['--load-from', path, '--work-dir', str(tmp_path / 'run')]
+    options = ['--load-from', path, '--work-dir', str(tmp_path / 'run')]
     with pytest.raises(SystemExit, match=r'tricycle.*--load-from-without-classifier'):
-        run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=1', arguments=start)
-    start.append('--load-from-without-classifier')
-    run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=1', arguments=start)
+        run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=1', arguments=options)
+    options.append('--load-from-without-classifier')
+    run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=1', arguments=options)
     (log,) = (tmp_path / 'run').glob('*.log')
     assert 'without its classifiers: decode_head.conv_seg.weight' in log.read_text()
 
@@ -136,7 +198,7 @@ def test_the_option_needs_a_checkpoint(workplace):
         run_experiment(SOURCE_ONLY_CONFIG, arguments=['--load-from-without-classifier'])
 
 
-@BACKBONES.register_module()
+@BACKBONES.register_module(force=True)
 class WithoutPretrained(nn.Module):
     """An encoder whose constructor knows neither `pretrained` nor `init_cfg`."""
 
@@ -159,6 +221,7 @@ class WithoutPretrained(nn.Module):
             type='ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3),
             pretrained='torchvision://resnet18')), 256),
         (dict(type='mit_b0', pretrained='nowhere.pth'), 32),
+        (dict(type='TIMMBackbone', model_name='test_resnet', pretrained=False), 32),
     ],
 )  # fmt: skip
 def test_networks_that_train_can_be_tested(backbone, channels):
@@ -173,3 +236,17 @@ def test_networks_that_train_can_be_tested(backbone, channels):
     loaded = load_trained(cfg, 'old.pth', torch.device('cpu'))
     img = torch.rand(1, 3, 64, 64)
     assert torch.equal(loaded.encode_decode(img, [{}]), trained.eval().encode_decode(img, [{}]))
+
+
+def test_networks_that_insist_on_tuples_are_built_from_json():
+    model = dict(
+        type='EncoderDecoder', backbone=dict(type='CGNet', num_channels=(32, 64, 128)),
+        decode_head=head(35, 19, in_index=0), train_cfg=dict(), test_cfg=dict(mode='whole'),
+    )  # fmt: skip
+    saved = json.dumps(dict(model=model, data=dict(test=dict(type='CityscapesDataset'))))
+    trained = build_segmentor(model)
+    weights = trained.state_dict()
+    meta = dict(config=saved, CLASSES=list(CityscapesDataset.CLASSES))
+    save_file(dict(meta=meta, state_dict=weights), 'old.pth')
+    loaded = load_trained(None, 'old.pth', torch.device('cpu'))
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())

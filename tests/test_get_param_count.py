@@ -100,6 +100,25 @@ def test_parts_add_up_to_the_whole(path):
     assert {part['group'] for part in parts} == {'backbone', 'decode_head'}
 
 
+def test_encoders_that_compute_while_they_are_built(tmp_path):
+    """As many parameters as without the meta device."""
+    model = dict(
+        type='EncoderDecoder', train_cfg=dict(), test_cfg=dict(mode='whole'),
+        backbone=dict(
+            type='SwinTransformer', embed_dims=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1),
+        ),
+        decode_head=dict(
+            type='FCNHead', in_channels=96, channels=4, num_classes=19, align_corners=False,
+        ),
+    )  # fmt: skip
+    parameters = sum(
+        p.numel() for p in build_segmentor(Config(dict(model=model)).model).parameters()
+    )
+    Config(dict(model=model, data=dict())).dump(str(tmp_path / 'swin.py'))
+    found = get_param_count.main([str(tmp_path / 'swin.py'), '--shape', '64', '64'])
+    assert sum(part['parameters'] for part in found['parts']) == parameters
+
+
 def test_what_is_not_trained_is_told_apart():
     _, parts = counted(CHECKOUT / 'configs/street_scenes/source_only_mitb0.py', '--shape', 64, 64,
                        '--cfg-options', 'model.decode_head.type=SegFormerHead',

@@ -11,6 +11,7 @@ import tools.openmp  # noqa: F401
 
 import torch
 from prettytable import PrettyTable
+from torch.overrides import TorchFunctionMode
 
 from mmseg.engine.config import parse_options
 from mmseg.models.uda.build import build_train_model, student_of
@@ -53,7 +54,7 @@ def main(argv=None):
     shape = args.shape or size_of_tests(cfg)
     if shape is None:
         raise UserError('the config does not say at which size it tests: give --shape H W.')
-    with torch.device('meta'):
+    with torch.device('meta'), _RangesOnCPU():
         model = build_train_model(cfg)
     found = {
         'shape': list(shape),
@@ -67,6 +68,16 @@ def main(argv=None):
         write_text(args.json, json.dumps(found, indent=2) + '\n')
         print(f'The figures are in {args.json}')
     return found
+
+
+class _RangesOnCPU(TorchFunctionMode):
+    """Many encoders read their drop path rates off ``torch.linspace`` while they are built."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.linspace:
+            kwargs = {'device': 'cpu', **kwargs}
+        return func(*args, **kwargs)
 
 
 def parts_table(parts, shape):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import inspect
 import json
 import os.path as osp
 import traceback
@@ -10,6 +11,7 @@ from mmcv import Config, DictAction
 
 from mmseg.engine.class_lists import complete_classes
 from mmseg.engine.config_checks.blame import blamed_on
+from mmseg.models.builder import BACKBONES
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError
 
@@ -78,6 +80,7 @@ def _completed(cfg, path):
             'modules in MODULES of mmseg/daformer.py.'
         )
     _restore_tuples(cfg._cfg_dict)
+    _restore_tuples_of_parts(cfg.model)
     try:
         complete_classes(cfg)
     except UserError as error:
@@ -139,6 +142,19 @@ def parse_options(options, flag='--cfg-options'):
 def as_dict(cfg):
     """The resolved config as JSON would hold it: plain dicts and lists."""
     return json.loads(json.dumps(cfg._cfg_dict.to_dict()))
+
+
+def _restore_tuples_of_parts(config):
+    """Arguments whose default is a tuple get tuples: some networks insist on it (CGNet)."""
+    for entry in config.values() if isinstance(config, dict) else config:
+        if isinstance(entry, dict | list | tuple):
+            _restore_tuples_of_parts(entry)
+    # One registry holds all parts of a model.
+    kind = config.get('type') if isinstance(config, dict) else None
+    part = BACKBONES.get(kind) if isinstance(kind, str) else None
+    for name, parameter in inspect.signature(part).parameters.items() if part else ():
+        if isinstance(parameter.default, tuple) and isinstance(config.get(name), list):
+            config[name] = tuple(config[name])
 
 
 def _restore_tuples(value):

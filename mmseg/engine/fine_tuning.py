@@ -2,23 +2,27 @@
 
 import logging
 
+import torch
+
 from mmseg.engine.checkpoint import load_file, load_segmentor, segmentor_weights
+from mmseg.models.builder import build_head
+from mmseg.models.encoder_channels import head_configs
+from mmseg.models.uda.pixel_weights import heads_of
 from mmseg.utils.user_error import UserError
 
-# MMSegmentation's heads end in a convolution of this name, with one row for each class.
-_CLASSIFIER = '.conv_seg.'
 
-
-def start_from(segmentor, path, without_classifier=False):
+def start_from(segmentor, model, path, without_classifier=False):
     """Load the student of a checkpoint into an initialized segmentor.
 
-    Where the checkpoint has the same classes in another order, the rows of the classifiers follow
-    their names.
+    Where the checkpoint has the same classes in another order, the weights of each class follow
+    its name.
 
     Args:
         segmentor (EncoderDecoder): With ``CLASSES``.
+        model (dict): Its config.
         path (str): The checkpoint.
-        without_classifier (bool): Keep the segmentor's own classifiers, for other classes.
+        without_classifier (bool): Keep the segmentor's own weights wherever their shape depends on
+            the number of classes.
 
     Raises:
         UserError: The checkpoint is of other classes, or does not fit.
@@ -26,32 +30,79 @@ def start_from(segmentor, path, without_classifier=False):
     logger = logging.getLogger('mmseg')
     content = load_file(path)
     weights = segmentor_weights(content.get('state_dict', content))
-    own = {name: value for name, value in segmentor.state_dict().items() if _CLASSIFIER in name}
+    own = segmentor.state_dict()
+    found, wanted = (content.get('meta') or {}).get('CLASSES'), segmentor.CLASSES
+    known = found is not None and wanted is not None
     if without_classifier:
-        left_out = [name for name in weights if _CLASSIFIER in name]
-        weights = {name: value for name, value in weights.items() if name not in left_out} | own
-        logger.info('Loaded %s without its classifiers: %s', path, ', '.join(left_out) or 'none')
-    else:
-        order = _order_of_classes(segmentor, weights, own, content.get('meta') or {}, path)
-        if order is not None:
-            weights |= {name: weights[name][order] for name in own if name in weights}
-            logger.info('Loaded %s with its classes put into the order of this config.', path)
+        left_out = _class_dimensions(segmentor, model)
+        weights = weights | {name: own[name] for name in left_out}
+        logger.info('Loaded %s without its classifiers: %s', path, ', '.join(left_out))
+    elif known and list(found) != list(wanted):
+        if sorted(found) != sorted(wanted):
+            raise _other_classes(path, ', '.join(found), wanted)
+        dimensions = _class_dimensions(segmentor, model)
+        weights = weights | _reordered(weights, own, dimensions, found, wanted, path)
+        logger.info('Loaded %s with its classes put into the order of this config.', path)
+    elif not known:
+        for name in _class_dimensions(segmentor, model):
+            if name in weights and weights[name].shape != own[name].shape:
+                what = f'{name} has shape {tuple(weights[name].shape)}'
+                raise _other_classes(path, what, wanted or [f'{tuple(own[name].shape)}'])
+        logger.info('Loaded %s, which names no classes: their order was not compared.', path)
     load_segmentor(segmentor, weights, path)
 
 
-def _order_of_classes(segmentor, weights, own, meta, path):
-    """Where each class stands in the checkpoint; None if the order is the same, or not known."""
-    wanted, found = list(segmentor.CLASSES), meta.get('CLASSES')
-    if found is None:  # published checkpoints say nothing, but the classifiers have a size
-        if all(weights[name].shape == own[name].shape for name in own if name in weights):
-            return None
-        found = [f'{len(weights[name])} classes' for name in own if name in weights][:1]
-    found = list(found)
-    if found == wanted:
-        return None
-    if sorted(found) == sorted(wanted):
-        return [found.index(name) for name in wanted]
-    raise UserError(
-        f'{path} was trained on other classes ({", ".join(found)}) than those of this config '
+def _class_dimensions(segmentor, model):
+    """Names of the weights whose shape depends on the number of classes, to those dimensions.
+
+    Found by building each head for one class more: classifiers have many names.
+    """
+    names = {module: name for name, module in segmentor.named_modules()}
+    dimensions = {}
+    for head, config in zip(heads_of(segmentor), head_configs(model), strict=True):
+        with torch.random.fork_rng(devices=[]):
+            larger = build_head(_with_a_class_more(config)).state_dict()
+        for name, value in head.state_dict().items():
+            pairs = zip(value.shape, larger[name].shape, strict=True)
+            differing = [i for i, (size, other) in enumerate(pairs) if size != other]
+            if differing:
+                dimensions[f'{names[head]}.{name}'] = differing
+    return dimensions
+
+
+def _with_a_class_more(config):
+    if isinstance(config, list | tuple):
+        return [_with_a_class_more(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: value + 1 if key == 'num_classes' else _with_a_class_more(value)
+        for key, value in config.items()
+        # The default of a head's out_channels follows num_classes.
+        if key != 'out_channels' or 'num_classes' not in config
+    }
+
+
+def _reordered(weights, own, dimensions, found, wanted, path):
+    order = torch.tensor([list(found).index(name) for name in wanted])
+    reordered = {}
+    for name, dims in dimensions.items():
+        if any(own[name].shape[dim] != len(wanted) for dim in dims):
+            raise UserError(
+                f'{path} has the classes of this config in another order ({", ".join(found)}), '
+                f'into which {name} cannot be brought: state classes in that order, or add '
+                '--load-from-without-classifier.'
+            )
+        # What does not fit is reported when everything is loaded.
+        if name in weights and weights[name].shape == own[name].shape:
+            reordered[name] = weights[name]
+            for dim in dims:
+                reordered[name] = reordered[name].index_select(dim, order)
+    return reordered
+
+
+def _other_classes(path, found, wanted):
+    return UserError(
+        f'{path} was trained on other classes ({found}) than those of this config '
         f'({", ".join(wanted)}). Add --load-from-without-classifier to start from the rest of it.'
     )

@@ -209,9 +209,8 @@ def _build_model(cfg, dataset, device, resumed):
         student_of(model)._dump_init_info = lambda logger_name: None
         model.init_weights()
         if cfg.get('load_from'):
-            start_from(
-                student_of(model), cfg.load_from, cfg.get('load_from_without_classifier', False)
-            )
+            without_classifier = cfg.get('load_from_without_classifier', False)
+            start_from(student_of(model), cfg.model, cfg.load_from, without_classifier)
             if isinstance(model, DACS):
                 model.start_teacher()
     return model.to(device)

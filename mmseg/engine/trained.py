@@ -32,7 +32,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     if cfg is None:
         cfg = config_in_checkpoint(meta, path, overrides)
     # Weights are loaded below; what `pretrained` names may be on another machine.
-    segmentor = build_segmentor(_without('pretrained', cfg.model))
+    segmentor = build_segmentor(_without_pretrained(cfg.model))
     load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
@@ -48,11 +48,16 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     return segmentor.to(device).eval()
 
 
-def _without(key, config):
-    """A nested config without one key, wherever it stands; not all constructors know it."""
+def _without_pretrained(config):
+    """A nested config with None wherever ``pretrained`` is stated; not all constructors know it."""
     if isinstance(config, dict):
-        kept = {name: _without(key, value) for name, value in config.items() if name != key}
-        return type(config)(kept)
+        # Leaving the key out would bring the default back, which is True in some encoders.
+        return type(config)(
+            {
+                key: None if key == 'pretrained' else _without_pretrained(value)
+                for key, value in config.items()
+            }
+        )
     if isinstance(config, list | tuple):
-        return type(config)(_without(key, value) for value in config)
+        return type(config)(_without_pretrained(value) for value in config)
     return config
