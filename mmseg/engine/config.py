@@ -76,8 +76,8 @@ def _completed(cfg, path):
     """What every config needs, however it was read: tuples, classes, channels, seed and name."""
     if cfg.get('custom_imports'):
         raise UserError(
-            f'config {path} has custom_imports, which no config may: JSON ones are data. Name the '
-            'modules in MODULES of mmseg/daformer.py.'
+            f'config {path} has custom_imports, which no config may: JSON ones are data. Put the '
+            'modules into a folder below mmseg/models or mmseg/datasets: there they are found.'
         )
     _restore_tuples(cfg._cfg_dict)
     _restore_tuples_of_parts(cfg.model)
