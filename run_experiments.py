@@ -87,9 +87,8 @@ def parse_args(argv):
         help='replace entries of the config, e.g. runner.max_iters=100 data.samples_per_gpu=1',
     )  # fmt: skip
     args = parser.parse_args(argv)
-    for option in (
-        *('work_dir', 'load_from', 'load_from_without_classifier', 'seed', 'cfg_options'),
-    ):
+    of_config = ('work_dir', 'load_from', 'load_from_without_classifier', 'seed', 'cfg_options')
+    for option in of_config:
         if args.config is None and getattr(args, option) is not None:
             parser.error(f'--{option.replace("_", "-")} goes with --config')
     for option in ('only', 'seeds'):

@@ -140,9 +140,9 @@ def test_a_broken_cache_of_yapf_is_made_anew(tmp_path, size):
 
 
 def test_processes_import_yapf_one_after_the_other(tmp_path, monkeypatch):
+    """The lock is in a folder of the user's: in one that all share, others may put a link there."""
     import mmseg.yapf_cache
 
-    """The lock is in a folder of the user's: in one that all share, others may put a link there."""
     (tmp_path / 'shared').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'shared'))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'own'))

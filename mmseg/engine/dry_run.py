@@ -20,6 +20,9 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.uda.build import student_of
 from mmseg.utils.user_error import UserError
 
+# What torch says where an operation asks a tensor on the meta device for its values.
+_LACKS_DATA = re.compile(r'\bmeta (tensor|device)|\bdevices?\b.*\bmeta\b', re.IGNORECASE)
+
 
 def dry_run(cfg, model, optimizer, sample, test_sample=None):
     """Try what a run will do, and whether there is room for its checkpoint.
@@ -105,7 +108,7 @@ def _try(place, function, *arguments, **options):
             function(*arguments, **options)
     except Exception as error:
         # A network that looks at values cannot be tried; its first iteration will tell.
-        if not isinstance(error, NotImplementedError) and not re.search(r'\bmeta\b', str(error)):
+        if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):
             with blamed_on(''.join(place)):
                 raise
 
