@@ -132,7 +132,7 @@ def test_a_network_that_makes_tensors(cfg):
     segmentor = build_segmentor(cfg.model)
     segmentor.backbone = MakesTensors(segmentor.backbone)
     try_network(cfg, segmentor)
-    segmentor.auxiliary_head.loss_decode = nn.Linear(3, 4)  # it has been tried to the end
+    segmentor.auxiliary_head.in_index = 9  # it has been tried to the end
     with pytest.raises(UserError, match=r'model.auxiliary_head'):
         try_network(cfg, segmentor)
 

@@ -16,7 +16,7 @@ from mmseg.utils.user_error import UserError
 
 # What torchrun sets for each process.
 _VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
-# Rank 0 may check and index data for that long while the others wait. A process that ends is noticed
+# Rank 0 may check data for that long while the others wait. A process that ends is noticed
 # at once by the launcher, which ends the others.
 _TIMEOUT = timedelta(hours=2)
 
