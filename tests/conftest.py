@@ -2,12 +2,16 @@
 
 import importlib
 import logging
+import os
+import random
 import shutil
 import sys
 
 import tools.openmp  # noqa: F401
 
+import numpy as np
 import pytest
+import torch
 
 from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, noted_steps, run_experiment
 
@@ -83,12 +87,22 @@ def copied_run(shared_run, tmp_path, monkeypatch):
 @pytest.fixture
 def one_thread():
     """Let torch use one thread: for tiny networks more of them only wait for each other."""
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def own_process_state():
+    """Random numbers as in a fresh process; what a test's runs set in the environment goes."""
+    environment = dict(os.environ)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @pytest.fixture(autouse=True)

@@ -175,6 +175,7 @@ def test_yapf_is_imported_where_no_cache_can_be_kept(tmp_path, monkeypatch):
 @pytest.fixture
 def no_ops(monkeypatch):
     """As if mmcv had been installed without its operators, and nothing stood in for them yet."""
+    importlib.import_module('mmseg')  # first, while packages can be found
     monkeypatch.delitem(sys.modules, 'mmcv.ops', raising=False)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
 

@@ -126,8 +126,7 @@ def test_missing_wandb_is_one_line(leaf, monkeypatch):
 def wandb(monkeypatch, tmp_path):
     wandb = pytest.importorskip('wandb', reason='wandb is not installed')
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-    monkeypatch.setenv('WANDB_CACHE_DIR', '')  # so that it is put back as it was
-    monkeypatch.delenv('WANDB_CACHE_DIR')
+    monkeypatch.delenv('WANDB_CACHE_DIR', raising=False)
     yield wandb
     wandb.teardown()  # ends its process
 
