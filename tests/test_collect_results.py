@@ -69,6 +69,15 @@ def test_unfinished_runs_do_not_count(make_run, rows):
     assert rows()['daformer'] == ['70.00', '50.00 (20/40)', '- (0/40)', '70.00', '']
 
 
+def test_a_folder_with_two_configs_is_left_out(make_run, rows, capsys):
+    make_run('daformer', 0, {40: 0.6})
+    folder = make_run('daformer', 1, {40: 0.7})
+    (folder / 'other.json').write_text('{"name": "other"}')
+    assert rows()['daformer'][0] == '60.00'
+    collect_results.main([str(folder.parent)])
+    assert 'other.json' in capsys.readouterr().err
+
+
 def test_two_runs_of_one_seed_both_count(make_run, rows):
     make_run('daformer', 0, {40: 0.6})
     make_run('daformer', 0, {40: 0.7})

@@ -58,7 +58,7 @@ def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
         os.utime(path, (2e9, 2e9))
     monkeypatch.setattr('tools.train.main', lambda argv: None)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
-    assert f'Going on with {copied_run.work_dir}' in capsys.readouterr().out
+    assert f'Resuming {copied_run.work_dir}' in capsys.readouterr().out
 
 
 def test_override_of_a_list_entry_is_in_the_generated_config(workplace, monkeypatch):

@@ -117,7 +117,7 @@ def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, tr
         assert os.readlink(run.checkpoint) == f'resume_{iteration + 1}.pth'
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
     printed = capsys.readouterr().out
-    assert f'Going on with {run.work_dir}' in printed and 'Finished' in printed
+    assert f'Resuming {run.work_dir}' in printed and 'Finished' in printed
     assert_same_training(run, trained_run)
     assert_same_steps(steps, trained_run.steps)
     assert not list((workplace / run.work_dir).glob('resume_*'))

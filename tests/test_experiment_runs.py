@@ -54,7 +54,7 @@ def test_all_runs_are_trained_and_finished_ones_skipped(workplace, monkeypatch, 
     run_experiments.main(['--exp', '7'])
     shown = capsys.readouterr().out
     assert shown.count('This run is finished') == 1
-    assert shown.count('Going on with') == 1
+    assert shown.count('Resuming') == 1
     assert runs().keys() == found.keys()
 
     results = Path('work_dirs/local-exp7/results.txt').read_text()

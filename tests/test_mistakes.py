@@ -273,10 +273,11 @@ def convert_gta(argv):
         (convert_gta, ['--nproc', '1']),
     ],
 )
-def test_the_environment_shows_tracebacks(tmp_path, monkeypatch, tool, argv, shown):
+def test_the_environment_shows_tracebacks(tmp_path, monkeypatch, capsys, tool, argv, shown):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('DAFORMER_TRACEBACK', str(int(shown)))
     main = tool if callable(tool) else importlib.import_module(tool).main
-    with pytest.raises(ValueError if shown else SystemExit) as found:
+    with pytest.raises(SystemExit) as found:
         main(argv)
-    assert shown or found.value.code.startswith('Error: ')
+    assert found.value.code.startswith('Error: ')
+    assert ('Traceback' in capsys.readouterr().err) == shown

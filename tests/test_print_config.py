@@ -69,7 +69,7 @@ def test_differences_of_dicts():
     assert differences(one, one, {**one, 'a': {'b': 2}}) == {
         'a.b': (1, 1, 2), 'a.c': ([1, 2], [1, 2], MISSING),
     }  # fmt: skip
-    assert flatten(one, without=['a.b', 'steps']) == {'a.c': [1, 2], 'e': {}}
+    assert flatten({'a': {'b': 1, 'c': [1, 2]}, 'e': {}}) == {'a.b': 1, 'a.c': [1, 2], 'e': {}}
 
 
 @pytest.mark.parametrize(

@@ -198,4 +198,4 @@ def test_finished_run_with_a_truncated_checkpoint_goes_on(copied_run, monkeypatc
         file.truncate(1_000_000)
     monkeypatch.setattr('tools.train.main', lambda argv: None)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
-    assert f'Going on with {copied_run.work_dir}' in capsys.readouterr().out
+    assert f'Resuming {copied_run.work_dir}' in capsys.readouterr().out

@@ -126,6 +126,7 @@ def test_default_that_a_later_release_states(unfinished, started, tmp_path, caps
         'model = dict(backbone=dict(with_cp=False), decode_head=dict(dropout_ratio=0.1))\n'
         'speed = dict(amp=None)\nlr_config = dict(min_lr=0.0)\n'
         'optimizer = dict(amsgrad=False)\nnew_setting = None\n'
+        'optimizer_config = dict(grad_clip=None)\n'
     )
     from mmseg.engine.config import as_dict, load_config
     from tools.same_run import compare_to_resume
@@ -155,6 +156,20 @@ def test_moved_data_and_weights(tmp_path, monkeypatch):
     (tmp_path / 'data/gta').mkdir(parents=True)
     assert list(compare(old, moved)[0]) == ['data.train.data_root']
     assert compare(old, config(f'{tmp_path}/data/gta', 'pretrained/mit_b5.pth'))[0] == {}
+
+
+def test_moved_folders_of_images(tmp_path, monkeypatch):
+    from tools.same_run import compare
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'new/gta/images').mkdir(parents=True)
+
+    def config(folder):
+        return {'data': {'train': {'source': {'img_dir': folder}}}, 'load_from': None}
+
+    new = config(f'{tmp_path}/new/gta/images')
+    assert compare(config('/old/gta/images'), new)[0] == {}
+    assert list(compare(config('/old/synthia/images'), new)[0]) == ['data.train.source.img_dir']
 
 
 # What makes another run
@@ -196,6 +211,7 @@ def test_what_differs_is_shown(unfinished, started, capsys, option, says):
 def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, monkeypatch):
     """As after a first iteration for which the memory was too small."""
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
+    Path(unfinished.work_dir, 'code.tar.gz').write_bytes(b'of the first start')
     trained = []
     monkeypatch.setattr('tools.train.train', lambda *given: trained.append(given))
     train_here(unfinished.work_dir, 'data.samples_per_gpu=1')
@@ -205,6 +221,30 @@ def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, mo
         'samples_per_gpu'
     ] == 1  # fmt: skip
     assert not os.path.exists(unfinished.config)
+    assert Path(unfinished.work_dir, 'code.tar.gz').read_bytes() != b'of the first start'
+
+
+def test_given_config_in_the_folder_of_the_run_is_not_replaced(unfinished, monkeypatch):
+    """What is given may be the config of a start that saved nothing, or one with bases."""
+    os.remove(f'{unfinished.work_dir}/resume_3.pth')
+    monkeypatch.setattr('tools.train.train', lambda *given: None)
+    before = Path(unfinished.config).read_text()
+    with pytest.raises(SystemExit, match='optimizer.lr: 0.004 → 0.01'):
+        train_main([unfinished.config, '--work-dir', unfinished.work_dir,
+                    '--cfg-options', 'optimizer.lr=0.01'])  # fmt: skip
+    assert Path(unfinished.config).read_text() == before
+    stated = Path(unfinished.work_dir, 'stated.json')
+    stated.write_text(json.dumps({'_base_': [str(UDA_CONFIG)], 'name': 'stated'}))
+    os.remove(unfinished.config)
+    with pytest.raises(SystemExit, match=r'stated.json is there and no config of a run'):
+        train_main([str(stated), '--work-dir', unfinished.work_dir])
+    assert '_base_' in stated.read_text()
+
+
+def test_checkpoints_without_the_config_of_their_run(unfinished):
+    os.rename(unfinished.config, f'{unfinished.work_dir}/renamed.json')
+    with pytest.raises(SystemExit, match=r'resume_3.pth, but not the config of its run'):
+        train_here(unfinished.work_dir)
 
 
 def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):

@@ -226,7 +226,8 @@ def sweep(copied_run, monkeypatch):
         folder = Path('work_dirs', GROUP, name)
         shutil.copytree(copied_run.work_dir, folder, symlinks=True)
         if seed > 0:
-            (folder / 'iter_4.pth').unlink()
+            # Stopped in its last evaluation a run has its last checkpoint, too.
+            (folder / 'resume_4.pth').symlink_to('iter_4.pth')
             (log,) = folder.glob('*.log.json')
             lines = [json.loads(line) for line in log.read_text().splitlines()]
             kept = [json.dumps(line) for line in lines if line.get('iter', 0) <= 2]

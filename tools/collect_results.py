@@ -101,7 +101,11 @@ def read_results(work_dirs):
 
 
 def _read_result(work_dir):
-    path = find_config(work_dir)
+    try:
+        path = find_config(work_dir)
+    except ValueError as error:  # one folder in disorder keeps no table from the others
+        print(f'Left out: {error}', file=sys.stderr)
+        return None
     if path is None:
         return None
     with open(path, encoding='utf-8') as file:

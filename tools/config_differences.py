@@ -10,12 +10,11 @@ class _Missing:
 MISSING = _Missing()
 
 
-def flatten(config, without=(), prefix=''):
+def flatten(config, prefix=''):
     """A nested dict as a flat one.
 
     Args:
         config (dict): As JSON holds it.
-        without (Container[str]): Dotted keys that are left out, with all below them.
 
     Returns:
         dict: Dotted key to value; lists and empty dicts are values.
@@ -23,10 +22,8 @@ def flatten(config, without=(), prefix=''):
     flat = {}
     for name, value in config.items():
         key = f'{prefix}{name}'
-        if key in without:
-            continue
         if isinstance(value, dict) and value:
-            flat.update(flatten(value, without, f'{key}.'))
+            flat.update(flatten(value, f'{key}.'))
         else:
             flat[key] = value
     return flat

@@ -2,15 +2,16 @@
 
 import os
 import sys
+import traceback
 
 
 def exit_with(error, more=''):
-    """Exit with an error as one message; with its traceback where DAFORMER_TRACEBACK=1 is set.
+    """Exit with an error as one message; after its traceback where DAFORMER_TRACEBACK=1 is set.
 
     Args:
         error (Exception): A mistake of the user's.
         more (str): What the message says besides.
     """
     if os.environ.get('DAFORMER_TRACEBACK', '0') not in ('', '0'):
-        raise error
+        traceback.print_exception(error)
     sys.exit(f'Error: {error}{more}')

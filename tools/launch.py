@@ -180,10 +180,7 @@ def debug_overrides(cfg):
 
 def show_results(folder):
     """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
-    try:
-        results = read_results(find_work_dirs([folder]))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    results = read_results(find_work_dirs([folder]))
     if not results:
         return
     table = results_table(results)
@@ -216,14 +213,16 @@ def _check_files(runs):
 
 
 def _find(cfg, group, args):
-    """The run to resume, or the one of this name that is most like it; None if there is none."""
+    """The run to resume, else the newest one of this name; None if there is none."""
     if args.work_dir:
         found = find_run(cfg, [args.work_dir])
         if found and (args.new or (found.differences and saved_checkpoints(args.work_dir))):
-            differs = f': {describe(found.differences)}' if found.differences else ''
+            what = (
+                f'another run: {describe(found.differences)}' if found.differences else 'this run'
+            )
             raise UserError(
-                f'{args.work_dir} holds another run ({found.config}){differs}. Choose another '
-                '--work-dir, or delete that run.'
+                f'{args.work_dir} holds {what} ({found.config}). Choose another --work-dir, or '
+                'delete that run.'
             )
         return found
     if args.new:
@@ -243,7 +242,7 @@ def _place(run, group, args):
     if not run.is_there:
         path = new_run(run.cfg, group, run.child, args.work_dir)
         print(f'New run: {path}')
-        if found is not None:
+        if found is not None and not args.work_dir:
             print(f'{found.work_dir} is another run: {describe(found.differences)}')
         return path, load_config(path).work_dir
     # Not the one in the config: the folder may have been moved.
@@ -251,7 +250,7 @@ def _place(run, group, args):
     if found.is_finished:
         print(f'This run is finished: {work_dir} (--new starts another).')
         return None
-    print(f'Going on with {work_dir}')
+    print(f'Resuming {work_dir}')
     if found.is_equal:
         return found.config, work_dir
     # tools/train.py says what has changed, and brings the config in the folder up to date.

@@ -22,7 +22,7 @@ from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.collect_results import short_name
 
 # Where a run was, and what it began with: no file of another machine.
-_OF_THE_MACHINE = ('work_dir', 'load_from', 'resume_from')
+_OF_THE_MACHINE = ('work_dir', 'load_from', 'load_from_without_classifier', 'resume_from')
 _ABSOLUTE_PATH = re.compile(r'"((?:/|~|[A-Za-z]:\\\\)[^"]+)"')
 
 

@@ -37,7 +37,18 @@ def _is_config(path):
     except ValueError:
         return False
     name = osp.basename(path).removesuffix('.json')
-    return isinstance(content, dict) and content.get('name') == name
+    # A run's is resolved; with bases it is one that somebody wrote.
+    return isinstance(content, dict) and content.get('name') == name and '_base_' not in content
+
+
+def is_finished(work_dir, max_iters):
+    """Whether a run's last checkpoint is there and its last evaluation is done.
+
+    mmseg.engine.checkpoint.is_finished also looks whether the file is whole.
+    """
+    last, latest = (osp.join(work_dir, name) for name in (f'iter_{max_iters}.pth', 'latest.pth'))
+    is_linked = osp.isfile(last) and osp.isfile(latest) and osp.samefile(last, latest)
+    return is_linked and not _files(work_dir, 'resume_*.pth')
 
 
 def json_logs(work_dir):

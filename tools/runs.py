@@ -119,7 +119,7 @@ def put_over(child, overrides):
 
 
 def find_run(cfg, work_dirs):
-    """Find the run that a command asks for, else the one that is most like it.
+    """Find the run that a command asks for, else the newest one that differs.
 
     Args:
         cfg (mmcv.Config): The resolved and checked config of the command.

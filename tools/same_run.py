@@ -3,6 +3,7 @@
 Configs are plain dicts, as JSON holds them. Importing this takes neither torch nor mmseg.
 """
 
+import os
 import os.path as osp
 import re
 
@@ -23,10 +24,16 @@ _WITHOUT_INFLUENCE = re.compile(
     r'|model\.train_cfg\.(work_dir|log_config)|lr_config\.by_epoch'
     r'|.*\b(with_cp|palette)'
 )
-# A folder or file at these keys may have been moved.
-_PATHS = re.compile(r'.*\b(data_root|pretrained|checkpoint)')
+# A folder or file at these keys may have been moved; with how many names at the end of its path.
+_PATHS = {
+    re.compile(r'.*\b(data_root|pretrained|checkpoint)'): 1,
+    # `images` or `latest.pth` alone says nothing.
+    re.compile(r'load_from|data\..*\b(img_dir|ann_dir|train_ids_dir|split)'): 2,
+}
 # What names a run, or is said anew at each of its starts.
 _OF_THE_START = re.compile(r'name(_.*)?|exp|work_dir|git_rev|resume_from')
+# Sections whose reader is known without a type.
+_UNTYPED = ('speed', 'lr_config', 'optimizer_config')
 _BATCH = 'data.samples_per_gpu × n_gpus'
 _SHOWN, _LONGEST = 8, 60
 
@@ -57,7 +64,7 @@ def compare(old, new):
             continue
         section = key.partition('.')[0]
         matters = section in _SECTIONS and not _WITHOUT_INFLUENCE.fullmatch(key)
-        if matters and not (_PATHS.fullmatch(key) and _is_moved(*values)):
+        if matters and not _is_moved(key, *values):
             influential[key] = values
         else:
             others[key] = values
@@ -109,17 +116,19 @@ def _batch(config):
     return samples * (config.get('n_gpus') or 1)
 
 
-def _is_moved(old, new):
+def _is_moved(key, old, new):
     """Whether two paths are of one thing: the same place, or one that is gone of the same name.
 
     Where both are there, as another town's images in ``data/town_2/source``, they are two things.
     """
-    if not (isinstance(old, str) and isinstance(new, str)):
+    count = next((count for keys, count in _PATHS.items() if keys.fullmatch(key)), 0)
+    if not (count and isinstance(old, str) and isinstance(new, str)):
         return False
     there = [osp.exists(path) for path in (old, new)]
     if all(there):
         return osp.samefile(old, new)
-    return any(there) and osp.basename(osp.normpath(old)) == osp.basename(osp.normpath(new))
+    ends = [osp.normpath(path).split(os.sep)[-count:] for path in (old, new)]
+    return any(there) and ends[0] == ends[1]
 
 
 def _is_default(key, values, configs):
@@ -133,7 +142,7 @@ def _is_default(key, values, configs):
         part = part[int(step)] if isinstance(part, list) else part.get(step)
         if not isinstance(part, dict | list):  # a key with a point in its name
             return False
-    if not isinstance(part, dict) or not ('type' in part or parent in ('speed', 'lr_config')):
+    if not isinstance(part, dict) or not ('type' in part or parent in _UNTYPED):
         return False
     # Takes seconds, and is rarely needed.
     from mmseg.engine.config_checks.known import has_default

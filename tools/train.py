@@ -89,7 +89,7 @@ def main(argv=None):
                 check_files(cfg)
                 stack.enter_context(locked(cfg.work_dir))
                 with refusing_to_write(cfg.work_dir):
-                    changes = _prepare(cfg)
+                    changes = _prepare(cfg, args.config)
         with refusing_to_write(cfg.work_dir):
             signal = _train(cfg, device, changes)
     if signal is not None:
@@ -105,14 +105,14 @@ def _read_config(args):
     return cfg
 
 
-def _prepare(cfg):
+def _prepare(cfg, given):
     """Prepare the run's folder; returns what has changed since its last start, in words."""
     if is_finished(cfg.work_dir, cfg.runner.max_iters):
-        _check_same_run(cfg)
+        _check_same_run(cfg, given)
         return ''
-    changes = _leave_config(cfg)
+    changes = _leave_config(cfg, given)
     remove_parts(cfg.work_dir)
-    archive_code(cfg.work_dir)
+    archive_code(cfg.work_dir, again=not saved_checkpoints(cfg.work_dir))
     return changes
 
 
@@ -131,23 +131,32 @@ def _train(cfg, device, changes):
         ) from error
 
 
-def _check_same_run(cfg):
+def _check_same_run(cfg, given):
     """Compare a config with that of the run in its folder, if there is one.
+
+    Args:
+        cfg (mmcv.Config): Of the command.
+        given (str): The file that it was read from.
 
     Returns:
         tuple[mmcv.Config, str] | None: The run's config, and what has changed, in words.
 
     Raises:
-        UserError: It is of another run, which has checkpoints.
+        UserError: It is of another run, which has checkpoints, or nobody can say.
     """
-    path = config_of(cfg.work_dir)
+    path, checkpoints = config_of(cfg.work_dir), saved_checkpoints(cfg.work_dir)
+    if path is None and checkpoints:
+        raise UserError(
+            f'{cfg.work_dir} holds {checkpoints[0]}, but not the config of its run (NAME.json, in '
+            'which "name" is NAME). Choose another --work-dir, or restore that file.'
+        )
     if path is None:
         return None
     there = load_config(path)
     differences, changes = compare_to_resume(as_dict(there), as_dict(cfg))
     if not differences:
         return there, describe(changes)
-    if saved_checkpoints(cfg.work_dir):
+    if checkpoints or osp.samefile(path, given):
         raise UserError(
             f'{cfg.work_dir} holds a run with other settings ({path}): {describe(differences)}. '
             'Choose another --work-dir, or delete that run.'
@@ -156,20 +165,25 @@ def _check_same_run(cfg):
     return None
 
 
-def _leave_config(cfg):
+def _leave_config(cfg, given):
     """Put the resolved config into the run's folder, where tests and resumes look for it.
 
-    A run keeps its name and the revision of the code that it began with.
+    A run keeps its name, and from its first checkpoint on the revision of the code and the number
+    of processes that it began with.
     """
-    found = _check_same_run(cfg)
-    changes = ''
+    found = _check_same_run(cfg, given)
+    content, changes = as_dict(cfg), ''
     if found is not None:
         there, changes = found
-        cfg.name = there.name
-        if 'git_rev' in there:
-            cfg.git_rev = there.git_rev
-    text = json.dumps(as_dict(cfg), indent=2) + '\n'
-    write_text(osp.join(cfg.work_dir, f'{cfg.name}.json'), text)
+        cfg.name = content['name'] = there.name
+        if saved_checkpoints(cfg.work_dir):
+            began = {key: there[key] for key in ('git_rev', 'n_gpus') if key in there}
+            content.update(began)
+            cfg.git_rev = content.get('git_rev', '')
+    path = osp.join(cfg.work_dir, f'{cfg.name}.json')
+    if found is None and osp.exists(path):
+        raise UserError(f'{path} is there and no config of a run: choose another --work-dir.')
+    write_text(path, json.dumps(content, indent=2) + '\n')
     return changes
 
 

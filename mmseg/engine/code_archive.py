@@ -11,10 +11,15 @@ ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 KEPT = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py', 'configs/**/*.py')
 
 
-def archive_code(work_dir):
-    """Write ``code.tar.gz`` into a run's folder, unless an earlier start of the run did."""
+def archive_code(work_dir, again=False):
+    """Write ``code.tar.gz`` into a run's folder, unless an earlier start of the run did.
+
+    Args:
+        work_dir (str): Of the run.
+        again (bool): Replace what an earlier start left.
+    """
     path = osp.join(work_dir, 'code.tar.gz')
-    if osp.exists(path):
+    if osp.exists(path) and not again:
         return
     with moved_into_place(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
         for pattern in KEPT:

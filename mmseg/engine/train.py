@@ -67,7 +67,7 @@ def train(cfg, device, changes=''):
         logger.warning(warning)
     if path:
         logger.info('Going on from %s', path)
-    if changes:
+    if path and changes:
         logger.info('Resuming with %s', changes)
     if done >= cfg.runner.max_iters and not lacks_evaluation:
         if rank == 0:

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import traceback
 
 TRACEBACK = 'DAFORMER_TRACEBACK'  # set in the environment, it shows where an error came from
 
@@ -17,7 +18,7 @@ class UserError(ValueError):
 def reports_user_errors(main):
     """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1.
 
-    With ``DAFORMER_TRACEBACK=1`` in the environment it keeps its traceback.
+    With ``DAFORMER_TRACEBACK=1`` in the environment its traceback is printed before that.
     """
 
     @functools.wraps(main)
@@ -26,7 +27,7 @@ def reports_user_errors(main):
             return main(*args)
         except UserError as error:
             if shows_traceback():
-                raise
+                traceback.print_exc()
             sys.exit(f'Error: {error}')
 
     return wrapped

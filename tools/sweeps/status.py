@@ -12,6 +12,7 @@ from collections import Counter
 from prettytable import PrettyTable
 
 from tools.collect_results import read_results
+from tools.run_folder import is_finished
 from tools.sweeps.job_states import job_states
 from tools.sweeps.lock_holder import lock_holder
 from tools.sweeps.sweep_files import note_of, read_note
@@ -60,7 +61,7 @@ def _row(group, name, note, job):
     if result is not None:
         iteration = f'{result.reached}/{result.max_iters}'
         score = f'{result.metrics["mIoU"]:.2f}' if 'mIoU' in result.metrics else ''
-        finished = osp.isfile(osp.join(work_dir, f'iter_{result.max_iters}.pth'))
+        finished = is_finished(work_dir, result.max_iters)
     remark = note.get('failed', '')
     if job is not None:
         remark = f'job {note["job"]}: {word}'

@@ -174,6 +174,8 @@ def _built_from(path, part):
     kind = part.get('type')
     if path == 'lr_config':
         kind = lr_hook(part.get('policy'))
+    if path == 'optimizer_config':
+        kind = part.get('type', 'OptimizerHook')
     registries = (MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS)
     return next((r.get(kind) for r in registries if isinstance(kind, str) and kind in r), None)
 
