@@ -237,7 +237,8 @@ def test_given_config_in_the_folder_of_the_run_is_not_replaced(unfinished, monke
     stated.write_text(json.dumps({'_base_': [str(UDA_CONFIG)], 'name': 'stated'}))
     os.remove(unfinished.config)
     with pytest.raises(SystemExit, match=r'stated.json is there and no config of a run'):
-        train_main([str(stated), '--work-dir', unfinished.work_dir])
+        train_main([str(stated), '--work-dir', unfinished.work_dir,
+                    '--cfg-options', *SMALL_UDA, *FEATURE_DISTANCE])  # fmt: skip
     assert '_base_' in stated.read_text()
 
 
