@@ -26,6 +26,7 @@ from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import DatasetUse
 from mmseg.engine.picture_pipeline import PicturePipeline
+from mmseg.utils.image_files import IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 
 HEIGHT, WIDTH = 48, 64
@@ -257,6 +258,23 @@ def test_damaged_files_are_called_so(tmp_path, loader, kind):
         UserError, match=r'x\.png cannot be read: (damaged|the file is empty)[^\n]*$'
     ):
         loaded(LOADERS[loader], path)
+
+
+def test_a_format_that_pillow_alone_reads(tmp_path):
+    (tmp_path / 'x.png').write_bytes(pillow(RGB, 'TGA'))
+    with pytest.raises(UserError, match=r"OpenCV does not read its format; imdecode_b.*'pillow'"):
+        loaded(LoadImageFromFile(), tmp_path / 'x.png')
+    as_it_says = loaded(LoadImageFromFile(imdecode_backend='pillow'), tmp_path / 'x.png')
+    assert np.array_equal(as_it_says[..., ::-1], RGB)
+
+
+def test_what_counts_as_an_image_can_be_read(tmp_path):
+    kinds = Image.registered_extensions()
+    for ending in IMAGE_ENDINGS:
+        path = str(tmp_path / f'x{ending}')
+        if kinds.get(ending) in Image.SAVE:  # some builds of Pillow do without AVIF
+            Image.fromarray(GREY).save(path)
+            assert cv2.haveImageReader(path), path
 
 
 def test_other_reasons_are_called_by_their_names(tmp_path, monkeypatch):

@@ -193,7 +193,8 @@ class _NamesFile:
                 error.add_note(f'while loading {path}')
                 raise
             raise UserError(
-                f'{path} cannot be read: {why}. Restore it and run the same command again.'
+                f'{path} cannot be read: {why}. Restore or convert it and run the same '
+                'command again.'
             ) from error
 
     def _load(self, results):
@@ -301,9 +302,18 @@ def _damage(content, backend):
             return None
         if backend == 'cv2':
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-            return 'damaged, or no image that OpenCV reads' if image is None else None
+            if image is not None:
+                return None
+            if _damage(content, 'pillow') or _is_of_32_bits(content):
+                return 'damaged, or not an image of 8 or 16 bits'
+            return "OpenCV does not read its format; imdecode_backend='pillow' does"
     except DECODING_ERRORS as error:
         return f'damaged, or not an image ({error})'
     except cv2.error as error:
         return f'OpenCV says: {error.err}'
     return None
+
+
+def _is_of_32_bits(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return image.mode in ('I', 'F')
