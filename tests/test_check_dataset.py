@@ -17,6 +17,7 @@ from mmseg.engine.data_checks.crops import too_large_crop
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.examined import examine, sample
 from mmseg.engine.data_checks.files import DatasetUse
+from mmseg.engine.data_checks.messages import Origin, convert_command
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
 from tests.tiny_runs import (
@@ -333,6 +334,22 @@ def test_a_read_only_data_folder(own_data, workplace, capsys):
             converter.main([*command.split()[1:], '--nproc', '1'])
         assert report_on(*options) is None
         run_experiment(UDA_CONFIG, *options, 'runner.max_iters=1', 'evaluation.interval=1')
+
+
+@pytest.mark.parametrize(
+    ('root', 'img_dir', 'arguments'),
+    [
+        ('', '/read only/gta/images', "'/read only/gta' --out DIR"),
+        ('made here', '/gta/images', "/gta --out 'made here'"),
+        ('my data', 'images', "'my data'"),
+        ('', 'images', '.'),
+    ],
+)
+def test_the_command_of_a_message_can_be_pasted(root, img_dir, arguments):
+    command = convert_command(Origin('GTADataset', root, 'config.py', img_dir))
+    assert command == f'python tools/convert_datasets/gta.py {arguments}'
+    own = convert_command(Origin('OwnDataset', root, 'my config.py', img_dir))
+    assert own == "python tools/convert_datasets/custom.py 'my config.py'"
 
 
 def test_labels_of_the_target_are_never_read(own_data):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.tiny_runs import read_only
 from tools.convert_datasets import cityscapes, gta, synthia
-from tools.convert_datasets.train_ids import write_atomically
+from tools.convert_datasets.train_ids import UnwritableError, write_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INDEX = ('sample_class_stats.json', 'sample_class_stats_dict.json', 'samples_with_class.json')
@@ -356,3 +356,10 @@ def test_a_file_is_in_place_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='disk full'):
         write_atomically(path, b'half')
     assert snapshot(tmp_path) == {'label.png': b'whole'}
+
+
+def test_a_folder_in_the_place_of_a_label(tmp_path):
+    (tmp_path / 'label.png').mkdir()
+    with pytest.raises(UnwritableError, match=r'label\.png cannot be written \(Is a directory\)'):
+        write_atomically(tmp_path / 'label.png', b'whole')
+    assert [path.name for path in tmp_path.iterdir()] == ['label.png']

@@ -147,3 +147,26 @@ def test_hidden_files_of_own_data(stated, capsys):
     custom.main([config_of(**stated), '--nproc', '1'])
     check_dataset.main(['own.json'])
     assert 'data.val: 1 images, 1 decoded' in capsys.readouterr().out
+    hidden = Path('theirs/val/day_0/.ipynb_checkpoints/000.jpg')
+    Image.open(hidden).save(hidden.with_suffix('.PNG'))
+    hidden.unlink()
+    stated['val']['img_suffix'] = ['.jpg', '.png']
+    config_of(**stated)
+    check_dataset.main(['own.json'])
+    assert 'data.val: 1 images, 1 decoded' in capsys.readouterr().out
+
+
+def test_images_that_a_split_does_not_name_are_not_judged(stated, capsys):
+    stated['source']['img_suffix'] = ['.jpg', '.png']
+    write_images('mine/photos', 2, suffix='.png')
+    Path('mine/names.txt').write_text('day_0/002\nday_1/003\n')
+    stated['source']['split'] = 'names.txt'
+    custom.main([config_of(**stated), '--nproc', '1'])
+    check_dataset.main(['own.json'])
+    assert 'data.train.source: 2 images' in capsys.readouterr().out
+    Path('mine/names.txt').write_text('day_0/000\nnowhere/001\n')
+    with refused('mine/photos has day_0/000.jpg and day_0/000.png'):
+        run_experiments.main(['--config', 'own.json'])
+    Path('mine/photos/day_0/000.png').unlink()
+    with refused('nowhere/001_labelTrainIds.png'):
+        run_experiments.main(['--config', 'own.json'])

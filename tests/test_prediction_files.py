@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmseg.engine.predictions import origin_of, write_picture
 from tests.test_command_line import VAL, run_test
 from tests.tiny_runs import files_below, only
 from tools import test
@@ -93,3 +94,13 @@ def test_files_that_would_be_replaced_within_one_command(copied_run):
     with pytest.raises(SystemExit, match=r'replace .*\.json, which is no confusion'):
         run_test(copied_run, '--confusion', copied_run.config)
     assert not os.path.exists('both')
+
+
+def test_a_picture_above_pillows_limit_keeps_its_origin(tmp_path):
+    """The same command again does not take it for another command's."""
+    path = str(tmp_path / 'large.png')
+    write_picture(np.zeros((10_000, 18_000), np.uint8), path, origin='ours')
+    assert origin_of(path) == 'ours'
+    for content in (b'', b'no PNG'):
+        (tmp_path / 'large.png').write_bytes(content)
+        assert origin_of(path) is None

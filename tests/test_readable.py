@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import re
+import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -24,6 +26,7 @@ from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import DatasetUse
 from mmseg.engine.picture_pipeline import PicturePipeline
+from mmseg.utils.image_files import IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 
 HEIGHT, WIDTH = 48, 64
@@ -257,6 +260,23 @@ def test_damaged_files_are_called_so(tmp_path, loader, kind):
         loaded(LOADERS[loader], path)
 
 
+def test_a_format_that_pillow_alone_reads(tmp_path):
+    (tmp_path / 'x.png').write_bytes(pillow(RGB, 'TGA'))
+    with pytest.raises(UserError, match=r"OpenCV does not read its format; imdecode_b.*'pillow'"):
+        loaded(LoadImageFromFile(), tmp_path / 'x.png')
+    as_it_says = loaded(LoadImageFromFile(imdecode_backend='pillow'), tmp_path / 'x.png')
+    assert np.array_equal(as_it_says[..., ::-1], RGB)
+
+
+def test_what_counts_as_an_image_can_be_read(tmp_path):
+    kinds = Image.registered_extensions()
+    for ending in IMAGE_ENDINGS:
+        path = str(tmp_path / f'x{ending}')
+        if kinds.get(ending) in Image.SAVE:  # some builds of Pillow do without AVIF
+            Image.fromarray(GREY).save(path)
+            assert cv2.haveImageReader(path), path
+
+
 def test_other_reasons_are_called_by_their_names(tmp_path, monkeypatch):
     def fails(self, path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -314,6 +334,60 @@ def test_full_memory_says_nothing_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr('mmcv.imfrombytes', fails)
     with pytest.raises(MemoryError):
         loaded(LoadImageFromFile(), tmp_path / 'x.png')
+
+
+def test_opencv_out_of_memory_is_full_memory(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        error = cv2.error('Failed to allocate 2700000000 bytes')
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    (tmp_path / 'x.png').write_bytes(LABEL)
+    monkeypatch.setattr('cv2.imdecode', fails)
+    with pytest.raises(MemoryError, match='2700000000'):
+        loaded(LoadImageFromFile(), tmp_path / 'x.png')
+
+
+def test_an_image_beyond_opencvs_limit_is_not_empty(tmp_path):
+    header = b'IHDR' + struct.pack('>IIBBBBB', 40000, 40000, 8, 2, 0, 0, 0)
+    content = LABEL[:12] + header + zlib.crc32(header).to_bytes(4) + LABEL[33:]
+    (tmp_path / 'x.png').write_bytes(content)
+    with pytest.raises(UserError, match=r'x\.png cannot be read: OpenCV says: pixels <= CV_IO_MAX'):
+        loaded(LoadImageFromFile(), tmp_path / 'x.png')
+
+
+def test_a_label_is_read_once(root, monkeypatch):
+    dataset = build_files(config_of(root, {}))
+    read = []
+    monkeypatch.setattr('builtins.open', counting(open, read))
+    monkeypatch.setattr('io.open', counting(io.open, read))
+    dataset[0]
+    assert [path for path in read if path.endswith('labels/x.png')] == [f'{root}/labels/x.png']
+
+
+def counting(function, calls):
+    def counted(path, *args, **kwargs):
+        calls.append(str(path))
+        return function(path, *args, **kwargs)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    'options', [{}, dict(label_map={0: 1, 1: 0}), dict(reduce_zero_label=True)]
+)
+def test_labels_are_as_mmsegmentation_loads_them(tmp_path, options):
+    options = dict(options)
+    label_map = options.pop('label_map', None)
+    (tmp_path / 'x.png').write_bytes(LABEL)
+    dataset = SimpleNamespace(CLASSES=range(255), ignore_index=255, label_map=label_map)
+    load, found = LoadAnnotations(**options), []
+    for each in (load, _LabelFile(load, dataset)):
+        given = dict(ann_info=dict(seg_map=f'{tmp_path}/x.png'), seg_fields=[])
+        results = each(dict(given, label_map=label_map))
+        assert results['seg_fields'] == ['gt_semantic_seg']
+        found.append(results['gt_semantic_seg'])
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_wrong_option_of_a_loader_is_no_damage(tmp_path):

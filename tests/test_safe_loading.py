@@ -193,6 +193,15 @@ def test_a_full_memory_or_a_broken_disk_is_no_damaged_file(tmp_path, monkeypatch
         ) as found:
             load(str(path))
         assert isinstance(error, OSError) == isinstance(found.value, UserError)
-    if not isinstance(error, OSError):
-        with pytest.raises(type(error)):
-            newest_loadable(str(tmp_path), print)
+    with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
+        newest_loadable(str(tmp_path), pytest.fail)
+
+
+def test_what_is_no_checkpoint_is_passed_over(tmp_path):
+    (tmp_path / 'resume_2.pth').write_bytes(as_zip([1]))
+    said = []
+    assert newest_loadable(str(tmp_path), said.append) is None
+    assert said == [
+        f'{tmp_path}/resume_2.pth holds a list, not a checkpoint. '
+        'Going back to the checkpoint before it.'
+    ]

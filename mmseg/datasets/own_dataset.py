@@ -9,7 +9,7 @@ from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX, read_id_map
 from mmseg.utils import get_root_logger
-from mmseg.utils.image_files import visible_files
+from mmseg.utils.image_files import files_in, visible_files
 from mmseg.utils.palette import distinct_palette
 from mmseg.utils.user_error import UserError
 
@@ -77,12 +77,12 @@ class OwnDataset(CustomDataset):
 
         Labels that are in the folder of the images are no images.
         """
-        images = self._images_by_stem(img_dir, img_suffix)
-        stems = images
-        if split is not None:
+        stems = None
+        if split is not None:  # taken by its word: hidden files, too
             stems = [line.strip() for line in mmcv.list_from_file(split) if line.strip()]
+        images = self._images_by_stem(img_dir, img_suffix, stems and set(stems))
         infos = []
-        for stem in stems:
+        for stem in images if stems is None else stems:
             info = dict(filename=images.get(stem, stem + img_suffix[0]))
             if ann_dir is not None:
                 info['ann'] = dict(seg_map=stem + seg_map_suffix)
@@ -90,8 +90,8 @@ class OwnDataset(CustomDataset):
         print_log(f'Loaded {len(infos)} images', logger=get_root_logger())
         return infos
 
-    def _images_by_stem(self, img_dir, img_suffix):
-        """Name without suffix to name, in the order of the names."""
+    def _images_by_stem(self, img_dir, img_suffix, stems):
+        """Name without suffix to name, in the order of the names; only these stems, if given."""
         suffixes = sorted((suffix.lower() for suffix in img_suffix), key=len, reverse=True)
         of_labels = tuple(
             suffix
@@ -99,11 +99,14 @@ class OwnDataset(CustomDataset):
             if suffix not in suffixes and suffix.endswith(tuple(suffixes))
         )
         images = {}
-        for name in visible_files(img_dir):
+        names = visible_files(img_dir) if stems is None else _files_beside(img_dir, stems)
+        for name in names:
             suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
             if suffix is None or name.lower().endswith(of_labels):
                 continue
             stem = name[: -len(suffix)]
+            if stems is not None and stem not in stems:
+                continue
             if stem in images:
                 raise UserError(
                     f'{img_dir} has {images[stem]} and {name}, whose label and prediction would be '
@@ -115,3 +118,14 @@ class OwnDataset(CustomDataset):
     def own_label(self, seg_map):
         """The name of the label, as the user has it, that a train-id label is made from."""
         return seg_map.removesuffix(self.seg_map_suffix) + self.own_suffix
+
+
+def _files_beside(img_dir, stems):
+    """The files in the folders of these stems, relative to ``img_dir``."""
+    folders = {osp.dirname(stem) for stem in stems}
+    return [
+        osp.join(folder, name)
+        for folder in sorted(folders)
+        if osp.isdir(osp.join(img_dir, folder))
+        for name in files_in(osp.join(img_dir, folder))
+    ]

@@ -17,7 +17,7 @@ from PIL import Image
 from mmseg.datasets.builder import PIPELINES, build_dataset
 from mmseg.datasets.class_subset import ignore_others
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
-from mmseg.utils.image_files import is_hidden
+from mmseg.utils.image_files import DECODING_ERRORS, is_hidden
 from mmseg.utils.user_error import UserError
 
 # What OpenCV prints about a damaged file names no file; the error raised here does.
@@ -26,9 +26,6 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # A few of GTA's labels are of another size than their image (1914×1052 and 1280×720: 2 %). No run
 # should end at one of them; tools/check_dataset.py --full lists them.
 _SAME_PROPORTIONS = 0.05
-# What Pillow raises for damaged files; a broken PNG is a SyntaxError to it.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_BYTE_MODES = ('1', 'L', 'P')  # of Pillow
 _EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
 
 
@@ -184,18 +181,24 @@ class _NamesFile:
 
     def __call__(self, results):
         try:
-            return self.load(results)
+            return self._load(results)
         except (UserError, MemoryError):
             raise
         except Exception as error:
+            if getattr(error, 'code', None) == cv2.Error.StsNoMem:
+                raise MemoryError(str(error)) from error
             path = self._path(results)
             why = self._why_unreadable(path, error)
             if why is None:  # not the file's fault
                 error.add_note(f'while loading {path}')
                 raise
             raise UserError(
-                f'{path} cannot be read: {why}. Restore it and run the same command again.'
+                f'{path} cannot be read: {why}. Restore or convert it and run the same '
+                'command again.'
             ) from error
+
+    def _load(self, results):
+        return self.load(results)
 
     def _path(self, results):
         return osp.join(results.get('img_prefix') or '', results['img_info']['filename'])
@@ -226,10 +229,33 @@ class _LabelFile(_NamesFile):
         self.ignore_index, self.label_map = dataset.ignore_index, dataset.label_map
 
     def __call__(self, results):
+        self.beyond_bytes = ()
         results = super().__call__(results)
         self._check_ids(results)
         if 'img' in results:
             self._check_sizes(results)
+        return results
+
+    def _load(self, results):
+        """As ``LoadAnnotations``, which wraps ids that do not fit in 8 bits around unseen."""
+        load = self.load
+        if self.is_own:
+            return load(results)
+        load.file_client = load.file_client or mmcv.FileClient(**load.file_client_args)
+        content = load.file_client.get(self._path(results))
+        ids = mmcv.imfrombytes(content, flag='unchanged', backend=load.imdecode_backend).squeeze()
+        if ids.dtype.itemsize > 1:
+            self.beyond_bytes = np.unique(ids[(ids < 0) | (ids > 255) | (ids % 1 != 0)])
+        stored = ids.astype(np.uint8)
+        label = stored.copy() if results.get('label_map') else stored
+        for old, new in (results.get('label_map') or {}).items():
+            label[stored == old] = new
+        if load.reduce_zero_label:
+            label[label == 0] = 255
+            label -= 1
+            label[label == 254] = 255
+        results['gt_semantic_seg'] = label
+        results['seg_fields'].append('gt_semantic_seg')
         return results
 
     def _path(self, results):
@@ -241,7 +267,7 @@ class _LabelFile(_NamesFile):
             raise UserError(f'{path} holds colours or transparency instead of ids; {_EXPLAINED}.')
         if self.num_ids is None:
             return
-        foreign = [] if self.is_own else _ids_beyond_bytes(path)
+        foreign = self.beyond_bytes
         # Two comparisons of bytes are all that a good label costs.
         is_foreign = (label >= self.num_ids) & (label != self.ignore_index)
         first = int(self.load.reduce_zero_label)
@@ -265,19 +291,10 @@ class _LabelFile(_NamesFile):
             )
 
 
-def _ids_beyond_bytes(path):
-    """The ids of a label that do not fit in 8 bits: loading would wrap them around."""
-    if not osp.isfile(path):  # behind a file client
-        return []
-    with Image.open(path) as image:
-        if image.mode in _BYTE_MODES:
-            return []
-        ids = np.asarray(image)
-    return np.unique(ids[(ids < 0) | (ids > 255) | (ids % 1 != 0)])
-
-
 def _damage(content, backend):
     """Why the content of a file cannot be decoded as an image; None if it can."""
+    if not content:
+        return 'the file is empty'
     try:
         if backend == 'pillow':
             with Image.open(io.BytesIO(content)) as image:
@@ -285,9 +302,18 @@ def _damage(content, backend):
             return None
         if backend == 'cv2':
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-            return 'damaged, or not an image of 8 or 16 bits' if image is None else None
+            if image is not None:
+                return None
+            if _damage(content, 'pillow') or _is_of_32_bits(content):
+                return 'damaged, or not an image of 8 or 16 bits'
+            return "OpenCV does not read its format; imdecode_backend='pillow' does"
     except DECODING_ERRORS as error:
         return f'damaged, or not an image ({error})'
-    except cv2.error:
-        return 'the file is empty'
+    except cv2.error as error:
+        return f'OpenCV says: {error.err}'
     return None
+
+
+def _is_of_32_bits(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return image.mode in ('I', 'F')

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
-from mmseg.utils.weight_file import loading_errors
+from mmseg.utils.weight_file import DamagedFileError, loading_errors
 
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
@@ -75,7 +75,8 @@ def load_file(path):
         dict: With ``state_dict`` and ``meta``, or as somebody else's code wrote it.
 
     Raises:
-        UserError: If there is no such file, or it is no checkpoint or a damaged one.
+        DamagedFileError: If the file is no checkpoint or a damaged one.
+        UserError: If there is no such file, or it cannot be read.
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist.')
@@ -88,7 +89,7 @@ def load_file(path):
         else:
             content = torch.load(path, map_location='cpu', weights_only=True)
     if not isinstance(content, dict):
-        raise UserError(f'{path} holds a {type(content).__name__}, not a checkpoint.')
+        raise DamagedFileError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content
 
 
@@ -151,11 +152,14 @@ def newest_loadable(work_dir, warn):
 
     Returns:
         tuple[str, dict] | None: Its path and content.
+
+    Raises:
+        UserError: If one cannot be read. It may be whole, so nothing older takes its place.
     """
     for path in saved_checkpoints(work_dir):
         try:
             content = load_file(path)
-        except UserError as error:
+        except DamagedFileError as error:
             warn(f'{error}. Going back to the checkpoint before it.')
             continue
         if holds_state(content):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from mmseg.utils.files import moved_into_place
-from mmseg.utils.image_files import visible_files
+from mmseg.utils.image_files import DECODING_ERRORS, visible_files
 from mmseg.utils.palette import color_label
 from mmseg.utils.user_error import UserError
 
@@ -101,9 +101,10 @@ def _save_png(picture, path, origin, compress_level):
 def origin_of(path):
     """What :func:`origin_text` gave for a PNG; None if it says nothing, or is no PNG."""
     try:
-        with Image.open(path) as picture:
+        # Image.open refuses images above 179 million pixels, which we write.
+        with PngImagePlugin.PngImageFile(path) as picture:
             return picture.info.get(_ORIGIN_KEYWORD)
-    except (OSError, SyntaxError, ValueError):  # damaged, too
+    except DECODING_ERRORS:
         return None
 
 

@@ -7,12 +7,16 @@ Hidden files and folders never do: ``.ipynb_checkpoints``, ``.Trash-1000``, ``.c
 import os
 import os.path as osp
 
+from PIL import Image
+
 from mmseg.utils.user_error import UserError
 
 IMAGE_ENDINGS = (
-    '.avif', '.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tga', '.tif',
-    '.tiff', '.webp',
+    '.avif', '.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
+    '.webp',
 )  # fmt: skip
+# What Pillow raises for damaged files; a broken PNG is a SyntaxError to it.
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def is_hidden(path):
@@ -47,6 +51,15 @@ def visible_files(folder, follow_links=True):
             if not is_hidden(name)
         ]
     return sorted(found)
+
+
+def files_in(folder):
+    """List the files right in a folder, hidden ones too.
+
+    Raises:
+        UserError: If the folder is missing or may not be read.
+    """
+    return sorted(next(os.walk(folder, onerror=_refuse))[2])
 
 
 def _refuse(error):

@@ -10,6 +10,10 @@ from safetensors.torch import load_file
 from mmseg.utils.user_error import UserError
 
 
+class DamagedFileError(UserError):
+    """A file of weights that was read and holds something else, or a part of them."""
+
+
 def read_weights(path):
     """Returns the {name: tensor} that a weight file holds; no code in the file is run.
 
@@ -55,7 +59,8 @@ def loading_errors(message):
     nearly anything, of which only full memory and what the system refuses are known not to be that.
 
     Raises:
-        UserError: the file is damaged, or cannot be read.
+        DamagedFileError: the file is damaged.
+        UserError: it cannot be read.
     """
     try:
         yield
@@ -68,7 +73,7 @@ def loading_errors(message):
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise UserError(f'{error.filename or message}: {error.strerror}') from error
         reason = str(error).partition('\n')[0] or type(error).__name__
-        raise UserError(f'{message} ({reason})') from error
+        raise DamagedFileError(f'{message} ({reason})') from error
 
 
 def require_fit(encoder_name, wanted, given, path):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tools.convert_datasets.class_index import write_class_index
 from tools.convert_datasets.train_ids import (
+    DECODING_ERRORS,
     IGNORE_INDEX,
     LabelError,
     convert_labels,
@@ -49,7 +50,9 @@ def read_train_ids(path: Path) -> np.ndarray:
                     f'{path}: expected label ids in a palette or grey PNG, found {image.mode}'
                 )
             return TRAIN_ID_TABLE[np.asarray(image)]
-    except (OSError, SyntaxError) as error:  # PIL reports some broken PNGs as a SyntaxError
+    except LabelError:
+        raise
+    except DECODING_ERRORS as error:
         raise LabelError(f'{path}: cannot be read ({error})') from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tools.convert_datasets.train_ids import (
+    DECODING_ERRORS,
     IGNORE_INDEX,
     PNG_OPTIONS,
     LabelError,
@@ -194,6 +195,5 @@ def _opened(path: Path):
             yield image
     except LabelError:
         raise
-    # Pillow has no exception of its own for broken files; broken PNGs are a SyntaxError to it.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DECODING_ERRORS as error:
         raise LabelError(f'{path}: cannot be read ({error})') from error

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from tools.exit_with import exit_with
 
 IGNORE_INDEX = 255
-# Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
 _UNWRITABLE = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
-    errno.EROFS,
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
 }  # fmt: skip
+# What Pillow raises for damaged files; a broken PNG is a SyntaxError to it.
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
 PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 

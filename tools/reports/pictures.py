@@ -105,7 +105,7 @@ def embedded(path, panel=None):
     try:
         with Image.open(path) as file:
             picture = file.convert('RGB')
-    except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's for some broken PNGs
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: of a broken PNG
         return dict(
             problem=f'{path} cannot be read ({error}). A run that goes on may be writing it.'
         )

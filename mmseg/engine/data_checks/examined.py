@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmseg.datasets.id_map import PNG_KEYWORD
-from mmseg.datasets.readable import DECODING_ERRORS, image_loader, read_image, unused_range
+from mmseg.datasets.readable import image_loader, read_image, unused_range
+from mmseg.utils.image_files import DECODING_ERRORS
 from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8

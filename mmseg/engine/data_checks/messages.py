@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+import shlex
 from dataclasses import dataclass
 
 CONVERTERS = {
@@ -55,18 +56,19 @@ def how_to_get(origin):
 def convert_command(origin):
     """The command that makes train ids and the class index."""
     if origin.kind == OWN:
-        return f'python tools/convert_datasets/custom.py {origin.config_file}'
+        return f'python tools/convert_datasets/custom.py {shlex.quote(origin.config_file)}'
     if origin.kind not in CONVERTERS:
         return 'a converter like those in tools/convert_datasets'
     command = f'python tools/convert_datasets/{CONVERTERS[origin.kind]}.py'
     img_dir = osp.join(origin.root, origin.img_dir)
     if not osp.relpath(img_dir, origin.root or osp.curdir).startswith(osp.pardir):
-        return f'{command} {origin.root}'
+        return f'{command} {shlex.quote(origin.root or osp.curdir)}'
     # The images are elsewhere, perhaps read-only, and the root holds what the converter wrote.
     parts = osp.normpath(img_dir).split(os.sep)
     ends = [number for number, part in enumerate(parts) if part in _IMAGE_FOLDERS]
     root = os.sep.join(parts[: ends[-1]]) if ends else 'ROOT'
-    return f'{command} {root} --out {origin.root}'
+    out = shlex.quote(origin.root) if origin.root else 'DIR'
+    return f'{command} {shlex.quote(root)} --out {out}'
 
 
 def how_to_label(origin, is_converted):
