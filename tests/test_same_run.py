@@ -229,7 +229,7 @@ def test_given_config_in_the_folder_of_the_run_is_not_replaced(unfinished, monke
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
     monkeypatch.setattr('tools.train.train', lambda *given: None)
     before = Path(unfinished.config).read_text()
-    with pytest.raises(SystemExit, match='optimizer.lr: 0.004 → 0.01'):
+    with pytest.raises(SystemExit, match=r'optimizer.lr: 0.004 → 0.01'):
         train_main([unfinished.config, '--work-dir', unfinished.work_dir,
                     '--cfg-options', 'optimizer.lr=0.01'])  # fmt: skip
     assert Path(unfinished.config).read_text() == before
