@@ -15,7 +15,7 @@ from tests.tiny_runs import CHECKOUT, FEATURE_DISTANCE, UDA_CONFIG, run_experime
 
 # Relative to the folder in which the run is started.
 WORK_DIR = 'work_dirs/local-street_scenes/run'
-SECONDS_TO_END = 100  # a run that takes longer hangs
+SECONDS_TO_END = 300  # a run that takes longer hangs
 
 
 class KillableRun:
