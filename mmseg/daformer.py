@@ -5,18 +5,25 @@ anything else of mmseg: it also provides the stand-in for mmcv's compiled operat
 
 All modules below the folders where MMSegmentation has registries are imported, so that a class in a
 new file there is registered. MMSegmentation's own, which lie beside ours once the wheel is
-installed, are imported by its packages in any case.
+installed, are left to its packages.
 """
 
 import importlib
+import importlib.metadata
 from pathlib import Path
 
 importlib.import_module('mmseg.mmcv_ops').provide()
 
 _HERE = Path(__file__).parent
+_THEIRS = {
+    file.as_posix()
+    for distribution in importlib.metadata.distributions(name='mmsegmentation')
+    for file in distribution.files or ()
+}
 for _folder in ('core', 'datasets', 'models'):
     for _file in sorted((_HERE / _folder).rglob('*.py')):
         _parts = _file.relative_to(_HERE).with_suffix('').parts
         # Copies that editors leave (`.ipynb_checkpoints`, `.#head.py`) are not modules.
-        if all(part.isidentifier() for part in _parts):
+        is_module = all(part.isidentifier() for part in _parts)
+        if is_module and f'mmseg/{_file.relative_to(_HERE).as_posix()}' not in _THEIRS:
             importlib.import_module('.'.join(('mmseg', *_parts)).removesuffix('.__init__'))

@@ -35,11 +35,10 @@ class _OpsStandIn(types.ModuleType):
 def provide():
     """Put the stand-in at ``mmcv.ops`` if the compiled extension ``mmcv._ext`` is missing."""
     # What mmcv and MMSegmentation say on import (mmcv's version 2, a missing CUDA tool kit, the
-    # operators that are known to be missing, an old name of a module) helps nobody here.
+    # operators that are known to be missing) helps nobody here.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
-    warnings.filterwarnings('ignore', message='DeprecationWarning: mmseg.datasets.pipelines.form')
     logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
     # By this mmcv asks whether it has operators; Python 3.14 removed it from pkgutil.
     finder = types.SimpleNamespace(find_loader=lambda name: importlib.util.find_spec(name))
