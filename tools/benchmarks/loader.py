@@ -15,6 +15,7 @@ from mmcv import Config
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.class_crop import MAX_CROP_REDRAWS, crop_with_class
+from mmseg.datasets.pipelines import LoadAnnotations
 from mmseg.utils.seeding import seed_for, seeded_globals
 from tools import make_street_scenes
 from tools.convert_datasets import gta
@@ -164,8 +165,12 @@ def _milliseconds_by_part(dataset, numbers):
         profile.runcall(dataset.__getitem__, number)
     stats = pstats.Stats(profile)
     transforms = [*dataset.source.pipeline.transforms, *dataset.target.pipeline.transforms]
-    calls = {type(t).__name__: type(t).__call__ for t in map(_innermost, transforms)}
-    calls['choose the crop'] = crop_with_class
+    calls = {'choose the crop': crop_with_class}
+    for transform in transforms:
+        inner = _innermost(transform)
+        # Labels are decoded by what surrounds their loading.
+        is_label = isinstance(inner, LoadAnnotations) and transform is not inner
+        calls[type(inner).__name__] = transform._load if is_label else inner.__call__
     milliseconds = {}
     for name, call in calls.items():
         code = call.__code__

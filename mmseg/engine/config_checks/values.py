@@ -4,6 +4,7 @@ What stands here is what the engine, the method and the data sets read. Values o
 transforms are checked by the classes that are built from them.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from numbers import Real
@@ -73,6 +74,10 @@ SHARE = Kind('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 RATIO = Kind('a number above 0 and at most 1', lambda v: _is_number(v) and 0 < v <= 1)
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
+LEVEL = Kind(
+    "a level of Python's logging, such as 'INFO'",
+    lambda v: TEXT.fits(v) and v in logging.getLevelNamesMapping(),
+)
 TEXTS = Kind(
     'text or a list of texts', lambda v: TEXT.fits(v) or (v != [] and _list_of(TEXT, '').fits(v))
 )
@@ -122,7 +127,7 @@ RULES = (
         r'|load_from_without_classifier',
         SWITCH,
     ),
-    (r'log_level', TEXT),
+    (r'log_level', LEVEL),
     (r'load_from|resume_from|model\.pretrained', _or_none(TEXT)),
     (r'model\.backbone|data\.train(\.(source|target))?', TABLE),
     (r'data\.(val|test)(_dataloader)?', _or_none(TABLE)),
