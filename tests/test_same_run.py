@@ -260,6 +260,21 @@ def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
     assert compare_to_resume(one, more)[1]['data.samples_per_gpu × n_gpus'] == (2, 4)
 
 
+def test_folder_keeps_the_batch_that_its_run_began_with(unfinished, monkeypatch):
+    """Also where fewer processes with more images each keep it; every such command resumes."""
+    monkeypatch.setattr('tools.train.check_is_launched', lambda *given: None)
+    trained = []
+    monkeypatch.setattr('tools.train.train', lambda *given: trained.append(given[0]))
+    one = config_in(unfinished)
+    began = {**one, 'n_gpus': 2, 'data': {**one['data'], 'samples_per_gpu': 1}}
+    Path(unfinished.config).write_text(json.dumps(began))
+    for n_gpus, samples in ((1, 2), (2, 1), (1, 1), (2, 1)):
+        train_here(unfinished.work_dir, f'n_gpus={n_gpus}', f'data.samples_per_gpu={samples}')
+        assert trained[-1].data.samples_per_gpu == samples
+        there = config_in(unfinished)
+        assert (there['n_gpus'], there['data']['samples_per_gpu']) == (2, 1)
+
+
 def test_every_setting_is_known_to_change_results_or_not():
     """A key at the top level that the list does not know would change a run silently."""
     from mmseg.engine.config_checks.unread import SETTINGS

@@ -76,8 +76,8 @@ def compare(old, new):
 def compare_to_resume(old, new):
     """As :func:`compare`, for a run that may resume on another number of processes.
 
-    The batch is per process, so that it changes with their number; only ``data.samples_per_gpu``
-    itself makes another run.
+    The batch is per process, so that it changes with their number; only another
+    ``data.samples_per_gpu`` makes another run, unless the whole batch stays.
     """
     influential, others = compare(old, new)
     if _BATCH in influential and 'data.samples_per_gpu' not in others:

@@ -168,8 +168,8 @@ def _check_same_run(cfg, given):
 def _leave_config(cfg, given):
     """Put the resolved config into the run's folder, where tests and resumes look for it.
 
-    A run keeps its name, and from its first checkpoint on the revision of the code and the number
-    of processes that it began with.
+    A run keeps its name, and from its first checkpoint on the revision of the code and the batch
+    that it began with: the number of processes and the images of each, which belong together.
     """
     found = _check_same_run(cfg, given)
     content, changes = as_dict(cfg), ''
@@ -179,6 +179,8 @@ def _leave_config(cfg, given):
         if saved_checkpoints(cfg.work_dir):
             began = {key: there[key] for key in ('git_rev', 'n_gpus') if key in there}
             content.update(began)
+            if 'n_gpus' in began:
+                content['data']['samples_per_gpu'] = there.data.samples_per_gpu
             cfg.git_rev = content.get('git_rev', '')
     path = osp.join(cfg.work_dir, f'{cfg.name}.json')
     if found is None and osp.exists(path):
