@@ -163,10 +163,12 @@ def test_published_checkpoints_need_their_config(trained_run, publish, tmp_path)
 def test_places_of_this_machine_are_named_and_taken_out(trained_run, publish, tmp_path, capsys):
     config = json.loads(Path(trained_run.config).read_text())
     config['model']['train_cfg'] = {'work_dir': '/home/someone/work'}
+    config.update(load_from='/home/someone/x.pth', load_from_without_classifier=True)
     config['data']['test']['data_root'] = '/home/someone/data'
     (tmp_path / 'config.json').write_text(json.dumps(config))
     path = publish('--config', str(tmp_path / 'config.json'))
     public = load_file(path)['meta']['config']
+    assert 'load_from' not in public
     assert '/home/someone/work' not in public and trained_run.name + '"' in public
     assert 'Note: the config in it names /home/someone/data\n' in capsys.readouterr().out
 

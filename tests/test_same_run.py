@@ -138,6 +138,19 @@ def test_default_that_a_later_release_states(unfinished, started, tmp_path, caps
     assert list(compare_to_resume(one, different)[0]) == ['uda.color_jitter_strength']
 
 
+def test_default_of_a_decoder_layer_that_a_later_release_states():
+    from tools.same_run import compare
+
+    def config(**options):
+        layer = {'type': 'conv', 'kernel_size': 1, **options}
+        head = {'type': 'DAFormerHead', 'decoder_params': {'fusion_cfg': layer}}
+        return {'model': {'decode_head': head}}
+
+    assert compare(config(), config(norm_cfg=None)) == ({}, {})
+    (key,) = compare(config(), config(norm_cfg='BN'))[0]
+    assert key == 'model.decode_head.decoder_params.fusion_cfg.norm_cfg'
+
+
 def test_moved_data_and_weights(tmp_path, monkeypatch):
     from tools.same_run import compare
 

@@ -10,6 +10,7 @@ from torch import nn
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.engine.speed import speed_up
 from mmseg.models.builder import MODELS
+from mmseg.models.decode_heads.decoder_layers import LAYERS
 
 
 @functools.cache
@@ -150,7 +151,7 @@ def has_default(path, part, key, value):
 
     Args:
         path (str): Where the part stands, dotted.
-        part (dict): With a ``type``, or ``speed`` or ``lr_config``.
+        part (dict): With a ``type``, or one of the sections that need none.
         key (str): A key of it.
         value: As JSON holds it.
     """
@@ -176,7 +177,7 @@ def _built_from(path, part):
         kind = lr_hook(part.get('policy'))
     if path == 'optimizer_config':
         kind = part.get('type', 'OptimizerHook')
-    registries = (MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS)
+    registries = (MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS, LAYERS)
     return next((r.get(kind) for r in registries if isinstance(kind, str) and kind in r), None)
 
 
