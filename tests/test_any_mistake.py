@@ -87,6 +87,7 @@ def check_wrong_value(path, value):
     if message is not None and not re.search(own_words, message):
         said = re.sub(r'\[\d+\]', '', message)
         assert any(section in said for section in sections), (path, value, message)
+    return message
 
 
 WRONG_VALUE = {
@@ -106,6 +107,13 @@ def test_a_wrong_value(workplace, path, value):
 @given(**WRONG_VALUE)
 def test_many_wrong_values(workplace, path, value):
     check_wrong_value(path, value)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value'), [(('lr_config', 'min_lr'), None), (('log_level',), 'text')]
+)
+def test_wrong_values_that_were_found(workplace, path, value):
+    assert path[0] in check_wrong_value(path, value)
 
 
 @thoroughly(30)

@@ -1,12 +1,13 @@
 """Puts a run together from its config: data, model, optimizer, runner, logs."""
 
+import copy
 import json
 import os.path as osp
 import platform
 
 import torch
 from mmcv.cnn.utils import revert_sync_batchnorm
-from mmcv.runner import get_dist_info
+from mmcv.runner import LrUpdaterHook, get_dist_info
 
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import build_files
@@ -109,6 +110,7 @@ def train(cfg, device, changes=''):
             evaluation,
             _records(cfg, dataset, evaluation),
         )
+        _try_schedule(runner)
     if checkpoint is not None:
         runner.resume(checkpoint, path, lacks_evaluation)
         logger.info('Resumed after iteration %d.', runner.iter)
@@ -128,6 +130,15 @@ def train(cfg, device, changes=''):
     checkpoint = None
     runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
+
+
+def _try_schedule(runner):
+    """Compute a learning rate: a policy's values may fit each by itself and not together."""
+    for hook in runner.hooks:
+        if isinstance(hook, LrUpdaterHook):
+            trial = copy.deepcopy(hook)  # some append to a list before each run
+            trial.before_run(runner)
+            trial.get_regular_lr(runner)
 
 
 def _lacks_evaluation(cfg, iteration):
