@@ -168,6 +168,10 @@ INDEX = {
     'index of labels that are gone': (
         remove_pair, [f'{STATS_FILE} lists labels that are not there (1): {IDS}', CONVERT],
     ),
+    'label without image': (
+        lambda gta: os.remove(gta / 'images/00003.png'),
+        [f'{STATS_FILE} lists labels whose images are missing (1): {IDS}', CONVERT],
+    ),
     'index without new labels': (
         lambda gta: edit_index(gta, STATS_FILE, lambda stats: stats[1:]),
         [f'{STATS_FILE} lacks labels (1): 00001_labelTrainIds.png', 'out of date', CONVERT],

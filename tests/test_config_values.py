@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmcv.utils import Registry
 
-from mmseg.engine.config import load_config
+from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.config_checks.values import check_values
 from mmseg.utils.user_error import UserError
@@ -168,3 +168,9 @@ def test_what_torch_refuses_is_said_by_the_line_that_called_it():
     says = r'\(\S+test_config_values.py, line \d+; DAFORMER_TRACEBACK=1'
     with pytest.raises(UserError, match=says), blamed_on('model'):
         torch.nn.Linear(3, 4)(torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize('option', ['a={x:[1,2]}', 'a=(1,', 'a=[1,(2,3]'])
+def test_options_that_cannot_be_parsed(option):
+    with pytest.raises(UserError, match='a value cannot be read'):
+        parse_options([option])

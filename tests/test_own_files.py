@@ -170,3 +170,23 @@ def test_images_that_a_split_does_not_name_are_not_judged(stated, capsys):
     Path('mine/photos/day_0/000.png').unlink()
     with refused('nowhere/001_labelTrainIds.png'):
         run_experiments.main(['--config', 'own.json'])
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (None, 'theirs/names.txt is missing (split'),
+        ('', 'theirs/names.txt lists no images'),
+        ('\ufeffday_0/000\n', 'byte order mark'),
+        ('day_0/000\nday_1/001.jpg\n', 'theirs/names.txt, line 2: write day_1/001.jpg without'),
+    ],
+)
+def test_mistakes_in_a_split(stated, content, says):
+    stated['target']['split'] = 'names.txt'
+    stated['target']['data_root'] = 'theirs'
+    stated['target']['img_dir'] = 'train'
+    if content is not None:
+        Path('theirs/names.txt').write_text(content, encoding='utf-8')
+    custom.main([config_of(**stated), '--nproc', '1'])
+    with refused(says):
+        run_experiments.main(['--config', 'own.json'])

@@ -183,6 +183,12 @@ def test_moved_folders_of_images(tmp_path, monkeypatch):
     new = config(f'{tmp_path}/new/gta/images')
     assert compare(config('/old/gta/images'), new)[0] == {}
     assert list(compare(config('/old/synthia/images'), new)[0]) == ['data.train.source.img_dir']
+    # The same folder, written in two ways.
+    relative = config('images')
+    relative['data']['train']['source']['data_root'] = f'{tmp_path}/new/gta'
+    whole = config(f'{tmp_path}/new/gta/images')
+    whole['data']['train']['source']['data_root'] = f'{tmp_path}/new/gta'
+    assert compare(relative, whole) == ({}, {})
 
 
 # What makes another run
@@ -261,6 +267,31 @@ def test_checkpoints_without_the_config_of_their_run(unfinished):
         train_here(unfinished.work_dir)
 
 
+def test_the_run_that_differs_least_is_shown(unfinished, started, capsys):
+    other = f'{os.path.dirname(unfinished.work_dir)}/240101_1200_other_00000'
+    shutil.copytree(unfinished.work_dir, other, symlinks=True)
+    config = config_in(unfinished)
+    os.remove(f'{other}/{unfinished.name}.json')
+    config['name'], config['optimizer']['lr'] = '240101_1200_other_00000', 0.1
+    name = os.path.basename(unfinished.config).split('_', 2)[-1].rsplit('_', 1)[0]
+    moved = f'{os.path.dirname(other)}/240101_1200_{name}_00000'
+    os.rename(other, moved)
+    config['name'] = os.path.basename(moved)
+    Path(moved, f'{config["name"]}.json').write_text(json.dumps(config))
+    run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, 'uda.blur=False')
+    assert (
+        f'{unfinished.work_dir} is another run: uda.blur: True → False' in capsys.readouterr().out
+    )
+
+
+def test_checkpoint_of_another_network_in_the_folder(unfinished):
+    content = unfinished.load()
+    content['state_dict'].popitem()
+    save_file(content, f'{unfinished.work_dir}/resume_9.pth')
+    with pytest.raises(SystemExit, match=r'resume_9.pth does not fit .* move it out of this'):
+        train_here(unfinished.work_dir)
+
+
 def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
     from tools.same_run import compare, compare_to_resume
 
@@ -315,6 +346,8 @@ def test_foreign_files_in_the_folder(unfinished, monkeypatch):
     (folder / 'figures.json').write_text('no json')
     shutil.copy(unfinished.config, folder / 'another.json')
     (folder / 'other.log.json').write_text('{"mode": "train"}\n')
+    (folder / 'folder.json').mkdir()
+    (folder / 'gone.json').symlink_to('nowhere.json')
     foreign = ['train.log', 'x.json', 'figures.json', 'another.json', 'other.log.json']
     before = {name: (folder / name).read_bytes() for name in foreign}
     logs = len(list(folder.glob('*.log*')))

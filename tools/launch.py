@@ -213,7 +213,7 @@ def _check_files(runs):
 
 
 def _find(cfg, group, args):
-    """The run to resume, else the newest one of this name; None if there is none."""
+    """The run to resume, else the one of this name that differs least; None if there is none."""
     if args.work_dir:
         found = find_run(cfg, [args.work_dir])
         if found and (args.new or (found.differences and saved_checkpoints(args.work_dir))):

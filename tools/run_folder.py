@@ -29,7 +29,7 @@ def find_config(work_dir):
 
 
 def _is_config(path):
-    if path.endswith('.log.json'):
+    if path.endswith('.log.json') or not osp.isfile(path):  # a folder, or a link to nothing
         return False
     try:
         with open(path, encoding='utf-8') as file:

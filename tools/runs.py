@@ -119,7 +119,7 @@ def put_over(child, overrides):
 
 
 def find_run(cfg, work_dirs):
-    """Find the run that a command asks for, else the newest one that differs.
+    """Find the run that a command asks for, else the one that differs least.
 
     Args:
         cfg (mmcv.Config): The resolved and checked config of the command.
@@ -127,7 +127,7 @@ def find_run(cfg, work_dirs):
 
     Returns:
         FoundRun | None: The newest unfinished run that is the same, else the newest finished one,
-        else the newest one that differs; None if the folders hold no run.
+        else the one with the fewest differences; None if the folders hold no run.
     """
     found = []
     for work_dir in work_dirs:
@@ -139,7 +139,8 @@ def find_run(cfg, work_dirs):
         finished = is_finished(work_dir, there.runner.max_iters)
         is_equal = comparable(there) == comparable(cfg)
         run = FoundRun(path, there.name, finished, differences, is_equal)
-        found.append((not differences, not finished, osp.getmtime(path), path, run))
+        rank = (-len(differences), not finished, osp.getmtime(path), path)
+        found.append((*rank, run))
     return max(found)[-1] if found else None
 
 

@@ -24,6 +24,7 @@ _WITHOUT_INFLUENCE = re.compile(
     r'|model\.train_cfg\.(work_dir|log_config)|lr_config\.by_epoch'
     r'|.*\b(with_cp|palette)'
 )
+_BELOW_ROOT = ('img_dir', 'ann_dir', 'train_ids_dir', 'split')
 # A folder or file at these keys may have been moved; with how many names at the end of its path.
 _PATHS = {
     re.compile(r'.*\b(data_root|pretrained|checkpoint)'): 1,
@@ -59,6 +60,7 @@ def compare(old, new):
         results; dotted key to (old, new), each in the order of the configs' own keys.
     """
     influential, others = {}, {}
+    old, new = _with_whole_paths(old), _with_whole_paths(new)
     for key, values in differences(_stated(old), _stated(new)).items():
         if _OF_THE_START.fullmatch(key) or _is_default(key, values, (old, new)):
             continue
@@ -95,6 +97,21 @@ def describe(found):
 def _short(value):
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
+
+
+def _with_whole_paths(config):
+    """A config whose folders of data sets are not relative to a ``data_root``."""
+    if isinstance(config, list):
+        return [_with_whole_paths(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    root = config.get('data_root')
+    return {
+        key: osp.join(root, value)
+        if key in _BELOW_ROOT and isinstance(root, str) and isinstance(value, str)
+        else _with_whole_paths(value)
+        for key, value in config.items()
+    }
 
 
 def _stated(config):

@@ -77,9 +77,11 @@ def build_files(config, default_args=None):
         classes that its config does not choose. Its ``load_image`` is for :func:`read_image`.
     """
     dataset = ignore_others(build_dataset(config, default_args))
+    infos = dataset.img_infos
     if dataset.split is None:
-        infos = dataset.img_infos
         dataset.img_infos = [info for info in infos if not is_hidden(info['filename'])]
+    else:  # a blank line of it names no image
+        dataset.img_infos = [info for info in infos if info['filename'] != dataset.img_suffix]
     transforms = dataset.pipeline.transforms
     for position, transform in enumerate(transforms):
         if isinstance(transform, LoadImageFromFile):

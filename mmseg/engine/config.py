@@ -136,7 +136,13 @@ def parse_options(options, flag='--cfg-options'):
     for option in options or []:
         if '=' not in option:
             raise UserError(f'{flag} {option}: write it as KEY=VALUE.')
-    return dict(parser.parse_args(['--options', *(options or [])]).options)
+    try:
+        return dict(parser.parse_args(['--options', *(options or [])]).options)
+    except (AssertionError, RecursionError) as error:  # brackets that mmcv cannot match
+        raise UserError(
+            f'{flag} {" ".join(options)}: a value cannot be read. Lists are a.b=[1,2]; write the '
+            'entries of a dict one by one, as a.b.mode=slide.'
+        ) from error
 
 
 def as_dict(cfg):

@@ -230,7 +230,12 @@ class SeededRunner(IterBasedRunner):
                 f'{path} is of other classes, or of another order of them: start a run from its '
                 'weights with --load-from.'
             )
-        load_segmentor(self.model, checkpoint['state_dict'], path)
+        try:
+            load_segmentor(self.model, checkpoint['state_dict'], path)
+        except UserError as error:
+            raise UserError(
+                f'{error} If it is of another run, move it out of this folder.'
+            ) from error
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         if checkpoint.get('loss_scaler'):
             self.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])

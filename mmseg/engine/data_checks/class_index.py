@@ -172,6 +172,7 @@ def index_problems(index, listing, examined):
     return [
         *_files_that_differ(
             index,
+            dataset.ann_dir,
             unknown,
             [name for name in labels if name not in counts],
             [name for name, times in Counter(found[f] for f in index.stats).items() if times > 1],
@@ -181,7 +182,19 @@ def index_problems(index, listing, examined):
     ]
 
 
-def _files_that_differ(index, unknown, lacking, doubled):
+def _files_that_differ(index, ann_dir, unknown, lacking, doubled):
+    without_image = [
+        name
+        for name in unknown
+        if any(osp.isfile(osp.join(folder, name)) for folder in (ann_dir, index.root))
+    ]
+    if without_image:
+        yield (
+            f'{osp.join(index.root, STATS_FILE)} lists labels whose images are missing '
+            f'({len(without_image)}): {a_few(without_image)}. Restore the images, or move these '
+            f'labels, with their raw ones, out of their folder. {index.remake}'
+        )
+    unknown = [name for name in unknown if name not in without_image]
     for what, files in (
         ('lists labels that are not there', unknown),
         ('lacks labels', lacking),

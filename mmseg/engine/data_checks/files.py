@@ -111,6 +111,8 @@ def list_files(config, needs_labels, config_file='CONFIG'):
     )
     _check_folders(config, origin, needs_labels)
     dataset = _without_pipeline(config)
+    if dataset.split is not None:
+        _check_split(dataset)
     if not dataset.img_infos:
         raise UserError(
             f'{dataset.img_dir} holds no {images_of(dataset)} ({origin.kind}). {how_to_get(origin)}'
@@ -197,6 +199,29 @@ def _check_folders(config, origin, needs_labels):
             raise UserError(f'{root} is missing ({kind}). {how_to_get(origin)}')
         if not osp.isdir(folder):
             raise UserError(f'{folder} is missing ({key} of {kind}). {how_to_get(origin)}')
+    if config.get('split') is not None and not osp.isfile(osp.join(root, config['split'])):
+        raise UserError(
+            f'{osp.join(root, config["split"])} is missing (split: the names of the images, one '
+            'per line).'
+        )
+
+
+def _check_split(dataset):
+    """Check the list of images of a data set: names without their common ending, one per line."""
+    path, suffixes = dataset.split, dataset.img_suffix
+    suffixes = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    with open(path, encoding='utf-8') as file:
+        lines = file.read().splitlines()
+    if not any(line.strip() for line in lines):
+        raise UserError(f'{path} lists no images (split: their names, one per line).')
+    for number, line in enumerate(lines, 1):
+        if line.startswith('\ufeff'):
+            raise UserError(f'{path} begins with a byte order mark: save it as UTF-8 without one.')
+        if line.strip().endswith(suffixes):
+            raise UserError(
+                f'{path}, line {number}: write {line.strip()} without its ending '
+                f'{" or ".join(suffixes)}, which img_suffix adds.'
+            )
 
 
 def _without_pipeline(config):
