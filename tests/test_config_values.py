@@ -54,7 +54,7 @@ def check(overrides, path=GTA_CONFIG):
         ({'speed.accumulate': 3}, 'speed.accumulate=3 does not divide data.samples_per_gpu=2'),
         ({'optimizer.fused': 'yes'}, "optimizer.fused is 'yes'; it has to be True or False"),
         ({'uda': None}, 'uda and data.train.type=UDADataset go together'),
-        ({'optimizer_config': {'detect_anomalous_params': True}}, 'with uda, .* grad_clip alone'),
+        ({'optimizer_config': {'detect_anomalous_params': True}}, 'can have grad_clip alone'),
         ({'optimizer_config': {'grad_clip': 5}}, 'optimizer_config.grad_clip is 5; .* a dict'),
         ({'optimizer_config': {'grad_clip': {}}}, 'optimizer_config.grad_clip.max_norm is missing'),
         ({'optimizer_config': {'grad_clip': {'max_norm': 0}}}, 'max_norm is 0; .* above 0'),
@@ -73,10 +73,8 @@ def test_what_cannot_be(overrides, says):
         check(overrides)
 
 
-def test_supervised_training_needs_its_optimizer_step():
-    check({}, SOURCE_ONLY_CONFIG)
-    with pytest.raises(UserError, match='optimizer_config is missing'):
-        check({'optimizer_config': None}, SOURCE_ONLY_CONFIG)
+def test_an_optimizer_config_may_be_missing():
+    check({'optimizer_config': None}, SOURCE_ONLY_CONFIG)
 
 
 def test_scaled_losses_and_parts_leave_little_to_the_optimizers_hook():

@@ -3,7 +3,6 @@
 import json
 import math
 import os.path as osp
-import types
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from mmcv import Config
 from torch import nn
 
 from mmseg.models.builder import SEGMENTORS
+from mmseg.models.decode_heads import FCNHead
 from mmseg.models.uda import dacs as dacs_module
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
@@ -77,6 +77,8 @@ def assert_golden_steps(monkeypatch, tolerance, change=lambda dacs: None):
     fill(dacs.model)
     frozen = {name: 0.9 * w for name, w in dacs.model.backbone.state_dict().items()}
     dacs.imnet_model.backbone.load_state_dict(frozen)
+    # The published teacher's BatchNorm buffers start at their defaults.
+    update_teacher(list(dacs.ema_model.parameters()), list(dacs.model.parameters()), 0, 0.9)
     change(dacs)
     optimizer = torch.optim.AdamW(dacs.model.parameters(), lr=5e-4, weight_decay=0.01)
     dacs.train()
@@ -88,6 +90,9 @@ def assert_golden_steps(monkeypatch, tolerance, change=lambda dacs: None):
             arrays[f'source_label_{i}'].reshape(2, 1, 96, 96),
             array_for(f'target_image_{i}', (2, 3, 96, 96)),
         )
+        if i == 2:
+            # The arrays hold the teacher that labelled the last batch.
+            dacs.after_step = lambda step: None
         found = dacs.train_step(data, optimizer, step=Step(0, i))['log_vars']
         for name, value in log.items():
             if 'acc_seg' not in name:
@@ -165,25 +170,30 @@ def test_cells_that_divide_the_label_are_those_of_plain_average_pooling(factor):
     assert torch.equal(downscale_label(label, (12, 4), 0.75, 4), wanted)
 
 
-def test_pixel_weights_reach_all_heads_of_a_cascade():
-    first, second, auxiliary = (types.SimpleNamespace(sampler=None) for _ in range(3))
-    for others in (auxiliary, [auxiliary]):
-        network = types.SimpleNamespace(decode_head=[first, second], auxiliary_head=others)
-        with pixel_weights(network, torch.ones(1, 1, 2, 2)):
-            assert all(head.sampler is not None for head in (first, second, auxiliary))
+def test_pixel_weights_reach_heads_of_a_cascade_and_heads_in_heads():
+    options = dict(in_channels=4, channels=4, num_classes=2)
+    network = nn.Module()
+    network.decode_head = nn.ModuleList([FCNHead(**options), FCNHead(**options)])
+    network.auxiliary_head = FCNHead(**options)
+    network.auxiliary_head.inner = FCNHead(**options)
+    heads = [*network.decode_head, network.auxiliary_head, network.auxiliary_head.inner]
+    weight = torch.ones(1, 1, 2, 2)
+    with pixel_weights(network, weight):
+        assert all(head.sampler.sample(None, None).equal(weight[0]) for head in heads)
+    assert all(head.sampler is None for head in heads)
 
 
 def test_the_teacher_is_the_student_at_first_and_its_average_later():
     student, teacher = nn.Linear(3, 2), nn.Linear(3, 2)
-    update_teacher(teacher, student, 0, 0.99)
+    update_teacher([teacher.weight], [student.weight], 0, 0.99)
     assert torch.equal(teacher.weight, student.weight)
     before = teacher.weight.clone()
     with torch.no_grad():
         student.weight.add_(1)
-    update_teacher(teacher, student, 1, 0.99)  # a = min(1 - 1/2, 0.99)
+    update_teacher([teacher.weight], [student.weight], 1, 0.99)  # a = min(1 - 1/2, 0.99)
     assert torch.allclose(teacher.weight, before + 0.5, atol=1e-6)
     before = teacher.weight.clone()
-    update_teacher(teacher, student, 10_000, 0.99)
+    update_teacher([teacher.weight], [student.weight], 10_000, 0.99)
     assert torch.allclose(teacher.weight, 0.99 * before + 0.01 * student.weight, atol=1e-6)
 
 
@@ -205,18 +215,30 @@ def test_pseudo_labels_weigh_the_trusted_share_outside_the_ignored_rows():
 @pytest.mark.parametrize(('classes', 'drawn'), [([3], 1), ([1, 5], 1), ([0, 7, 255], 2)])
 def test_class_mix_takes_half_of_the_batchs_classes_rounded_up(classes, drawn):
     label = torch.tensor(classes).repeat(2, 1, 4, 1)
-    masks = draw_class_masks(label, [torch.Generator().manual_seed(s) for s in (1, 2)])
+    masks = draw_class_masks(label, [torch.Generator().manual_seed(s) for s in (1, 2)], 20)
     assert masks.shape == label.shape and masks.dtype == torch.bool
     for one, mask in zip(label, masks, strict=True):
         assert len(one[mask].unique()) == drawn
         assert not torch.isin(one[~mask], one[mask].unique()).any()
 
 
+def test_class_mix_draws_as_a_permutation_of_the_classes_says():
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(20):
+        values = torch.randperm(20, generator=generator)[: seed % 20 + 1]
+        label = values[torch.randint(len(values), (1, 1, 16, 16), generator=generator)]
+        classes = label.unique()
+        order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
+        drawn = classes[order[: (len(classes) + 1) // 2]]
+        (mask,) = draw_class_masks(label, [torch.Generator().manual_seed(seed)], 20)
+        assert torch.equal(mask, torch.isin(label[0], drawn))
+
+
 def test_class_mix_counts_classes_of_the_whole_batch():
     label = torch.stack([torch.full((1, 2, 2), 0), torch.full((1, 2, 2), 1)])
     generators = [torch.Generator().manual_seed(s) for s in range(40)]
     masks = torch.cat(
-        [draw_class_masks(label, generators[i : i + 2]) for i in range(0, 40, 2)]
+        [draw_class_masks(label, generators[i : i + 2], 20) for i in range(0, 40, 2)]
     ).flatten(1)
     # One of the two classes is drawn for each image, and each image has only one of them.
     assert set(masks.float().mean(dim=1).tolist()) == {0.0, 1.0}

@@ -13,7 +13,10 @@ from torch import nn
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.runner import SeededRunner
-from mmseg.engine.undo import StateBefore
+from mmseg.models.builder import SEGMENTORS
+from mmseg.models.uda import Supervised
+from mmseg.models.uda.strong_augmentation import StrongAugmentation
+from mmseg.utils.snapshot import Snapshot
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
@@ -37,16 +40,14 @@ def log_text():
 
 
 def break_mixed_images(patch, iteration):
-    """NaN in the mixed images: the teacher and BatchNorm have moved before a loss shows it."""
-    from mmseg.models.uda.dacs import DACS
+    """NaN in the mixed images: BatchNorm has moved before a loss shows it."""
+    original = StrongAugmentation.__call__
 
-    original = DACS._augment
-
-    def augment(self, img, img_metas, step):
-        img = original(self, img, img_metas, step)
+    def augment(self, img, img_norm_cfg, step):
+        img = original(self, img, img_norm_cfg, step)
         return img * float('nan') if step.iteration == iteration else img
 
-    patch.setattr(DACS, '_augment', augment)
+    patch.setattr(StrongAugmentation, '__call__', augment)
 
 
 def test_run_with_a_nan_leaves_the_state_before_it(workplace, monkeypatch, shared_run):
@@ -68,17 +69,20 @@ def test_run_with_a_nan_leaves_the_state_before_it(workplace, monkeypatch, share
     assert_same_training(run, shared_run)
 
 
+@SEGMENTORS.register_module()
 class OneWeight(nn.Module):
-    """Stands for a network without a method around it: the runner steps its optimizer."""
+    """A network of one weight and a BatchNorm, trained on labels that it does not look at."""
 
-    def __init__(self):
+    with_neck = False
+
+    def __init__(self, train_cfg=None, test_cfg=None):
         super().__init__()
-        self.norm = nn.BatchNorm1d(1)
+        self.backbone = nn.BatchNorm1d(1)
         self.weight = nn.Parameter(torch.ones(1))
 
-    def train_step(self, batch, optimizer, *, step):
-        loss = (self.weight * self.norm(batch['img'])).square().mean() + batch['more'](self.weight)
-        return dict(loss=loss, log_vars={'loss_ce': loss.item()}, num_samples=4)
+    def forward_train(self, img, img_metas, gt_semantic_seg):
+        loss = (self.weight * self.backbone(img)).square().mean()
+        return {'loss_ce': loss + img_metas[0]['more'](self.weight)}
 
 
 def no_more(weight):
@@ -87,7 +91,7 @@ def no_more(weight):
 
 def train_one_weight(work_dir, batches):
     torch.manual_seed(0)
-    model = OneWeight()
+    model = Supervised(dict(type='OneWeight'))
     runner = SeededRunner(
         model=model,
         optimizer=torch.optim.AdamW(model.parameters(), lr=0.1),
@@ -100,12 +104,13 @@ def train_one_weight(work_dir, batches):
     )
     checkpoints = dict(by_epoch=False, interval=len(batches))
     logs = dict(interval=1, hooks=[])
-    runner.register_hooks(dict(policy='fixed'), dict(grad_clip=None), checkpoints, logs, None)
+    runner.register_hooks(dict(policy='fixed'), checkpoints, logs, None)
     runner.run(batches)
 
 
 def batch_of(values, more=no_more):
-    return dict(img=torch.tensor(values)[:, None], img_metas=[dict(filename='a.png')], more=more)
+    metas = [dict(filename='a.png', more=more)]
+    return dict(img=torch.tensor(values)[:, None], img_metas=metas, gt_semantic_seg=[None])
 
 
 GOOD = batch_of([1.0, 2.0, 4.0])
@@ -121,7 +126,7 @@ GOOD = batch_of([1.0, 2.0, 4.0])
          'finite; their gradient overflowed'),
     ],
 )  # fmt: skip
-def test_state_before_is_left_without_a_method_too(tmp_path, caplog, broken, what, details):
+def test_state_before_is_left_without_uda_too(tmp_path, caplog, broken, what, details):
     train_one_weight(tmp_path / 'good', [GOOD])
     with pytest.raises(UserError, match=rf'iteration 2: {what} not finite.*resume_1\.pth is the'):
         train_one_weight(tmp_path / 'broken', [GOOD, broken, GOOD])
@@ -154,21 +159,17 @@ def test_label_without_a_class_gives_losses_that_are_finite():
     assert all(weight.isfinite().all() for weight in dacs.state_dict().values())
 
 
-def test_the_state_before_includes_batch_norm_that_is_held_fixed():
-    """A teacher's BatchNorm in eval mode (`norm_eval=True`) is still averaged."""
-    model = torch.nn.Module()
-    model.ema_model = torch.nn.Sequential(torch.nn.BatchNorm2d(2)).requires_grad_(False).train()
-    model.ema_model[0].eval()
-    model.imnet_model = torch.nn.BatchNorm2d(2).requires_grad_(False).eval()
-    before = StateBefore(model)
-    before.copy()
-    for norm in (model.ema_model[0], model.imnet_model):
-        norm.weight.fill_(3)
-        norm.running_mean.fill_(3)
-    before.put_back()
-    assert model.ema_model[0].weight.tolist() == [1, 1]
-    assert model.ema_model[0].running_mean.tolist() == [0, 0]
-    assert model.imnet_model.weight.tolist() == [3, 3]  # never changes, so it is not copied
+def test_a_snapshot_restores_tensors_of_all_types():
+    norm = nn.BatchNorm2d(2)
+    snapshot = Snapshot(norm.buffers())
+    for restored in (0, 1):
+        norm.running_mean.fill_(restored)
+        norm.num_batches_tracked.fill_(restored)
+        snapshot.take()
+        norm(torch.randn(2, 2, 4, 4))
+        snapshot.restore()
+        assert norm.running_mean.tolist() == [restored] * 2
+        assert norm.num_batches_tracked == restored
 
 
 # Files that cannot be read

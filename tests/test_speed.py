@@ -16,11 +16,10 @@ from torch import nn
 from mmseg.core import build_optimizer
 from mmseg.engine import speed as speed_module
 from mmseg.engine.speed import speed_up
-from mmseg.engine.supervised import SupervisedSteps
 from mmseg.models import build_backbone
+from mmseg.models.uda import Supervised
 from mmseg.models.uda import dacs as dacs_module
-from mmseg.utils.finite import NonFiniteError, check_gradients
-from mmseg.utils.gradients import Gradients
+from mmseg.utils.gradients import Gradients, NonFiniteError
 from mmseg.utils.step import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import fill
@@ -59,15 +58,21 @@ def test_golden_steps(monkeypatch, options, tolerance):
     assert_golden_steps(monkeypatch, tolerance, lambda dacs: speed_up(dacs, CPU, **options))
 
 
-def small_dacs(**options):
-    """A method with few channels, whose network has nothing that couples the images of a batch."""
+def small_model():
+    """A network with few channels and nothing that couples the images of a batch."""
     model = tiny_model()
     model.decode_head.update(channels=16, norm_cfg=dict(type='GN', num_groups=4))
     model.decode_head.decoder_params.update(embed_dims=16)
     model.decode_head.decoder_params.fusion_cfg.norm_cfg = dict(type='GN', num_groups=4)
-    dacs = build_dacs(model, debug_img_interval=0, imnet_feature_dist_lambda=0.005, **options)
+    return model
+
+
+def small_dacs(**options):
+    """A method around that network."""
+    options = {'debug_img_interval': 0, 'imnet_feature_dist_lambda': 0.005, **options}
+    dacs = build_dacs(small_model(), **options)
     fill(dacs.model)
-    dacs.start_teacher()
+    dacs.start_from_student()
     fill(dacs.imnet_model)
     return dacs.train()
 
@@ -156,17 +161,16 @@ def test_fp16_gradients_are_scaled_back():
 def test_a_step_that_overflows_is_left_out(fused):
     weight = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
-    optimizer.register_step_pre_hook(check_gradients)
     gradients = Gradients(scaler=torch.amp.GradScaler('cpu', init_scale=2.0**127))
     gradients.add((weight * 8).sum())
     assert not weight.grad.isfinite().all()
-    gradients.step(optimizer)
+    gradients.step(optimizer, [{}])
     assert weight.tolist() == [1, 1]
     assert gradients.scaler.get_scale() == 2.0**126
     gradients.scaler.update(1024.0)
     optimizer.zero_grad()
     gradients.add((weight * 8).sum())
-    gradients.step(optimizer)
+    gradients.step(optimizer, [{}])
     assert weight.tolist() == pytest.approx([0.9, 0.9], abs=2e-3)
 
 
@@ -177,7 +181,7 @@ def test_gradients_that_always_overflow_end_the_training():
     with pytest.raises(NonFiniteError):
         for _ in range(4):
             gradients.add((weight * math.inf).sum())
-            gradients.step(optimizer)
+            gradients.step(optimizer, [{}])
     assert gradients.scaler.get_scale() == 0.5
 
 
@@ -203,22 +207,24 @@ def test_parts_have_the_gradient_of_the_whole_batch(parts):
 
 
 @pytest.mark.parametrize('grad_clip', [None, {'max_norm': 0.1}])
-def test_parts_and_scaled_losses_without_uda(grad_clip):
-    """A step in two parts equals that of mmcv's hook with the whole batch."""
+def test_micro_batches_and_scaled_losses_without_uda(grad_clip):
+    """A step in two micro-batches equals mmcv's of the whole batch."""
     data = {k: v for k, v in data_of(4).items() if 'target' not in k}
-    whole, in_parts = small_dacs().model, small_dacs().model
-    hooks, logged = [OptimizerHook(grad_clip)], []
-    hooks += [SupervisedSteps(in_parts, Gradients(2, torch.amp.GradScaler('cpu'), grad_clip))]
-    for segmentor, hook in zip((whole, in_parts), hooks, strict=True):
-        optimizer = torch.optim.SGD(segmentor.parameters(), lr=0.1)
-        runner = SimpleNamespace(model=segmentor, optimizer=optimizer, log_buffer=LogBuffer())
-        runner.outputs = segmentor.train_step(data, optimizer, step=Step(0, 0))
-        hook.after_train_iter(runner)
-        logged.append(runner.log_buffer.val_history.get('grad_norm'))
-    assert (logged == [None, None]) == (grad_clip is None)
-    assert grad_clip is None or logged[0] == pytest.approx(logged[1], rel=1e-5)
+    whole, method = small_dacs().model, Supervised(small_model())
+    method.model.load_state_dict(whole.state_dict())
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.1)
+    runner = SimpleNamespace(model=whole, optimizer=optimizer, log_buffer=LogBuffer())
+    runner.outputs = whole.train_step(data, optimizer)
+    OptimizerHook(grad_clip).after_train_iter(runner)
+    norm = runner.log_buffer.val_history.get('grad_norm')
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.1)
+    method.gradients = Gradients(2, torch.amp.GradScaler('cpu'), grad_clip)
+    log = method.train().train_step(data, optimizer, step=Step(0, 0))['log_vars']
+    assert norm is None or log['grad_norm'] == pytest.approx(norm[0], rel=1e-5)
+    assert log['loss'] == pytest.approx(runner.outputs['log_vars']['loss'], rel=1e-5)
+    assert list(method.state_dict()) == list(whole.state_dict())
     for name, weight in whole.state_dict().items():
-        assert torch.allclose(weight, in_parts.state_dict()[name], rtol=1e-5, atol=1e-6), name
+        assert torch.allclose(weight, method.state_dict()[name], rtol=1e-5, atol=1e-6), name
     assert not torch.equal(small_dacs().model.decode_head.conv_seg.weight, weight_of(whole))
 
 
@@ -251,7 +257,6 @@ def test_clipped_steps_of_uda(speed, norm_type):
         data, dacs = data_of(2, size=32), small_dacs()
     dacs.model.backbone.patch_embed1.requires_grad_(False)
     _, gradients, log = steps_of(copy.deepcopy(dacs), data, None, **speed)
-    assert 'grad_norm' not in log
     trained = {name: g.double() for name, g in gradients.items() if g is not None}
     everything = torch.cat([gradient.flatten() for gradient in trained.values()])
     norm = everything.norm(norm_type).item()
@@ -287,7 +292,7 @@ def test_clipping_hides_no_gradient_that_is_not_finite(value):
     gradients = Gradients(grad_clip=dict(max_norm=1.0))
     gradients.add((weight * value).sum())
     with pytest.raises(NonFiniteError):
-        gradients.step(optimizer)
+        gradients.step(optimizer, [{}])
     assert weight.tolist() == [1, 1]
 
 
@@ -295,16 +300,15 @@ def test_clipping_hides_no_gradient_that_is_not_finite(value):
 def test_an_overflow_is_left_out_and_not_logged_when_clipping(fused):
     weight = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=0.1, fused=fused)
-    optimizer.register_step_pre_hook(check_gradients)
     scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
     gradients = Gradients(scaler=scaler, grad_clip=dict(max_norm=1.0))
     gradients.add((weight * 8).sum())
-    assert gradients.step(optimizer) == {}
+    assert gradients.step(optimizer, [{}]) == {}
     assert weight.tolist() == [1, 1] and scaler.get_scale() == 2.0**126
     scaler.update(1024.0)
     optimizer.zero_grad()
     gradients.add((weight * torch.tensor([3.0, 4.0])).sum())
-    assert gradients.step(optimizer) == {'grad_norm': pytest.approx(5)}
+    assert gradients.step(optimizer, [{}]) == {'grad_norm': pytest.approx(5)}
     assert weight.tolist() == pytest.approx([1 - 0.06, 1 - 0.08])
 
 
@@ -326,10 +330,11 @@ def test_networks_are_compiled_once_and_keep_their_names(monkeypatch):
         compiled.append(graph)
         return graph.forward
 
-    network, img = small_dacs().model, data_of(2)['img']
+    method, img = Supervised(small_model()), data_of(2)['img']
+    network = method.model
     names, expected = list(network.state_dict()), network.encode_decode(img, None)
     monkeypatch.setattr(speed_module, '_try_compiler', lambda *_: None)
-    speed_up(network, CPU, compile=backend)
+    speed_up(method, CPU, compile=backend)
     for _ in range(2):
         torch.testing.assert_close(network.encode_decode(img, None), expected)
     assert list(network.state_dict()) == names
@@ -387,7 +392,6 @@ def test_fused_adamw_makes_the_same_steps():
         segmentor = small_dacs().model
         optimizer = build_optimizer(segmentor, dict(type='AdamW', lr=1e-3, fused=fused))
         assert optimizer.defaults['fused'] is fused
-        optimizer.register_step_pre_hook(check_gradients)
         for _ in range(3):
             optimizer.zero_grad()
             for i, weight in enumerate(segmentor.parameters()):
@@ -433,8 +437,8 @@ def stop_in_step(patch):
     """Let this process get SIGTERM in an optimizer step."""
     original = Gradients.step
 
-    def step(self, optimizer):
+    def step(self, *arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, optimizer)
+        return original(self, *arguments)
 
     patch.setattr(Gradients, 'step', step)

@@ -14,7 +14,7 @@ from prettytable import PrettyTable
 from torch.overrides import TorchFunctionMode
 
 from mmseg.engine.config import parse_options
-from mmseg.models.uda.build import build_train_model, student_of
+from mmseg.models.uda.build import build_train_model
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.benchmarks.parts import count_parts
@@ -58,7 +58,7 @@ def main(argv=None):
         model = build_train_model(cfg)
     found = {
         'shape': list(shape),
-        'parts': count_parts(student_of(model).eval(), shape),
+        'parts': count_parts(model.model.eval(), shape),
         'networks': networks_of(model),
         'training_bytes': training_memory(model, cfg.get('optimizer')),
     }

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.evaluation import loading
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.uda.build import student_of
+from mmseg.models.uda.student import LossesAndFeatures
 from mmseg.utils.user_error import UserError
 
 # What torch says where an operation asks a tensor on the meta device for its values.
@@ -31,7 +31,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
 
     Args:
         cfg (mmcv.Config): Of the run; its ``work_dir`` exists.
-        model (nn.Module): A UDA method or a segmentor, initialised.
+        model (UDAMethod): Initialised.
         optimizer (torch.optim.Optimizer): Over the student's parameters, without state.
         sample (dict): Of the training data, in mmcv's containers.
         test_sample (dict | None): Of the data to evaluate on; None evaluates nothing.
@@ -39,7 +39,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     Raises:
         UserError: Names the section of the config or the part of the network where it fails.
     """
-    student, optimizer_copy = _on_meta(student_of(model), optimizer)
+    student, optimizer_copy = _on_meta(model.model, optimizer)
     _check_heads(student, sample['gt_semantic_seg'].data)
     place = ['model']
     for name, part in _parts(student):
@@ -50,7 +50,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     student.train()
     _expect_several_values(student, cfg.data.samples_per_gpu, parts)
     batch = {key: _batch(sample[key].data, size) for key in ('img', 'img_metas', 'gt_semantic_seg')}
-    _try(place, student.forward_train, **batch)
+    _try(place, LossesAndFeatures(student), **batch)
 
     if test_sample is not None:
         place[1:] = [', evaluated as model.test_cfg and data.val say,']

@@ -17,8 +17,7 @@ from mmseg.engine.evaluation import (
 from mmseg.engine.evaluation_samples import draw_sample, evaluation_stem, sample_indices
 from mmseg.engine.predictions import write_picture
 from mmseg.engine.tensorboard import show_evaluation
-from mmseg.models.uda.build import student_of
-from mmseg.utils.collective import gather_over_ranks, signal_of_any
+from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
 
 # A kill loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
@@ -61,8 +60,10 @@ class Evaluation:
         Returns:
             int | None: The signal that ended it before anything was written.
         """
+        # Each rank's BatchNorm has seen other images; what is saved and tested is rank 0's.
+        copy_from_rank_0(runner.model.buffers())
         predictions = predict(
-            student_of(runner.model), self.dataset, runner.device, **self.loading, with_truth=True
+            runner.model.model, self.dataset, runner.device, **self.loading, with_truth=True
         )
         shown = sample_indices(len(self.dataset))
         counts, pictures = [], {}

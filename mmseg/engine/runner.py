@@ -1,6 +1,7 @@
 """The training loop: mmcv's iteration-based runner with seeding, exact resume and clean stops."""
 
 import os.path as osp
+import sys
 
 import torch
 from mmcv.runner import IterBasedRunner, IterTimerHook
@@ -18,10 +19,8 @@ from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.loggers import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.tensorboard import forget_in_tensorboard
-from mmseg.engine.undo import StateBefore, stopped_before
-from mmseg.utils.collective import copy_from_rank_0, signal_of_any
-from mmseg.utils.finite import NonFiniteError, check_gradients, check_losses
-from mmseg.utils.gradients import Gradients
+from mmseg.utils.collective import gather_over_ranks, signal_of_any
+from mmseg.utils.gradients import NonFiniteError
 from mmseg.utils.seeding import seed_for
 from mmseg.utils.step import Step
 from mmseg.utils.user_error import UserError
@@ -35,32 +34,27 @@ class SeededRunner(IterBasedRunner):
     """Trains for ``max_iters`` iterations, each a function of (seed, iteration) and the state.
 
     Args:
+        model (UDAMethod): What is trained.
         seed (int): The run's seed.
         device (torch.device): Of the model; batches are moved there.
-        gradients (Gradients | None): The model's; its scale is part of a run's state.
         **kwargs: As in mmcv's ``IterBasedRunner``.
 
     Attributes:
         stopped_by (int | None): The signal that ended :meth:`run` before its last iteration.
     """
 
-    def __init__(self, *, seed, device, gradients=None, **kwargs):
+    def __init__(self, *, seed, device, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
         self.device = device
-        self.gradients = gradients or Gradients()
         self.stopped_by = None
         self._resumed_log_window = {}
         self._saved = 0  # the last iteration whose state is in the folder
         self._lacks_evaluation = False
         self._evaluation = None
-        self._before = None
         self._timer = IterTimerHook()
-        self.optimizer.register_step_pre_hook(check_gradients)
 
-    def register_hooks(
-        self, lr_config, optimizer_config, checkpoint_config, log_config, evaluation, records=()
-    ):
+    def register_hooks(self, lr_config, checkpoint_config, log_config, evaluation, records=()):
         """Register the hooks of a run; the configs are MMSegmentation's.
 
         Args:
@@ -69,7 +63,6 @@ class SeededRunner(IterBasedRunner):
         """
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
-        self.register_optimizer_hook(optimizer_config)
         self.register_hook(self._timer, priority=_TIMER)
         hooks = [
             {'by_epoch': False, **hook, 'type': OWN_LOGGERS.get(hook['type'], hook['type'])}
@@ -130,29 +123,40 @@ class SeededRunner(IterBasedRunner):
             self.save_resume_state(self.iter)
 
     def _train_iteration(self, batch):
-        self.model.train()
+        if not self.model.model.training:  # at the start, and after an evaluation
+            self.model.train()
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
         self.call_hook('before_train_iter')
         step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir)
-        if self._before is None:
-            self._before = StateBefore(self.model)
-        self._before.copy()
-        log_window = self._log_window()
         try:
             self.outputs = self.model.train_step(batch, self.optimizer, step=step)
-            # A method that steps the optimizer itself has looked before it did; without one the
-            # optimizer's hook makes the step below.
-            check_losses(self.outputs['log_vars'])
-            self._note_losses()
-            # Each rank's BatchNorm has seen other images. What is tested and saved is rank 0's, and
-            # with it all go on, as they do after a resume.
-            copy_from_rank_0(self.model.buffers())
-            self.call_hook('after_train_iter')
         except NonFiniteError as error:
-            self._before.put_back()
-            self._set_log_window(log_window)
-            raise stopped_before(self, batch, error) from error
+            raise self._stopped_before(batch, error) from error
+        self._note_losses()
+        self.call_hook('after_train_iter')
+
+    def _stopped_before(self, batch, error):
+        """Save the state before an iteration whose losses or gradients are not finite.
+
+        Returns:
+            UserError: To be raised, on rank 0; the others end here without a word.
+        """
+        lines = [f'Iteration {self.iter + 1}, the losses: {error.details}']
+        for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
+            if key in batch:
+                names = ', '.join(meta['filename'] for meta in batch[key])
+                lines.append(f'{images}: {", ".join(gather_over_ranks(names))}')
+        path = self.save_resume_state(self.iter)
+        if self.rank > 0:
+            sys.exit(1)
+        self.logger.error('\n'.join(lines))
+        return UserError(
+            f'iteration {self.iter + 1}: {error.what} not finite (losses and files of the batch: '
+            f'above and in the log). {path} is the state before it, and the same command repeats '
+            'it. Look at those files, or start another run with a lower optimizer.lr or a longer '
+            'lr_config.warmup_iters.'
+        )
 
     def _end_iteration(self, stop):
         """Evaluate where it is due, and count the iteration; returns the signal that ended it."""
@@ -197,7 +201,7 @@ class SeededRunner(IterBasedRunner):
         )
         if save_optimizer:
             content['optimizer'] = self.optimizer.state_dict()
-            content['loss_scaler'] = self.gradients.scaler.state_dict()  # empty without one
+            content['loss_scaler'] = self.model.gradients.scaler.state_dict()  # empty without one
         save_file(content, path)
 
     def _log_window(self):
@@ -238,7 +242,7 @@ class SeededRunner(IterBasedRunner):
             ) from error
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         if checkpoint.get('loss_scaler'):
-            self.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])
+            self.model.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])
         self._iter = self._inner_iter = self._saved = checkpoint['meta']['iter']
         self._lacks_evaluation = lacks_evaluation
         self._resumed_log_window = checkpoint['meta']['log_window']

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from mmseg.models.uda.dacs import DACS
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.user_error import UserError
 
@@ -11,25 +10,22 @@ PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def speed_up(
-    model, device, grad_clip=None, *, amp=None, channels_last=False, compile=None, accumulate=1
+    method, device, grad_clip=None, *, amp=None, channels_last=False, compile=None, accumulate=1
 ):
-    """Change how the networks of a model compute, in place; names of weights stay.
+    """Change how the networks of a method compute, in place; names of weights stay.
 
     Encoders, necks and heads each compute as asked for, in training and in evaluation. What goes
     from one to the next and into losses, pseudo-labels and the feature distance is float32, and so
     are weights, teacher and checkpoints.
 
     Args:
-        model (nn.Module): A UDA method or a segmentor, on ``device``. It must not be copied later.
-        device (torch.device): Of the model.
+        method (UDAMethod): On ``device``. It must not be copied later.
+        device (torch.device): Of the method.
         grad_clip (dict | None): See :class:`Gradients`.
         amp (str | None): A name in ``PRECISIONS``: autocast; ``'fp16'`` with scaled losses.
         channels_last (bool): Weights and feature maps lie in memory as (N, H, W, C).
         compile (str | None): Backend of ``torch.compile``.
         accumulate (int): Parts of a batch, see :class:`Gradients`.
-
-    Returns:
-        Gradients: How the model's gradients come about; a UDA method has it already.
 
     Raises:
         UserError: The device cannot do it.
@@ -39,8 +35,8 @@ def speed_up(
     if compile is not None:
         _try_compiler(compile, device)
     if channels_last:
-        model.to(memory_format=torch.channels_last)
-    for part in _parts(model):
+        method.to(memory_format=torch.channels_last)
+    for part in _parts(method):
         if compile is not None:
             part.forward = torch.compile(part.forward, backend=compile)
         if channels_last:
@@ -48,20 +44,17 @@ def speed_up(
         if amp is not None:
             part.forward = _in_autocast(part.forward, device.type, PRECISIONS[amp])
     scaler = torch.amp.GradScaler(device.type) if amp == 'fp16' else None
-    gradients = Gradients(accumulate, scaler, grad_clip)
-    if isinstance(model, DACS):
-        model.gradients = gradients
-    return gradients
+    method.gradients = Gradients(accumulate, scaler, grad_clip)
 
 
 def _has_bf16(device):
     return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _parts(model):
-    """The encoders, necks and heads of a model."""
-    for segmentor in model.children() if isinstance(model, DACS) else [model]:
-        for part in segmentor.children():
+def _parts(method):
+    """Yield the encoders, necks and heads of a method's networks."""
+    for network in method.networks():
+        for part in network.children():
             yield from part if isinstance(part, nn.ModuleList) else [part]
 
 

@@ -10,7 +10,6 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from mmseg.datasets.readable import read_image
 from mmseg.engine.charts import draw_confusion, draw_sampling
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
-from mmseg.models.uda.dacs import DACS
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
 
 
@@ -25,10 +24,8 @@ class TensorboardPictures(Hook):
     """Shows what an iteration mixed, as it has left it in the run's folder."""
 
     def after_train_iter(self, runner):
-        if runner.rank > 0 or not isinstance(runner.model, DACS):
-            return
         interval = runner.model.debug_img_interval
-        if not interval or runner.iter % interval:
+        if runner.rank > 0 or not interval or runner.iter % interval:
             return
         # Those of this rank: the others may not have written theirs yet.
         for image in range(runner.outputs['num_samples']):

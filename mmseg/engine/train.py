@@ -32,10 +32,8 @@ from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
-from mmseg.engine.supervised import SupervisedSteps, is_plain
 from mmseg.engine.tensorboard import TensorboardPictures
-from mmseg.models.uda.build import build_train_model, student_of
-from mmseg.models.uda.dacs import DACS
+from mmseg.models.uda.build import build_train_model
 from mmseg.utils.collective import gather_over_ranks
 from mmseg.utils.user_error import UserError
 
@@ -77,16 +75,10 @@ def train(cfg, device, changes=''):
         return None
 
     dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
-    optimizer_config, student = cfg.get('optimizer_config'), model
-    grad_clip = (optimizer_config or {}).get('grad_clip') if is_plain(optimizer_config) else None
-    gradients = speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
-    if isinstance(model, DACS):
-        student, optimizer_config = model.student, None
-    elif gradients.are_special or world_size > 1:
-        optimizer_config = SupervisedSteps(model, gradients)
-        student = optimizer_config.student
+    grad_clip = (cfg.get('optimizer_config') or {}).get('grad_clip')
+    speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
     if world_size > 1:
-        student.distribute(gradients, cfg.get('find_unused_parameters', False))
+        model.student.distribute(cfg.get('find_unused_parameters', False))
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
     runner = SeededRunner(
@@ -98,13 +90,11 @@ def train(cfg, device, changes=''):
         max_iters=cfg.runner.max_iters,
         seed=cfg.seed,
         device=device,
-        gradients=gradients,
     )
     runner.timestamp = timestamp
-    with blamed_on('lr_config, optimizer_config, checkpoint_config or log_config'):
+    with blamed_on('lr_config, checkpoint_config or log_config'):
         runner.register_hooks(
             cfg.lr_config,
-            optimizer_config,
             {**cfg.checkpoint_config, 'by_epoch': False},
             cfg.log_config,
             evaluation,
@@ -169,7 +159,7 @@ def _build_parts(cfg, device, resumed):
         model = _build_model(cfg, dataset, device, resumed)
     with blamed_on('optimizer'):
         optimizer = build_grouped_optimizer(
-            student_of(model), {**cfg.optimizer, 'lr': cfg.optimizer.lr * _lr_factor(cfg)}
+            model.model, {**cfg.optimizer, 'lr': cfg.optimizer.lr * _lr_factor(cfg)}
         )
     dry_run(cfg, model, optimizer, sample, test_sample)
     return dataset, evaluation, model, optimizer
@@ -213,17 +203,14 @@ def _build_model(cfg, dataset, device, resumed):
     model = build_train_model(cfg)
     if get_dist_info()[1] == 1 or device.type == 'cpu':
         model = revert_sync_batchnorm(model)  # it needs several GPUs
-    for network in (model, student_of(model)):
+    for network in (model, model.model):
         network.CLASSES, network.PALETTE = dataset.CLASSES, dataset.PALETTE
     if not resumed:
-        # mmcv would log a paragraph for every single parameter.
-        student_of(model)._dump_init_info = lambda logger_name: None
         model.init_weights()
         if cfg.get('load_from'):
             without_classifier = cfg.get('load_from_without_classifier', False)
-            start_from(student_of(model), cfg.model, cfg.load_from, without_classifier)
-            if isinstance(model, DACS):
-                model.start_teacher()
+            start_from(model.model, cfg.model, cfg.load_from, without_classifier)
+            model.start_from_student()
     return model.to(device)
 
 

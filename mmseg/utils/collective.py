@@ -24,21 +24,17 @@ def mean_over_ranks(value):
     return sum_over_ranks(value) / get_dist_info()[1]
 
 
-def classes_over_ranks(label):
-    """The classes in the labels of all ranks.
+def present_in_any_rank(label):
+    """Mark the values in the labels of all ranks.
 
     Args:
         label (Tensor): int64, values from 0 to 255.
 
     Returns:
-        Tensor: (n,) int64, ascending.
+        Tensor: (256,) bool.
     """
-    classes = torch.unique(label)
-    if get_dist_info()[1] == 1:
-        return classes
     present = torch.zeros(256, dtype=torch.int64, device=label.device)
-    present[classes] = 1
-    return sum_over_ranks(present).nonzero().flatten()
+    return sum_over_ranks(present.scatter_(0, label.flatten(), 1)) > 0
 
 
 @torch.no_grad()

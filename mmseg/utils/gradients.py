@@ -1,63 +1,68 @@
-"""The gradients of one optimizer step: of a batch in parts, of float16 losses, and clipped."""
+"""The gradients of one optimizer step: of micro-batches, of float16 losses, clipped and checked."""
 
-import contextlib
 import dataclasses
 import math
 
 import torch
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from mmseg.utils.finite import OVERFLOW, NonFiniteError
+from mmseg.utils.collective import mean_over_ranks
+
+
+class NonFiniteError(ArithmeticError):
+    """Something is NaN or infinite, and the weights have not been changed by it.
+
+    Args:
+        what (str): Names it, and goes before "not finite".
+        details (str): One line for the log.
+    """
+
+    def __init__(self, what, details):
+        super().__init__(f'{what} not finite: {details}')
+        self.what, self.details = what, details
+
+
+_OVERFLOW = 'the gradient is', 'finite; their gradient overflowed'
 
 
 class Gradients:
-    """Adds up the gradients of an iteration and steps the optimizer. By default nothing special.
+    """Adds up the gradients of an iteration and steps the optimizer.
 
-    In parts, images go through the networks in micro-batches, whose gradients are averaged: the
-    gradient of the whole batch for losses that are means over images, in the memory of one part.
-    What belongs to a batch is of a part then: BatchNorm's statistics, the classes that ClassMix
-    draws from and the share of trusted pseudo-labels. Each part draws as a process of its own
-    would, so that a sample's seeds do not depend on the number of parts.
+    The images of a batch may go through the networks in micro-batches, whose gradients are
+    averaged: the gradient of the whole batch for losses that are means over images, in the memory
+    of one micro-batch. What belongs to a batch is of a micro-batch then: BatchNorm's statistics,
+    the classes that ClassMix draws from and the ratio of trusted pseudo-labels. Each draws as a
+    process of its own would, so that a sample's seeds do not depend on their number.
 
     float16 has no numbers below 6e-8, where gradients are: losses are multiplied before the
     backward pass and gradients divided after it (Micikevicius et al., ICLR 2018). A step whose
     gradients overflow is left out and the factor halved, as ``torch.amp.GradScaler`` does.
 
-    Of several ranks the last backward pass of an iteration averages the gradients.
-
-    Gradients are clipped by their norm over all trained weights, as they are when the optimizer
-    gets them: summed over micro-batches, averaged over ranks and unscaled.
+    Gradients are clipped by their norm over all trained weights, as the optimizer gets them:
+    summed over micro-batches, averaged over ranks and unscaled.
 
     Args:
         parts (int): Number of micro-batches; it divides the batch.
         scaler (torch.amp.GradScaler | None): None scales nothing.
         grad_clip (dict | None): ``max_norm`` and ``norm_type`` of torch's ``clip_grad_norm_``; None
             clips nothing.
-
-    Attributes:
-        no_sync (callable): Gives a context for the forward and backward passes before the last one.
     """
 
     def __init__(self, parts=1, scaler=None, grad_clip=None):
         self.parts = parts
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.grad_clip = grad_clip
-        self.no_sync = contextlib.nullcontext
-
-    @property
-    def are_special(self):
-        """Whether one backward pass of the whole batch does not do."""
-        return self.parts > 1 or self.scaler.is_enabled() or self.grad_clip is not None
 
     def split(self, batch, step):
-        """Yield each part of a batch with its place in the run.
+        """Yield each micro-batch with its place in the run, and whether it is the last one.
 
         Args:
             batch (dict): Tensors and lists over images.
             step (Step): Of the whole batch.
 
         Yields:
-            tuple[dict, Step]: Parts are like processes: they share what is drawn per iteration.
+            tuple[dict, Step, bool]: Micro-batches are like processes: they share what is drawn per
+            iteration.
         """
         for i in range(self.parts):
             part = {}
@@ -65,43 +70,89 @@ class Gradients:
                 size = len(values) // self.parts
                 part[key] = values[i * size : (i + 1) * size]
             rank, world_size = step.rank * self.parts + i, step.world_size * self.parts
-            is_last = i == self.parts - 1
-            with contextlib.nullcontext() if is_last else self.no_sync():
-                yield part, dataclasses.replace(step, rank=rank, world_size=world_size)
+            part_step = dataclasses.replace(step, rank=rank, world_size=world_size)
+            yield part, part_step, i == self.parts - 1
 
     def add(self, loss):
-        """Add the gradients of a part's loss, a scalar."""
+        """Add the gradients of a micro-batch's loss, a scalar."""
         self.scaler.scale(loss / self.parts).backward()
 
-    def step(self, optimizer):
-        """Clip the gradients, if asked to, and let the optimizer make its step.
+    def step(self, optimizer, logged):
+        """Check losses and gradients, clip, and let the optimizer make its step.
+
+        Everything that has to be known on the CPU comes there in one reading, and before that from
+        all ranks in one message.
+
+        Args:
+            optimizer (torch.optim.Optimizer): Whose weights have gradients.
+            logged (list[dict[str, Tensor]]): Scalars to log of each micro-batch.
 
         Returns:
-            dict[str, float]: ``grad_norm``, the norm before clipping, to be logged. Empty without
-            clipping, and where the gradients overflow under a scaler, which leaves the step out.
+            dict[str, float]: Their means over micro-batches and ranks, and ``grad_norm``, the norm
+            before clipping (none where the gradients overflow under a scaler, which leaves the
+            step out).
 
         Raises:
-            NonFiniteError: The gradients are not finite, or overflow however small the factor is.
+            NonFiniteError: A loss or the gradient is not finite, or overflows however small the
+                scaler's factor is.
         """
-        log_vars = self._clip(optimizer) if self.grad_clip is not None else {}
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(optimizer)
+        values = [value for part in logged for value in part.values()]
+        values = torch.stack([*values, self._clip(optimizer)]).double()
+        *values, norm = mean_over_ranks(values).tolist()
+        names = list(logged[0])
+        log_vars = {
+            name: sum(values[i :: len(names)]) / len(logged) for i, name in enumerate(names)
+        }
+        _check_losses(log_vars)
+        if math.isfinite(norm):
+            log_vars['grad_norm'] = norm
+        elif not self.scaler.is_enabled():
+            raise NonFiniteError(*_OVERFLOW)
         self.scaler.step(optimizer)
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            raise NonFiniteError(*OVERFLOW)
+            raise NonFiniteError(*_OVERFLOW)
         return log_vars
 
     def _clip(self, optimizer):
-        self.scaler.unscale_(optimizer)
+        """Clip the gradients, if asked to, and return their norm before that."""
         weights = [weight for group in optimizer.param_groups for weight in group['params']]
-        norm = clip_grad_norm_(weights, **self.grad_clip).item()
-        if math.isfinite(norm):
-            return {'grad_norm': norm}
-        if not self.scaler.is_enabled():
-            # Finite gradients whose norm overflows are zeros now: the optimizer would not notice.
-            raise NonFiniteError(*OVERFLOW)
-        return {}
+        clip = self.grad_clip or {}
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norm = get_total_norm(gradients, clip.get('norm_type', 2.0))
+        if clip:
+            clip_grads_with_norm_(weights, clip['max_norm'], norm)
+        return norm
 
 
-def mean_of(log_vars):
-    """The means of what the parts of a batch log: a list of dicts of floats, as one dict."""
-    return {name: sum(each[name] for each in log_vars) / len(log_vars) for name in log_vars[0]}
+def total_loss(losses):
+    """Sum the losses among what a segmentor returns, as MMSegmentation does.
+
+    Args:
+        losses (dict[str, Tensor | list[Tensor]]): Entries without ``loss`` in their name are not
+            summed.
+
+    Returns:
+        tuple[Tensor, dict[str, Tensor]]: The sum, and each entry as a detached scalar.
+    """
+    means = {}
+    for name, value in losses.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        means[name] = sum(each.mean() for each in values)
+    total = sum(value for name, value in means.items() if 'loss' in name)
+    return total, {name: value.detach() for name, value in means.items()}
+
+
+def _check_losses(log_vars):
+    """Check the losses among what is logged; ``loss`` itself is the sum of the others.
+
+    Raises:
+        NonFiniteError: If one is NaN or infinite.
+    """
+    terms = {k: value for k, value in log_vars.items() if 'loss' in k and k != 'loss'}
+    broken = [name for name, value in terms.items() if not math.isfinite(value)]
+    if broken:
+        details = ', '.join(f'{name} {value:.6g}' for name, value in terms.items())
+        raise NonFiniteError(f'{", ".join(broken)} is', details)

@@ -98,9 +98,10 @@ class ReferenceStep:
         share = (confidence >= method.pseudo_threshold).float().mean()
         weight = pseudo_label_weights(label, share, *method.ignore_rows)
 
-        mask = draw_class_masks(gt_semantic_seg, step.image_generators('class_mix', len(img)))
+        generators = step.image_generators('class_mix', len(img))
+        mask = draw_class_masks(gt_semantic_seg, generators, self.model.num_classes + 1)
         mixed_img = torch.where(mask, img, target_img)
-        mixed_img = method._augment(mixed_img, img_metas, step)
+        mixed_img = method.augment(mixed_img, img_metas[0]['img_norm_cfg'], step)
         mixed_label = torch.where(mask, gt_semantic_seg, label)
         with pixel_weights(self.model, torch.where(mask, torch.ones_like(weight), weight)):
             losses = self.model.forward_train(mixed_img, target_img_metas, mixed_label)
@@ -116,7 +117,7 @@ class ReferenceStep:
         imagenet, student = frozen[-1].detach(), features[-1]
         size = student.shape[-2:]
         small = downscale_label(label, size, self.method.fd_min_ratio, self.model.num_classes)
-        things = torch.isin(small, small.new_tensor(self.method.fd_classes))
+        things = torch.isin(small, self.method.fd_classes)
         return feature_distance(student, imagenet, things)
 
     @torch.no_grad()

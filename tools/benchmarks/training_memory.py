@@ -3,9 +3,6 @@
 import torch
 
 from mmseg.engine.optimizer import build_grouped_optimizer
-from mmseg.engine.undo import StateBefore
-from mmseg.models.uda.build import student_of
-from mmseg.models.uda.dacs import DACS
 
 
 def networks_of(model):
@@ -14,11 +11,8 @@ def networks_of(model):
     Returns:
         A dict of name → dict with `parameters` and `bytes`, of parameters and buffers.
     """
-    networks = {'network': model}
-    if isinstance(model, DACS):
-        networks = {'student': model.model, 'teacher': model.ema_model}
-        if model.imnet_model is not None:
-            networks['frozen encoder'] = model.imnet_model
+    names = {'model': 'student', 'ema_model': 'teacher', 'imnet_model': 'frozen encoder'}
+    networks = {names.get(name, name): network for name, network in model.named_children()}
     return {
         name: dict(
             parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -40,7 +34,7 @@ def training_memory(model, optimizer_cfg):
     if optimizer_cfg is None:
         return {}
     model.train()
-    student = student_of(model)
+    student = model.model
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     # Fused, the state is the same, but there is no such step on the meta device.
     options = {key: value for key, value in optimizer_cfg.items() if key != 'fused'}
@@ -52,7 +46,6 @@ def training_memory(model, optimizer_cfg):
     memory = {
         'gradients': _size(trained),
         f'state of {type(optimizer).__name__}': _size(v for v in state if torch.is_tensor(v)),
-        'copies to take an iteration back': StateBefore(model).num_bytes,
     }
     optimizer.zero_grad()
     return memory

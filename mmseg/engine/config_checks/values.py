@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
-from mmcv.runner import get_dist_info
 
 from mmseg.engine.config_checks.classes import of_class_lists, of_feature_distance
-from mmseg.engine.supervised import is_plain
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError
 
@@ -227,8 +225,6 @@ def _of_method(cfg):
     """What does not go together with the way of training."""
     if (cfg.get('uda') is None) != (cfg.data.train.get('type') != 'UDADataset'):
         yield 'uda and data.train.type=UDADataset go together: one of them is missing'
-    elif cfg.get('uda') is None and cfg.get('optimizer_config') is None:
-        yield 'optimizer_config is missing; without it, dict() at least, nothing is learnt'
 
 
 def _of_speed(cfg):
@@ -240,15 +236,9 @@ def _of_speed(cfg):
     clip = (cfg.get('optimizer_config') or {}).get('grad_clip')
     if clip is not None and 'max_norm' not in clip:
         yield 'optimizer_config.grad_clip.max_norm is missing'
-    features = {
-        'uda': cfg.get('uda') is not None,
-        "speed.amp='fp16'": speed.get('amp') == 'fp16',
-        'speed.accumulate': parts > 1,
-        'several processes': get_dist_info()[1] > 1,
-    }
-    used = [name for name, is_used in features.items() if is_used]
-    if used and not is_plain(cfg.get('optimizer_config')):
-        yield f'with {used[0]}, optimizer_config can have grad_clip alone (dict(max_norm=…))'
+    hook = {'type': 'OptimizerHook', 'grad_clip': None, **(cfg.get('optimizer_config') or {})}
+    if hook['type'] != 'OptimizerHook' or len(hook) > 2:
+        yield 'optimizer_config can have grad_clip alone (dict(max_norm=…)); see speed, too'
 
 
 def _of_heads(model):

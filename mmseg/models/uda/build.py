@@ -1,20 +1,15 @@
-"""Builds what is trained: a UDA method around a segmentor, or the segmentor alone."""
+"""Builds what is trained: a method around a segmentor."""
 
-from mmseg.models.builder import SEGMENTORS, build_segmentor
-from mmseg.models.uda.dacs import DACS
+from mmseg.models.builder import SEGMENTORS
 
 
 def build_train_model(cfg):
-    """Build the model that ``cfg`` trains.
+    """Build the method that a config trains with: its ``uda``, or labels alone.
 
     Args:
-        cfg (mmcv.Config): With ``uda`` a UDA method is built around ``model``.
+        cfg (mmcv.Config): Of the run.
+
+    Returns:
+        UDAMethod: Around ``cfg.model``.
     """
-    if cfg.get('uda') is None:
-        return build_segmentor(cfg.model)
-    return SEGMENTORS.build({**cfg.uda, 'model': cfg.model})
-
-
-def student_of(model):
-    """The network that is trained, tested and reported: the model itself if nothing wraps it."""
-    return model.model if isinstance(model, DACS) else model
+    return SEGMENTORS.build({**(cfg.get('uda') or dict(type='Supervised')), 'model': cfg.model})

@@ -2,36 +2,39 @@
 
 import torch
 
-from mmseg.utils.collective import classes_over_ranks
+from mmseg.utils.collective import present_in_any_rank
 
 
-def draw_class_mask(label, classes, generator):
-    """Draw half of the classes (rounded up) without replacement and mark their pixels.
+def draw_class_masks(label, generators, most):
+    """Draw half of the classes (rounded up) per image, without replacement, and mark their pixels.
 
-    Args:
-        label (Tensor): (1, H, W) int64, one source label.
-        classes (Tensor): (n,) the classes present in the source labels of all ranks; ignore is one.
-        generator (torch.Generator): On the CPU; one per image.
-
-    Returns:
-        Tensor: (1, H, W) bool.
-    """
-    count = (len(classes) + 1) // 2
-    chosen = torch.randperm(len(classes), generator=generator)[:count]
-    return torch.isin(label, classes[chosen.to(classes.device)])
-
-
-def draw_class_masks(label, generators):
-    """One mask per image of this rank's batch; see :func:`draw_class_mask`.
+    It is drawn from the classes in the labels of all ranks; ignored pixels are a class, too.
 
     Args:
-        label (Tensor): (N, 1, H, W) int64.
-        generators (list[torch.Generator]): N of them.
+        label (Tensor): (N, 1, H, W) int64, values from 0 to 255.
+        generators (list[torch.Generator]): On the CPU; one per image.
+        most (int): The largest number of different values.
 
     Returns:
         Tensor: (N, 1, H, W) bool.
     """
-    classes = classes_over_ranks(label)
-    return torch.stack(
-        [draw_class_mask(one, classes, gen) for one, gen in zip(label, generators, strict=True)]
-    )
+    present = present_in_any_rank(label)
+    # How many classes there are is known on the device alone, and to ask for it would mean to wait.
+    # So for each image the draw is made for every number that there may be.
+    number = present.sum()[None]
+    position = (present.cumsum(0) - 1).clamp(0, most - 1)
+    masks = []
+    for one, generator in zip(label, generators, strict=True):
+        drawn = _draws(most, generator).to(label.device)[number][0]
+        masks.append((present & drawn[position])[one])
+    return torch.stack(masks)
+
+
+def _draws(most, generator):
+    """Draw half of n things for n from 0 to ``most``: (most + 1, most) bool, marked in row n."""
+    drawn = torch.zeros(most + 1, most, dtype=torch.bool)
+    state = generator.get_state()
+    for n in range(1, most + 1):
+        generator.set_state(state)
+        drawn[n, torch.randperm(n, generator=generator)[: (n + 1) // 2]] = True
+    return drawn

@@ -46,8 +46,8 @@ def downscale_label(label, size, min_ratio, num_classes, ignore_index=255):
     Returns:
         Tensor: (N, 1, h, w) int64.
     """
-    classes = label.squeeze(1).masked_fill(label.squeeze(1) == ignore_index, num_classes)
-    one_hot = F.one_hot(classes, num_classes + 1).permute(0, 3, 1, 2).float()
+    ids = torch.arange(num_classes + 1, device=label.device).view(1, -1, 1, 1)
+    one_hot = (label.masked_fill(label == ignore_index, num_classes) == ids).float()
     ratio, majority = F.adaptive_avg_pool2d(one_hot, size).max(dim=1, keepdim=True)
     unclear = (ratio < min_ratio) | (majority == num_classes)
     return majority.masked_fill(unclear, ignore_index)

@@ -9,6 +9,7 @@ import contextlib
 from torch import nn
 
 from mmseg.core.seg.sampler import BasePixelSampler
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.utils.user_error import UserError
 
@@ -33,8 +34,13 @@ class GivenWeights(BasePixelSampler):
         return self.weight * self.inner.sample(seg_logit, seg_label)
 
 
+def loss_heads(segmentor):
+    """List all heads of a segmentor, those inside other heads included."""
+    return [module for module in segmentor.modules() if isinstance(module, BaseDecodeHead)]
+
+
 def heads_of(segmentor):
-    """All heads of a segmentor that compute a loss."""
+    """List the heads that stand in a segmentor's config, the decode heads first."""
     heads = []
     for head in (segmentor.decode_head, getattr(segmentor, 'auxiliary_head', None) or []):
         # A cascade has a list of decode heads.
@@ -44,8 +50,8 @@ def heads_of(segmentor):
 
 @contextlib.contextmanager
 def pixel_weights(segmentor, weight):
-    """Inside, every loss of ``segmentor`` is weighted by ``weight`` (N, 1, H, W)."""
-    heads = heads_of(segmentor)
+    """Inside, every loss of ``segmentor`` is weighted by ``weight`` (N, 1, H, W); None: not."""
+    heads = [] if weight is None else loss_heads(segmentor)
     samplers = [head.sampler for head in heads]
     for head, sampler in zip(heads, samplers, strict=True):
         head.sampler = GivenWeights(weight, sampler)
@@ -62,7 +68,7 @@ def check_losses_take_weights(segmentor):
     Raises:
         UserError: If a head has a loss other than per-pixel softmax cross entropy.
     """
-    for head in heads_of(segmentor):
+    for head in loss_heads(segmentor):
         losses = head.loss_decode
         for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
             if not isinstance(loss, CrossEntropyLoss) or loss.use_sigmoid or loss.use_mask:

@@ -12,6 +12,34 @@ BLUR_SIGMA = (0.15, 1.15)
 BLUR_THRESHOLD = 0.5
 
 
+class StrongAugmentation:
+    """Jitters and blurs images; whether is drawn once per iteration, how much per image.
+
+    Args:
+        blur (bool): Whether half of the batches are blurred.
+        strength (float): Largest amount of the colour jitter; 0 = off.
+        probability (float): The jitter acts where u > this, u ~ U(0, 1).
+    """
+
+    def __init__(self, blur, strength, probability):
+        self.blur = blur
+        self.strength = strength
+        self.probability = probability
+        self._norm = None  # a copy on the device
+
+    def __call__(self, img, img_norm_cfg, step):
+        """Augment a batch (N, 3, H, W), normalised with ``mean`` and ``std``."""
+        chance = torch.rand(2, generator=step.shared_generator('augment'))
+        if chance[0] > self.probability and self.strength > 0:
+            if self._norm is None or self._norm.dtype != img.dtype:
+                self._norm = img.new_tensor([img_norm_cfg['mean'], img_norm_cfg['std']])
+            seeds = step.image_seeds('color_jitter', len(img))
+            img = color_jitter(img, *self._norm, self.strength, seeds)
+        if self.blur and chance[1] > BLUR_THRESHOLD:
+            img = gaussian_blur(img, step.image_generators('blur', len(img)))
+        return img
+
+
 def blur_kernel_size(side):
     """The largest odd size up to about 10 % of an image side (pixels)."""
     tenth = math.ceil(0.1 * side)

@@ -22,17 +22,16 @@ def teacher_mode(teacher):
 def update_teacher(teacher, student, iteration, alpha):
     """teacher := a · teacher + (1 - a) · student with a = min(1 - 1/(t + 1), alpha).
 
-    (Section 3.1 of the paper.)
-    At iteration 0 that is a copy, exactly. Only parameters are averaged: the teacher's BatchNorm
-    buffers follow its own batches.
+    (Section 3.1 of the paper.) At iteration 0 that is a copy, exactly. Only parameters are
+    averaged: the teacher's BatchNorm buffers follow its own batches.
 
     Args:
-        teacher, student (nn.Module): Of the same architecture.
-        iteration (int): t, the run's iteration from 0, also after a resume.
+        teacher, student (list[Tensor]): Their weights, in the same order.
+        iteration (int): t, the iteration from 0 that the teacher is going to label.
         alpha (float): The decay that a approaches.
     """
     decay = min(1 - 1 / (iteration + 1), alpha)
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+    torch._foreach_lerp_(teacher, student, 1 - decay)
 
 
 @torch.no_grad()
@@ -46,7 +45,7 @@ def pseudo_labels(teacher, img, img_metas, threshold):
         threshold (float): A pixel is trusted where its largest probability reaches it.
 
     Returns:
-        tuple[Tensor, Tensor]: labels (N, 1, H, W) int64, and the share of trusted pixels over the
+        tuple[Tensor, Tensor]: labels (N, 1, H, W) int64, and the ratio of trusted pixels over the
         whole batch (of all ranks), a scalar in [0, 1].
     """
     logits = teacher.encode_decode(img, img_metas)
@@ -54,20 +53,20 @@ def pseudo_labels(teacher, img, img_metas, threshold):
     return label, mean_over_ranks((confidence >= threshold).float().mean())
 
 
-def pseudo_label_weights(label, share, ignore_top, ignore_bottom):
-    """The pixels' weights in the mixed loss: the trusted share, but 0 in the rows left out.
+def pseudo_label_weights(label, ratio, ignore_top, ignore_bottom):
+    """The pixels' weights in the mixed loss: the trusted ratio, but 0 in the rows left out.
 
     The rows hold the rectification artefacts and the ego car of Cityscapes (section 4.1).
 
     Args:
         label (Tensor): (N, 1, H, W).
-        share (Tensor): Scalar from :func:`pseudo_labels`.
+        ratio (Tensor): Scalar from :func:`pseudo_labels`.
         ignore_top, ignore_bottom (int): Numbers of rows; 0 leaves none out.
 
     Returns:
         Tensor: (N, 1, H, W) float.
     """
-    weight = share.expand(label.shape).clone()
+    weight = ratio.expand(label.shape).clone()
     weight[..., :ignore_top, :] = 0
     if ignore_bottom > 0:
         weight[..., -ignore_bottom:, :] = 0

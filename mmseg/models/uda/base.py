@@ -1,0 +1,127 @@
+"""What every way of training shares: one iteration, from a batch to the optimizer's step."""
+
+import contextlib
+import copy
+
+from torch import nn
+
+from mmseg.models.builder import build_segmentor
+from mmseg.models.uda.grad_magnitude import grad_magnitudes
+from mmseg.models.uda.student import Student
+from mmseg.utils.gradients import Gradients, NonFiniteError, total_loss
+from mmseg.utils.snapshot import Snapshot
+
+
+class UDAMethod(nn.Module):
+    """A way of training a segmentor, stated as a list of losses.
+
+    A method implements :meth:`losses` and names its ``terms``; it may hold more networks than the
+    student, follow the student after each step, and be registered in ``SEGMENTORS``.
+
+    Args:
+        model (dict): Config of the segmentor.
+        debug_img_interval (int): Iterations between debug images; 0 = none.
+        print_grad_magnitude (bool): Log gradient norms per loss; costs a backward pass for each.
+
+    Attributes:
+        terms (tuple[str]): Names of what ``losses`` yields, in this order.
+        model (BaseSegmentor): The student: what is trained, tested and exported.
+        student (Student): Calls it, on one device or many: losses and features in one call.
+        gradients (Gradients): Micro-batches, loss scaling and clipping.
+    """
+
+    terms = ()
+
+    def __init__(self, model, debug_img_interval=0, print_grad_magnitude=False):
+        super().__init__()
+        self.debug_img_interval = debug_img_interval
+        self.print_grad_magnitude = print_grad_magnitude
+        self.model = build_segmentor(copy.deepcopy(model))
+        self.student = Student(self.model)
+        self.gradients = Gradients()
+        self._before = None
+
+    def losses(self, batch, step):
+        """Yield a dict of losses for each of ``terms``; a backward pass follows each.
+
+        Entries with ``loss`` in their name are summed, all others are only logged.
+
+        Args:
+            batch (dict): As the data loader gives it.
+            step (Step): Where the run is.
+
+        Yields:
+            dict[str, Tensor | list[Tensor]]: As ``forward_train`` of a segmentor returns.
+        """
+        raise NotImplementedError
+
+    def networks(self):
+        """List the segmentors and encoders that compute in an iteration, the student first."""
+        return list(self.children())
+
+    def start_from_student(self):
+        """Let the networks that follow the student start as its copies."""
+
+    def after_step(self, step):
+        """Follow the student, after the optimizer's step."""
+
+    def init_weights(self):
+        """Initialise the student, with its pretrained file if it has one, and what follows it."""
+        # mmcv would log a paragraph for every single parameter.
+        self.model._dump_init_info = lambda logger_name: None
+        self.model.init_weights()
+        self.start_from_student()
+
+    def forward(self, img, img_metas, return_loss=False, **kwargs):
+        """Predict with the student, as ``EncoderDecoder.forward(return_loss=False)``."""
+        assert not return_loss, 'a method is trained through train_step, not through forward'
+        return self.model(img=img, img_metas=img_metas, return_loss=False, **kwargs)
+
+    def train_step(self, data_batch, optimizer, *, step):
+        """Carry out one iteration, the optimizer's step included.
+
+        Args:
+            data_batch (dict): ``img`` (N, 3, H, W), ``img_metas``, ``gt_semantic_seg``
+                (N, 1, H, W), with a target also ``target_img`` and ``target_img_metas``.
+            optimizer (torch.optim.Optimizer): Over the student's parameters.
+            step (Step): Where the run is.
+
+        Returns:
+            dict: ``log_vars`` (name to float) and ``num_samples``.
+
+        Raises:
+            NonFiniteError: Before the optimizer's step; all weights and buffers are as they were.
+        """
+        if self._before is None:
+            self._before = Snapshot(self.buffers())
+        self._before.take()
+        optimizer.zero_grad()
+        try:
+            parts = [
+                self._forward_backward(part, part_step, is_last)
+                for part, part_step, is_last in self.gradients.split(data_batch, step)
+            ]
+            log_vars = self.gradients.step(optimizer, parts)
+        except NonFiniteError:
+            self._before.restore()
+            raise
+        self.after_step(step)
+        return dict(log_vars=log_vars, num_samples=len(data_batch['img_metas']))
+
+    def _forward_backward(self, batch, step, is_last):
+        """Add the gradients of all terms and return what is logged: name to scalar tensor."""
+        logged = {}
+        terms = self.losses(batch, step)
+        for term in self.terms:
+            # The ranks average their gradients in the last backward pass of an iteration.
+            averages = is_last and term == self.terms[-1]
+            with contextlib.nullcontext() if averages else self.student.no_sync():
+                losses = next(terms)
+                if self.print_grad_magnitude:
+                    logged |= grad_magnitudes(losses, self.model, term)
+                total, values = total_loss(losses)
+                self.gradients.add(total)
+            logged |= values
+            logged['loss'] = logged.get('loss', 0) + total.detach()
+        terms.close()
+        return logged
