@@ -116,3 +116,11 @@ def test_runnable_commands_run_as_they_are(page):
     for command in COMMANDS:
         if command.page == page and command.runnable:
             run(command)
+
+
+def test_the_architecture_names_files_that_exist():
+    text = (CHECKOUT / 'docs/architecture.md').read_text(encoding='utf-8')
+    named = re.findall(r'\b((?:mmseg|tools)/[\w/]+\.py|\w+\.py)\b', text)
+    assert len(named) > 15
+    for path in named:
+        assert (CHECKOUT / path).is_file(), path

@@ -1,0 +1,54 @@
+"""The examples of CONTRIBUTING.md: written where they say they go, and trained."""
+
+import os
+import re
+import shutil
+
+import pytest
+
+from tests.tiny_runs import CHECKOUT, SMALL_UDA, only, run_python
+
+EXAMPLES = dict(
+    re.findall(
+        r'^```python example (\S+)\n(.*?)^```',
+        (CHECKOUT / 'CONTRIBUTING.md').read_text(encoding='utf-8'),
+        re.M | re.S,
+    )
+)
+CONFIGS = sorted(path for path in EXAMPLES if path.startswith('configs/'))
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory, street_scenes):
+    """A copy of the checkout with the files of the examples."""
+    root = tmp_path_factory.mktemp('checkout')
+    for name in ('mmseg', 'tools', 'configs'):
+        shutil.copytree(CHECKOUT / name, root / name)
+    for name in ('run_experiments.py', 'experiments.py'):
+        shutil.copy(CHECKOUT / name, root)
+    for path, content in EXAMPLES.items():
+        assert not (root / path).exists(), path
+        (root / path).write_text(content, encoding='utf-8')
+    (root / 'data').mkdir()
+    (root / 'data/street_scenes').symlink_to(street_scenes)
+    return root
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_an_example_trains(checkout, config):
+    options = [o for o in SMALL_UDA if 'entropy' not in config or not o.startswith('uda.')]
+    result = run_python(
+        'run_experiments.py', '--config', config, '--cfg-options', *options,
+        'runner.max_iters=2', 'log_config.interval=1', cwd=checkout,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    name = os.path.basename(config).removesuffix('.py')
+    with open(only(checkout / f'work_dirs/*/*{name}*/*.log.json')) as file:
+        log = file.read()
+    assert ('target.loss_entropy' in log) == ('entropy' in config)
+    assert '"mIoU"' in log
+
+
+def test_every_example_is_trained():
+    code = [path for path in EXAMPLES if path.startswith('mmseg/')]
+    assert len(CONFIGS) == len(code) == 3
