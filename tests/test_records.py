@@ -13,9 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.charts import draw_confusion, draw_sampling
 from mmseg.engine.evaluation_samples import draw_sample, sample_indices
-from mmseg.engine.log_files import forget_after
+from mmseg.engine.logs import truncate_logs
 from mmseg.engine.rare_class_record import RareClassRecord
-from mmseg.engine.tensorboard import forget_in_tensorboard
+from mmseg.engine.tensorboard import purge_after_resume
 
 CLASSES = list(CityscapesDataset.CLASSES)
 
@@ -156,9 +156,9 @@ def test_records_of_later_iterations_are_forgotten(tmp_path):
     for name in kept + forgotten:
         (evaluation / name).touch()
     (evaluation / 'rare_class_sampling.json').write_text('{"iter": 3}')
-    forget_after(str(tmp_path), 3)
+    truncate_logs(str(tmp_path), 3)
     assert sorted(os.listdir(evaluation)) == [*kept, 'rare_class_sampling.json']
-    forget_after(str(tmp_path), 2)
+    truncate_logs(str(tmp_path), 2)
     assert sorted(os.listdir(evaluation)) == kept
 
 
@@ -200,7 +200,7 @@ def test_tensorboard_forgets_pictures_that_a_resume_draws_again(tmp_path):
         hook = TensorboardLoggerHook(log_dir=str(tmp_path), by_epoch=False)
         runner = SimpleNamespace(hooks=[hook], iter=iteration, work_dir=str(tmp_path))
         hook.before_run(runner)
-        forget_in_tensorboard(runner)
+        purge_after_resume(runner)
         for step in steps:
             picture = np.full((4, 4, 3), value, np.uint8)
             hook.writer.add_image('picture', picture, step, dataformats='HWC')

@@ -8,7 +8,7 @@ import json
 import os.path as osp
 import re
 
-# As mmseg/engine/log_files.py names the text log; mmcv's JSON log has `.json` behind it.
+# As mmseg/engine/logs.py names the text log; mmcv's JSON log has `.json` behind it.
 _LOG = re.compile(r'\d{8}_\d{6}\.log')
 
 

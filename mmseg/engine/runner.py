@@ -16,9 +16,9 @@ from mmseg.engine.checkpoint import (
     save_file,
 )
 from mmseg.engine.hooks import ResumeStateHook
-from mmseg.engine.loggers import OWN_LOGGERS
+from mmseg.engine.logs import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
-from mmseg.engine.tensorboard import forget_in_tensorboard
+from mmseg.engine.tensorboard import purge_after_resume
 from mmseg.utils.collective import gather_over_ranks, signal_of_any
 from mmseg.utils.gradients import NonFiniteError
 from mmseg.utils.seeding import seed_for
@@ -85,7 +85,7 @@ class SeededRunner(IterBasedRunner):
         self.data_loader = loader
         self.call_hook('before_run')
         if self.rank == 0:
-            forget_in_tensorboard(self)
+            purge_after_resume(self)
         self.call_hook('before_epoch')
         # Only now: the loggers clear the buffer before an epoch.
         self._set_log_window(self._resumed_log_window)

@@ -13,7 +13,7 @@ from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
 
 
-def forget_in_tensorboard(runner):
+def purge_after_resume(runner):
     """Tell TensorBoard, which only appends, to hide what came after a runner's iteration."""
     for writer in _writers(runner):
         start = SessionLog(status=SessionLog.START)

@@ -27,7 +27,7 @@ from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.evaluation_samples import evaluation_stem
 from mmseg.engine.fine_tuning import start_from
 from mmseg.engine.hooks import Evaluation, is_due
-from mmseg.engine.log_files import forget_after, open_log
+from mmseg.engine.logs import open_log, truncate_logs
 from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
@@ -59,7 +59,7 @@ def train(cfg, device, changes=''):
     _check_ranks_agree(checkpoint)
     done = checkpoint['meta']['iter'] if path else 0
     if rank == 0:
-        forget_after(cfg.work_dir, done)
+        truncate_logs(cfg.work_dir, done)
     lacks_evaluation = _lacks_evaluation(cfg, done)
     logger, timestamp = open_log(cfg)
     for warning in warnings:
