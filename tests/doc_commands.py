@@ -18,6 +18,7 @@ PAGES = sorted(
     for path in [*CHECKOUT.glob('*.md'), *CHECKOUT.glob('docs/*.md')]
 )
 _BLOCK = re.compile(r'^```sh( runnable)?\n(.*?)^```', re.M | re.S)
+_ANY_BLOCK = re.compile(r'^```.*?^```', re.M | re.S)
 _INLINE = re.compile(r'`((?:python|torchrun|sh|make) [^`]+)`')
 
 
@@ -58,7 +59,7 @@ def commands_of(page):
             command = Command(page, line.strip(), bool(runnable))
             if command.words:
                 found.append(command)
-    inline = _INLINE.findall(_BLOCK.sub('', text))
+    inline = _INLINE.findall(_ANY_BLOCK.sub('', text))
     return found + [Command(page, command.replace('\n', ' ')) for command in inline]
 
 

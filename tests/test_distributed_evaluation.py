@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from mmseg.engine.evaluation import batches_in_order
 from tests.ranks import Ranks
 from tests.tiny_runs import files_below
 from tools import test
@@ -37,10 +36,3 @@ def test_two_processes_find_what_one_finds(copied_run):
     assert pictures == [path.read_bytes() for path in files_below('expected')]
     printed = [(copied_run.folder / f'printed_{rank}.txt').read_text() for rank in (0, 1)]
     assert 'mIoU: ' in printed[0] and 'mIoU' not in printed[1]
-
-
-@pytest.mark.parametrize('count, world_size', [(5, 2), (4, 2), (1, 2), (7, 3)])
-def test_ranks_share_the_images(count, world_size):
-    shares = [batches_in_order(range(r, count, world_size), 2) for r in range(world_size)]
-    dealt = [index for share in shares for batch in share for index in batch]
-    assert sorted(dealt) == list(range(count))

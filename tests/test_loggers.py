@@ -12,7 +12,7 @@ import torch
 from mmcv.runner import LogBuffer
 from mmcv.runner.hooks import IterTimerHook, iter_timer
 
-from mmseg.engine import loggers
+from mmseg.engine import logs
 from tests.tiny_runs import UDA_CONFIG, TrainedRun, files_below, run_experiment
 
 
@@ -21,8 +21,8 @@ class Session:
 
     def __init__(self, patch, folder, start, max_iters):
         self.now = 1000.0
-        patch.setattr(loggers, 'time', SimpleNamespace(monotonic=lambda: self.now))
-        self.text = loggers.TextLogger(interval=10, by_epoch=False)
+        patch.setattr(logs, 'time', SimpleNamespace(monotonic=lambda: self.now))
+        self.text = logs.TextLogger(interval=10, by_epoch=False)
         self.runner = SimpleNamespace(
             iter=start, inner_iter=start, max_iters=max_iters, epoch=0, mode='train', rank=0,
             world_size=1, hooks=[self.text], work_dir=str(folder), timestamp='t', meta=None,

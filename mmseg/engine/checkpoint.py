@@ -17,15 +17,7 @@ _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
 
 def save_file(content, path):
-    """Write a checkpoint, whole or not at all.
-
-    Args:
-        content (dict): Tensors and plain Python only, so that it loads with ``weights_only=True``.
-        path (str): The target.
-
-    Raises:
-        UserError: The disk is full, or nothing can be written there.
-    """
+    """Write a checkpoint of tensors and plain Python, whole or not at all."""
     with moved_into_place(path) as file:
         try:
             torch.save(content, file)
@@ -71,12 +63,8 @@ def load_file(path):
         path (str): What :func:`save_file` writes, or ``.safetensors`` with the meta as JSON under
             ``meta`` of its metadata.
 
-    Returns:
-        dict: With ``state_dict`` and ``meta``, or as somebody else's code wrote it.
-
     Raises:
         DamagedFileError: If the file is no checkpoint or a damaged one.
-        UserError: If there is no such file, or it cannot be read.
     """
     if not osp.isfile(path):
         raise UserError(f'checkpoint {path} does not exist.')
@@ -118,8 +106,7 @@ def last_checkpoint(work_dir, max_iters):
 def prune_resume_states(work_dir, iteration, kept):
     """Remove resume states, except for the newest ``kept`` of those up to an iteration.
 
-    Later ones stay: they were damaged or passed over, and must not count as what can be gone on
-    from.
+    Later ones stay: they were damaged or of other code, and must not count among those kept.
     """
     states = [state for state in _resume_states(work_dir) if state[0] <= iteration]
     for _, path in states[kept:]:
@@ -143,18 +130,10 @@ def _is_own(content):
 
 
 def newest_loadable(work_dir, warn):
-    """The most advanced checkpoint that a run can resume from; None if there is none.
+    """Return path and content of the most advanced checkpoint that a run can resume from, or None.
 
-    Args:
-        work_dir (str): Of the run.
-        warn (callable): Gets a message for each file that is passed over: a damaged one, or one of
-            other code.
-
-    Returns:
-        tuple[str, dict] | None: Its path and content.
-
-    Raises:
-        UserError: If one cannot be read. It may be whole, so nothing older takes its place.
+    Damaged files and those of other code are passed over, with a call of ``warn``. One that cannot
+    be read is an error: it may be whole, so nothing older takes its place.
     """
     for path in saved_checkpoints(work_dir):
         try:
@@ -171,14 +150,11 @@ def newest_loadable(work_dir, warn):
 
 
 def segmentor_weights(state_dict, which='student'):
-    """Pick one network's weights out of a checkpoint's.
+    """Pick the weights of the ``'student'`` or ``'teacher'`` out of a checkpoint's.
 
     Args:
         state_dict (dict): Of a UDA method (``model.…``, ``ema_model.…``) or of a segmentor alone.
-        which (str): ``'student'`` or ``'teacher'``.
-
-    Raises:
-        UserError: If the teacher is asked for and is not in it.
+        which (str): Which network.
     """
     state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
     prefix = {'student': 'model.', 'teacher': 'ema_model.'}[which]

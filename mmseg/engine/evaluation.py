@@ -18,29 +18,25 @@ from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
 
-def batches_in_order(indices, batch_size):
-    """Batches of indices in their order."""
-    return [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
-
-
 def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=False):
-    """Predict the images of a data set in order; of several ranks each its share of them.
+    """Predict the images of a data set in order; each rank predicts its part of them.
 
     Args:
         segmentor (nn.Module): Set to eval mode here.
         dataset (CustomDataset): With a test pipeline.
         device (torch.device): Of the segmentor.
         num_workers (int): Loading processes.
-        batch_size (int): Images at once, at most; only neighbours of equal size are.
-        with_truth (bool): Load the true labels, too.
+        batch_size (int): The most images at once; only neighbours of equal size are.
+        with_truth (bool): Load the ground truth, too.
 
     Yields:
-        tuple[int, np.ndarray, np.ndarray | None]: Index, and train ids (H, W) uint8 at the image's
-        original size: predicted and true ones.
+        tuple[int, np.ndarray, np.ndarray | None]: Index, prediction and ground truth: train ids
+        (H, W) uint8 at the image's original size.
     """
     segmentor.eval()
     rank, world_size = get_dist_info()
-    indices = batches_in_order(range(rank, len(dataset), world_size), batch_size)
+    own = range(rank, len(dataset), world_size)
+    indices = [list(own[i : i + batch_size]) for i in range(0, len(own), batch_size)]
     samples = TestSamples(dataset, with_truth)
     for batches in build_loader(samples, indices, num_workers, device, collate_equal):
         for batch in batches:
@@ -50,21 +46,14 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=
 
 
 def loading(cfg, split):
-    """How a data set is loaded for prediction: MMSegmentation's keys, one image at once by default.
+    """Return ``num_workers`` and ``batch_size`` for :func:`predict`, one image at once by default.
 
     Several at once change the logits in the last bits (up to 5e-5 of ±30 on a CPU), so a pixel
     between two classes may change here and there.
 
     Args:
-        cfg (mmcv.Config): Its ``data.val_dataloader`` or ``data.test_dataloader`` may say
-            ``samples_per_gpu`` and ``workers_per_gpu``.
+        cfg (mmcv.Config): May say ``data.val_dataloader.samples_per_gpu``, ``.workers_per_gpu``.
         split (str): ``'val'`` or ``'test'``.
-
-    Returns:
-        dict[str, int]: ``num_workers`` and ``batch_size``, for :func:`predict`.
-
-    Raises:
-        UserError: If ``samples_per_gpu`` is no such number; configs to test with are not checked.
     """
     given = cfg.data.get(f'{split}_dataloader') or {}
     batch_size = given.get('samples_per_gpu', 1)
@@ -83,18 +72,13 @@ def count_areas(dataset, label, truth, index):
     As ``dataset.pre_eval``, 20 times as fast.
 
     Args:
-        dataset (CustomDataset): Knows its classes and which train id is none.
-        label (np.ndarray): Predicted train ids (H, W) uint8.
-        truth (np.ndarray): True ones.
+        dataset (CustomDataset): Says its classes and ``ignore_index``.
+        label, truth (np.ndarray): Predicted and true train ids (H, W) uint8.
         index (int): Of the image.
 
     Returns:
         Tensor: (K + 1, K + 1) int64: row i, column j is true class i predicted as class j. The last
-        row is of true ids that are neither a class nor ignored: what is predicted there counts
-        as predicted. The last column is of predicted ids that are no class.
-
-    Raises:
-        UserError: If the true label is of another size.
+        row and column are of ids that are neither a class nor ignored.
     """
     if truth.shape != label.shape:
         info = dataset.img_infos[index]
@@ -114,29 +98,16 @@ def count_areas(dataset, label, truth, index):
 def sum_areas(dataset, counts):
     """Add up what :func:`count_areas` gave, over images and ranks; all ranks must call this.
 
-    The sums are of whole numbers, so they do not depend on how the images were dealt out.
-
     Args:
-        dataset (CustomDataset): Knows its classes.
+        dataset (CustomDataset): Says its classes.
         counts (Iterable[Tensor]): One entry per image of this rank, which may have none.
-
-    Returns:
-        Tensor: As of one image.
     """
     size = len(dataset.CLASSES) + 1
     return sum_over_ranks(sum(counts, torch.zeros(size, size, dtype=torch.int64)))
 
 
 def areas_of_classes(areas):
-    """What IoU is computed of, as ``dataset.pre_eval`` gives it.
-
-    Args:
-        areas (Tensor): What :func:`sum_areas` gave.
-
-    Returns:
-        tuple[Tensor]: Pixels per class, (K,) float64, in the intersection, the union, the
-        prediction and the true label.
-    """
+    """Return pixels per class of intersection, union, prediction and ground truth, (K,) float64."""
     pixels = areas.double()
     both, true, predicted = (a[:-1] for a in (pixels.diagonal(), pixels.sum(1), pixels.sum(0)))
     return both, true + predicted - both, predicted, true
@@ -155,7 +126,7 @@ def check_confusion_path(path):
 
 
 def found_classes(work_dir):
-    """Names of the classes of which any evaluation of a run has found a pixel."""
+    """Return the names of classes of which any evaluation of a run has found a pixel."""
     found = set()
     for path in glob.glob(osp.join(glob.escape(work_dir), EVALUATION_FOLDER, 'iter_*.json')):
         with open(path, encoding='utf-8') as file:
@@ -166,23 +137,14 @@ def found_classes(work_dir):
 
 
 def write_confusion(path, dataset, areas, iteration):
-    """Write the confusion matrix as JSON: ``iter``, ``classes`` and ``confusion``.
-
-    ``confusion[i][j]`` are the pixels of true class i that are predicted as class j.
-
-    Args:
-        path (str): The target.
-        dataset (CustomDataset): Knows its classes.
-        areas (Tensor): What :func:`sum_areas` gave.
-        iteration (int | None): Of the network that was evaluated; None if it is not known.
-    """
+    """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON."""
     confusion = areas[:-1, :-1].tolist()
     content = dict(iter=iteration, classes=list(dataset.CLASSES), confusion=confusion)
     write_text(path, json.dumps(content) + '\n')
 
 
 def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
-    """Compute, print and return the metrics of a data set.
+    """Compute, print and return the metrics of a data set, as MMSegmentation's ``evaluate``.
 
     Args:
         dataset (CustomDataset): Prints its per-class table.
@@ -204,7 +166,7 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
 
 
 def is_from_synthia(cfg):
-    """Whether a config trains on Synthia, which lacks 3 of Cityscapes' classes, with all others."""
+    """Whether a config trains on Synthia with all its classes, which are 16 of Cityscapes'."""
     train = cfg.data.get('train') or {}
     source = train.get('source', train)
     return source.get('type') == 'SynthiaDataset' and source.get('classes') is None

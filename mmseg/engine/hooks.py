@@ -26,10 +26,9 @@ RESUME_STATE_SECONDS = 10 * 60
 class Evaluation:
     """Tests the student on the target's validation set.
 
-    Comes after everything else of its iteration, its checkpoint and resume state included: a stop
-    or a kill meanwhile loses this evaluation alone, which a resume makes up. Leaves a few images
-    and the confusion matrix in ``evaluation/``, as ``iter_N_K.png`` and ``iter_N.json``. Warns of
-    classes that got lost.
+    It comes last in its iteration, after the resume state: a stop or a kill meanwhile loses this
+    evaluation alone, which a resume makes up. Writes a few images and the confusion matrix as
+    ``evaluation/iter_N_K.png`` and ``iter_N.json``, and warns of classes that got lost.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -51,14 +50,10 @@ class Evaluation:
         return is_due(runner.iter + 1, self.interval, runner.max_iters)
 
     def run(self, runner, stop):
-        """Evaluate; all ranks must call this.
-
-        Args:
-            runner (SeededRunner): At the end of the iteration.
-            stop (StopRequest): A signal to any rank ends the evaluation on all of them.
+        """Evaluate at the end of an iteration; all ranks must call this.
 
         Returns:
-            int | None: The signal that ended it before anything was written.
+            int | None: A signal to any rank, which ended it before anything was written.
         """
         # Each rank's BatchNorm has seen other images; what is saved and tested is rank 0's.
         copy_from_rank_0(runner.model.buffers())

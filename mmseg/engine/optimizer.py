@@ -13,9 +13,6 @@ def build_grouped_optimizer(segmentor, cfg):
     Args:
         segmentor (nn.Module): What is trained.
         cfg (dict): ``optimizer`` of the config.
-
-    Returns:
-        torch.optim.Optimizer: As mmcv builds it, apart from the grouping.
     """
     optimizer = build_optimizer(segmentor, cfg)
     groups = {}

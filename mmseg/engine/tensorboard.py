@@ -36,14 +36,7 @@ class TensorboardPictures(Hook):
 
 
 def show_evaluation(runner, pictures, confusion, classes):
-    """Show an evaluation, on rank 0.
-
-    Args:
-        runner (SeededRunner): In the iteration that was evaluated.
-        pictures (dict[int, np.ndarray]): Number to BGR uint8.
-        confusion (list[list[int]]): Pixels of true class i that are predicted as class j.
-        classes (Sequence[str]): Their names.
-    """
+    """Show images (number to BGR uint8) and the confusion matrix of an evaluation, on rank 0."""
     if not _writers(runner):
         return
     for number, picture in sorted(pictures.items()):

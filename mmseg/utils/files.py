@@ -17,17 +17,9 @@ UNWRITABLE = ONLY_WRITING | {
 
 @contextlib.contextmanager
 def moved_into_place(path, mode='wb', **kwargs):
-    """Open a file beside ``path`` for writing; at the end it is flushed and moved there.
+    """Open a file beside ``path`` as ``open`` does; at the end it is flushed and moved there.
 
-    Whoever opens ``path`` sees the old file or the new one, never a part; where writing fails,
-    nothing is left behind. Missing folders are made.
-
-    Args:
-        path (str): The target.
-        mode (str), **kwargs: As for ``open``.
-
-    Raises:
-        UserError: The disk is full, or nothing can be written there.
+    Whoever opens ``path`` sees the old file or the new one, never a part. Missing folders are made.
     """
     folder = osp.dirname(path) or '.'
     beside = osp.join(folder, f'.{osp.basename(path)}.part')
