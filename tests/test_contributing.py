@@ -37,13 +37,13 @@ def checkout(tmp_path_factory, street_scenes):
 @pytest.mark.parametrize('config', CONFIGS)
 def test_an_example_trains(checkout, config):
     options = [o for o in SMALL_UDA if 'entropy' not in config or not o.startswith('uda.')]
+    work_dir = f'work_dirs/{os.path.basename(config)}'
     result = run_python(
-        'run_experiments.py', '--config', config, '--cfg-options', *options,
+        'run_experiments.py', '--config', config, '--work-dir', work_dir, '--cfg-options', *options,
         'runner.max_iters=2', 'log_config.interval=1', cwd=checkout,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    name = os.path.basename(config).removesuffix('.py')
-    with open(only(checkout / f'work_dirs/*/*{name}*/*.log.json')) as file:
+    with open(only(checkout / work_dir / '*.log.json')) as file:
         log = file.read()
     assert ('target.loss_entropy' in log) == ('entropy' in config)
     assert '"mIoU"' in log

@@ -98,6 +98,7 @@ class SeededRunner(IterBasedRunner):
     def _run(self, loader, stop):
         """Train and evaluate; returns the signal that ended it early."""
         self.mode = 'train'
+        self.model.train()
         number = None
         if self._lacks_evaluation:
             self._iter -= 1  # to the end of that iteration
@@ -123,8 +124,6 @@ class SeededRunner(IterBasedRunner):
             self.save_resume_state(self.iter)
 
     def _train_iteration(self, batch):
-        if not self.model.model.training:  # at the start, and after an evaluation
-            self.model.train()
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
         self.call_hook('before_train_iter')
@@ -163,6 +162,7 @@ class SeededRunner(IterBasedRunner):
         number = None
         if self._evaluation is not None and self._evaluation.is_due(self):
             number = self._evaluation.run(self, stop)
+            self.model.train()
         self._iter += 1
         self._inner_iter = self._iter
         # Evaluation and checkpoints are no part of the time to load the next batch.
