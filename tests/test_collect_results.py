@@ -157,10 +157,7 @@ def test_a_renamed_folder(make_run, rows):
     assert rows()['daformer'][0] == '60.00'
 
 
-@pytest.mark.parametrize(
-    ('folder', 'says'), [('nowhere', 'nowhere is no folder'), ('.', 'there is no run in .')]
-)
-def test_folders_without_runs(tmp_path, folder, says):
-    result = run_python(CHECKOUT / 'tools/collect_results.py', folder, cwd=tmp_path)
+def test_a_folder_without_runs(tmp_path):
+    result = run_python(CHECKOUT / 'tools/collect_results.py', 'nowhere', cwd=tmp_path)
     assert result.returncode == 1 and result.stdout == ''
-    assert result.stderr.startswith('Error: ') and says in result.stderr
+    assert result.stderr == 'Error: there is no run in nowhere.\n'
