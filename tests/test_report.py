@@ -14,8 +14,8 @@ from tests.test_mistakes import refused
 from tools import report
 
 SECTIONS = [
-    'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes', 'settings',
-    'environment',
+    'runs', 'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes',
+    'settings', 'environment',
 ]  # fmt: skip
 CLASSES = ['road', 'sidewalk', 'train']
 SOURCE = {'type': 'GTADataset', 'data_root': 'data/gta/', 'img_dir': 'images'}
@@ -118,16 +118,17 @@ def full_run(tmp_path):
 def test_a_run_with_everything(full_run, page_of):
     page = page_of(full_run)
     assert page.names == SECTIONS and 'class="missing"' not in page.source
-    for text in ('daformer, seed 0', '40.0 mIoU (%), finished', '0:00:20',
+    assert 'daformer, seed 0 40.0 mIoU (%), finished' in page.sections['']
+    for text in ('configuration daformer seed 0', 'training time 0:00:20',
                  'GTADataset, data/gta/', 'CityscapesDataset, data/cityscapes/',
                  'mit_b5 + DAFormerHead method DACS'):  # fmt: skip
-        assert text in page.sections[''], text
+        assert text in page.sections['runs'], text
     assert 'torch 2.14.1' in page.sections['environment']
     assert 'sidewalk 40.0 train – mIoU 40.0' in page.sections['classes']
-    # Four samples, their predictions at two iterations, the ground truth; two mixes each.
+    # Four samples and two mixes at the first and the last evaluation.
     counts = {name: len(images) for name, images in page.images.items()}
     plots = ('miou', 'classes', 'confusion', 'losses', 'pseudo', 'sampling')
-    assert counts == dict.fromkeys(plots, 1) | {'samples': 4 + 2 * 4 + 4, 'mixes': 4}
+    assert counts == dict.fromkeys(plots, 1) | {'samples': 8, 'mixes': 4}
 
 
 def test_plots_and_images_can_be_opened(full_run, page_of):
@@ -152,7 +153,7 @@ def test_what_a_run_did_not_record_is_named(tmp_path, page_of):
 def test_a_source_only_run_has_no_sections_of_uda(tmp_path, page_of):
     page = page_of(write_run(tmp_path / 'source', uda=False))
     assert not {'pseudo', 'sampling', 'mixes'} & set(page.names)
-    assert 'method source-only' in page.sections['']
+    assert 'method source-only' in page.sections['runs']
 
 
 def test_a_run_in_progress(tmp_path, page_of):
@@ -167,30 +168,25 @@ def test_differences_to_source_only_and_means_over_seeds(tmp_path, page_of):
                for seed in (0, 1)]  # fmt: skip
     source = write_run(tmp_path / 'source', name='source', uda=False, mious=(0.1, 0.15))
     page = page_of(*folders, source)
-    assert page.names[0] == 'runs'
     classes = page.sections['classes']
-    assert 'class run 1 mean of runs 1, 2 run 3' in classes
-    assert 'sidewalk 40.0 (+25.0) 45.0 ± 7.1 (+30.0) 15.0' in classes
-    assert 'train – – –' in classes and 'mIoU 40.0 (+25.0) 45.0 ± 7.1 (+30.0) 15.0' in classes
+    assert 'class mean of runs 1, 2 run 3' in classes
+    assert 'sidewalk 45.0 ± 7.1 (+30.0) 15.0' in classes
+    assert 'train – –' in classes and 'mIoU 45.0 ± 7.1 (+30.0) 15.0' in classes
 
 
 def test_settings_that_differ(tmp_path, page_of):
     one = write_run(tmp_path / 'one', optimizer={'lr': 6e-5, 'type': 'AdamW'}, git_rev='a')
     other = write_run(tmp_path / 'other', seed=3, optimizer={'lr': 1e-4, 'type': 'AdamW'})
     page = page_of(one, other)
-    settings = page.sections['settings']
-    assert 'seed 0 3 optimizer.lr 6e-05 0.0001' in settings and 'git_rev' not in settings[:200]
+    table = page.sections['settings'].partition('Settings in which')[0]
+    assert table.split('run 2')[1].split() == ['seed', '0', '3', 'optimizer.lr', '6e-05', '0.0001']
     assert '(optimizer.lr=6e-05)' in page.sections['runs']
 
 
-def test_predictions_of_other_runs_for_the_same_images(full_run, tmp_path, page_of):
-    same = write_records(write_run(tmp_path / 'same', seed=1))
-    val = {'type': 'ACDCDataset', 'data_root': 'data/acdc'}
-    data = {'samples_per_gpu': 2, 'train': SOURCE, 'val': val}
-    page = page_of(full_run, same, write_records(write_run(tmp_path / 'other', seed=2, data=data)))
-    # Beside what a single run has, those of both runs and the ground truth.
-    assert len(page.images['samples']) == 4 + 2 * 4 + 4 + 2 * 4 + 4
-    assert 'Of several runs run 1 run 2 ground truth' in page.sections['samples']
+def test_predictions_of_several_runs(full_run, tmp_path, page_of):
+    page = page_of(full_run, write_records(write_run(tmp_path / 'other', seed=1)))
+    assert len(page.images['samples']) == 16
+    assert 'run 2, iteration 40' in page.sections['samples']
 
 
 def test_a_folder_of_runs_and_the_same_run_twice(tmp_path, page_of):
@@ -198,9 +194,7 @@ def test_a_folder_of_runs_and_the_same_run_twice(tmp_path, page_of):
     write_run(tmp_path / 'runs' / 'a', name='first')
     page = page_of(subject, tmp_path / 'runs')
     assert 'subject, seed 0' in page.sections['']
-    assert re.findall(r'(\d) (\w+) 0 40.0', page.sections['runs']) == [
-        ('1', 'subject'), ('2', 'first'),
-    ]  # fmt: skip
+    assert 'run 1 run 2 configuration subject first seed 0 0 mIoU' in page.sections['runs']
 
 
 def test_text_from_files_is_escaped(tmp_path, page_of):

@@ -1,15 +1,15 @@
-"""Curves and tables of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
+"""Curves and a table of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
 
-Reads the JSON logs alone, without torch, also while runs are in progress. (MMSegmentation's own
-analyze_logs.py needs seaborn and draws a single evaluation of an iteration-based run.)
+Reads the JSON logs alone, without torch. (MMSegmentation's own analyze_logs.py needs seaborn and
+draws a single evaluation of an iteration-based run.)
 """
 
 import argparse
+import math
 import os.path as osp
 import re
 import statistics
 import sys
-from datetime import timedelta
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -21,7 +21,7 @@ from tools.exit_with import exit_with
 from tools.run_folder import find_work_dirs, json_logs
 from tools.run_logs import is_ratio, read_log
 
-_DEFAULT_KEYS = ('decode.loss_ce', 'mIoU')
+_DEFAULT_KEYS = ('decode.loss_ce', 'mIoU', 'time', 'data_time')
 _LOWER_IS_BETTER = re.compile(r'loss|time|memory')
 _LAST = 5  # values in the mean at the end
 # Curves of more points are drawn with their running mean over a twentieth of the points.
@@ -30,54 +30,40 @@ _LONG, _WINDOW = 40, 20
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Compare the logs of runs: last, best and mean values, time per iteration, '
-        'curves.',
+        description='Compare the logs of runs: last, best and mean values, and curves.',
         epilog='example: python tools/analyze_logs.py work_dirs/local-basic '
         '--keys decode.loss_ce mIoU IoU.train --out curves.png',
     )
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='runs, or folders with runs')
     parser.add_argument(
-        'runs', nargs='+', metavar='RUN', help='runs, or folders with runs at any depth'
+        '--keys', nargs='+', metavar='KEY', help=f'default: {", ".join(_DEFAULT_KEYS)}'
     )
-    parser.add_argument(
-        '--keys', nargs='+', metavar='KEY',
-        help=f'what to compare (default: {" and ".join(_DEFAULT_KEYS)}, where logged)',
-    )  # fmt: skip
     parser.add_argument('--out', metavar='FILE', help='draw the curves there (.png, .pdf, .svg)')
-    args = parser.parse_args(argv)
-    if args.out and not args.out.endswith(('.png', '.pdf', '.svg')):
-        parser.error(f'--out {args.out}: a plot ends in .png, .pdf or .svg')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Print the tables; returns them."""
+    """Print the table; returns it."""
     args = parse_args(argv)
     try:
         logs = read_logs(args.runs)
         keys = _keys(args.keys, logs)
     except ValueError as error:
         exit_with(error)
-    tables = values_table(logs, keys), time_table(logs)
-    print(*tables, sep='\n')
+    table = values_table(logs, keys)
+    print(table)
     if args.out:
         figure = draw_curves(logs, keys)
         try:
             figure.savefig(args.out, dpi=100)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: of an unknown format
             exit_with(error)
         print(f'The curves are in {args.out}')
-    return tables
+    return table
 
 
 def read_logs(paths):
-    """Read the runs in and below folders.
-
-    Returns:
-        dict[str, Log]: By the run's name; by its path where names are equal.
-
-    Raises:
-        ValueError: There is no log, or one is no JSON log.
-    """
+    """Read the runs in and below folders: name to `Log`; path to `Log` where names are equal."""
     logs = {}
     for path in paths:
         found = find_work_dirs([path])
@@ -101,42 +87,19 @@ def _keys(wanted, logs):
 def values_table(logs, keys):
     """Tabulate last, best and mean values: a row per key and run."""
     head = ['run', 'key', 'last', 'at iteration', 'best', 'at', f'mean of last {_LAST}']
-    table = _table(head, left=('run', 'key'))
+    table = PrettyTable(head)
+    table.align = 'r'
+    table.align['run'] = table.align['key'] = 'l'
     for key in keys:
         best_of = min if _LOWER_IS_BETTER.search(key) else max
         for name, log in logs.items():
-            iterations, values = log.curve(key)
-            # NaN is neither smaller nor larger than anything.
-            numbers = [(v, i) for i, v in zip(iterations, values, strict=True) if v == v]
+            points = [(v, i) for i, v in zip(*log.curve(key), strict=True) if not math.isnan(v)]
             cells = ['-'] * 5
-            if values:
-                cells[:2] = _short(values[-1]), iterations[-1]
-                cells[4] = _short(statistics.fmean(values[-_LAST:]))
-            if numbers:
-                best = best_of(v for v, _ in numbers)
-                cells[2:4] = _short(best), next(i for v, i in numbers if v == best)
+            if points:
+                mean = statistics.fmean(value for value, _ in points[-_LAST:])
+                (last, at), (best, best_at) = points[-1], best_of(points)
+                cells = [_short(last), at, _short(best), best_at, _short(mean)]
             table.add_row([name, _title(key), *cells])
-    return table
-
-
-def time_table(logs):
-    """Tabulate seconds per iteration, as logged: means over a log interval."""
-    table = _table(['run', 'iterations', 's/iteration', 'loading', 'total'], left=('run',))
-    for name, log in logs.items():
-        count, total = max(log.train, default=0), log.seconds()
-        cells = ['-'] * 3
-        if total:
-            loading = f'{log.seconds("data_time") / total:.1%}'
-            cells = [_short(total / count), loading, timedelta(seconds=round(total))]
-        table.add_row([name, count, *cells])
-    return table
-
-
-def _table(columns, left):
-    table = PrettyTable(columns)
-    table.align = 'r'
-    for column in left:
-        table.align[column] = 'l'
     return table
 
 
@@ -149,13 +112,10 @@ def _short(value):
 
 
 def draw_curves(logs, keys):
-    """Plot a panel per key with a curve per run; long curves with their running mean.
+    """Plot a panel per key, a curve per run; long curves with their running mean.
 
     Args:
-        logs (dict[str, Log]): By the name that the legend gives.
-
-    Returns:
-        matplotlib.figure.Figure
+        logs (dict[str, Log]): By the name in the legend.
     """
     import numpy as np
     from matplotlib.figure import Figure

@@ -1,7 +1,6 @@
 """The results of finished and unfinished runs in one table: ``python tools/collect_results.py``.
 
-Reads what runs leave in their folders, without torch. run_experiments.py --exp prints the same
-table at its end.
+Imports no torch. run_experiments.py --exp prints the same table at its end.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from prettytable import PrettyTable
 
 from tools.exit_with import exit_with
 from tools.run_folder import find_config, find_work_dirs, json_logs
-from tools.run_logs import Log, read_log
+from tools.run_logs import Log, is_ratio, read_log
 from tools.same_run import compare
 
 # What run_experiments.py puts around a config's name.
@@ -32,12 +31,7 @@ _SEED = re.compile(r'_s\d+$')
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run's folder says.
-
-    Args:
-        configuration: the config's name without its seed.
-        config: the resolved config.
-    """
+    """What a run's folder says; the configuration is the config's name without its seed."""
 
     configuration: str
     work_dir: str
@@ -70,8 +64,7 @@ class Result:
     def metrics(self):
         """Metrics of the last evaluation in percent: mIoU, IoU.road, ..."""
         last = self.log.val.get(self.iteration, {})
-        kinds = ('mIoU', 'IoU.', 'mAcc', 'aAcc')
-        return {key: 100 * value for key, value in last.items() if key.startswith(kinds)}
+        return {key: 100 * value for key, value in last.items() if is_ratio(key)}
 
 
 def parse_args(argv):
@@ -130,19 +123,16 @@ def short_name(name):
 
 
 def configurations(results):
-    """Group runs that differ in their seed alone.
+    """Group runs that differ in their seed alone, as pairs of label and runs.
 
-    Returns:
-        list[tuple[str, list[Result]]]: Label and runs of each group. Labels of the same name, as
-        after `--cfg-options`, say in what they differ.
+    Labels of the same name, as after `--cfg-options`, say in what they differ.
     """
     groups = []
     for result in results:
-        for group in groups:
-            same_name = group[0].configuration == result.configuration
-            if same_name and not _differences(group[0], result):
-                group.append(result)
-                break
+        of_name = [group for group in groups if group[0].configuration == result.configuration]
+        same = [group for group in of_name if not _differences(group[0], result)]
+        if same:
+            same[0].append(result)
         else:
             groups.append([result])
     return [(_label(group[0], [other[0] for other in groups]), group) for group in groups]
@@ -207,11 +197,9 @@ def results_csv(results):
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['configuration', 'seed', 'iteration', 'max_iters', *metrics, 'work_dir'])
     for label, group in configurations(results):
-        for result in group:
-            values = [_rounded(result.metrics.get(key)) for key in metrics]
-            writer.writerow(
-                [label, result.seed, result.iteration, result.max_iters, *values, result.work_dir]
-            )
+        for run in group:
+            values = [_rounded(run.metrics.get(key)) for key in metrics]
+            writer.writerow([label, run.seed, run.iteration, run.max_iters, *values, run.work_dir])
         summaries = [map(_rounded, mean_and_deviation(group, key)) for key in metrics]
         for title, row in zip(('mean', 'std'), zip(*summaries, strict=True), strict=False):
             if any(row):

@@ -43,13 +43,9 @@ def parse_args(argv):
         'demo_output/source_only_mitb0_s0 --out comparison.html',
     )
     parser.add_argument(
-        'work_dirs', nargs='+', metavar='WORK_DIR',
-        help='folder of the run, or one with runs below it; the first run is the subject, those '
-        'that follow are compared with it',
-    )  # fmt: skip
-    parser.add_argument(
-        '--out', metavar='FILE', help='where to write it (default: report.html in the first folder)'
+        'work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a run, or one with runs below'
     )
+    parser.add_argument('--out', metavar='FILE', help='default: report.html in the first folder')
     return parser.parse_args(argv)
 
 
@@ -92,18 +88,17 @@ def page_of(runs):
         miou=_miou(subject),
         state=_state(subject),
         written=time.strftime('%Y-%m-%d %H:%M'),
-        facts=_facts(subject),
-        runs=_runs_table(runs) if len(runs) > 1 else None,
+        runs=_facts_table(runs),
         curves=_curves(runs),
         is_uda=bool(subject.config.get('uda')),
         **_iou(runs),
         **_records(subject.work_dir),
-        samples=_samples(runs),
-        mixes=_mixes(subject.work_dir),
+        samples=[_images(run.work_dir, 'evaluation', 4) for run in runs],
+        mixes=_images(subject.work_dir, 'class_mix_debug', 2),
         settings=_settings_table(runs) if len(runs) > 1 else None,
         config=json.dumps(subject.config, indent=2, ensure_ascii=False),
         environment=_environment_table(runs),
-        warnings={_title(run): _warnings(run.work_dir) for run in runs},
+        warnings={i: _warnings(run.work_dir) for i, run in enumerate(runs, 1)},
     )
 
 
@@ -112,16 +107,11 @@ def _title(run):
 
 
 def _miou(run):
-    return f'{run.metrics["mIoU"]:.1f}' if run.metrics else '–'
+    return f'{run.metrics["mIoU"]:.1f}' if 'mIoU' in run.metrics else '–'
 
 
 def _state(run):
     return 'finished' if run.is_finished else f'iteration {run.reached:,} of {run.max_iters:,}'
-
-
-def _method(run):
-    name = 'source-only' if _is_source_only(run) else 'supervised'
-    return run.config['uda']['type'] if run.config.get('uda') else name
 
 
 def _is_source_only(run):
@@ -137,30 +127,37 @@ def _labelled_data(run):
     return train.get('source') or train.get('dataset') or train
 
 
+def _facts_table(runs):
+    labels = {run: label for label, group in configurations(runs) for run in group}
+    return _table_of_runs([{'configuration': labels[run], **_facts(run)} for run in runs])
+
+
 def _facts(run):
-    config, data, seconds = run.config, run.config['data'], run.log.seconds()
+    config, data, seconds = run.config, run.config['data'], run.log.seconds
+    labelled = _labelled_data(run)
     parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
+    supervised = 'source-only' if _is_source_only(run) else 'supervised'
     return {
+        'seed': run.seed,
+        'mIoU (%)': _miou(run),
+        'state': _state(run),
         'training time': timedelta(seconds=round(seconds)),
         'per iteration': f'{seconds / max(1, run.reached):.3g} s',
         'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
-        'trained on labels of': '{type}, {data_root}'.format_map(_labelled_data(run)),
-        'tested on': '{type}, {data_root}'.format_map(data['val']),
+        'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
+        'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
         'network': ' + '.join(part['type'] for part in parts if 'type' in part),
-        'method': _method(run),
+        'method': config['uda']['type'] if config.get('uda') else supervised,
         'started from': config.get('load_from') or '–',
         'folder': run.work_dir,
     }
 
 
-def _runs_table(runs):
-    labels = {run: label for label, group in configurations(runs) for run in group}
-    head = ['run', 'configuration', 'seed', 'mIoU (%)', 'state', 'method', 'folder']
-    rows = [
-        [i, labels[run], run.seed, _miou(run), _state(run), _method(run),
-         run.work_dir] for i, run in enumerate(runs, 1)
-    ]  # fmt: skip
-    return _table(head, rows)
+def _table_of_runs(columns):
+    """A table with a column per run, each given as a dict."""
+    keys = dict.fromkeys(key for column in columns for key in column)
+    rows = [[key, *(column.get(key, '–') for column in columns)] for key in keys]
+    return _table(['', *(f'run {i}' for i in range(1, len(columns) + 1))], rows)
 
 
 def _table(head, rows):
@@ -183,7 +180,10 @@ def _curves(runs):
 
 def _iou(runs):
     """Bars and table of the IoU per class, with the differences to the first source-only run."""
-    columns = _columns(runs)
+    columns = [
+        [run for run in group if run.is_finished] or group[:1] for _, group in configurations(runs)
+    ]
+    columns = [column for column in columns if column[0].metrics]
     if not columns:
         return dict(iou_bars=None, iou_table=None)
     reference = next((column for column in columns if _is_source_only(column[0])), None)
@@ -203,16 +203,6 @@ def _iou(runs):
             row.append('–' if math.isnan(mean) else f'{mean:.1f}{spread}{gain}')
     bars = draw_bars([rows[key][0] for key in names], series, 'IoU (%)')
     return dict(iou_bars=_svg(bars), iou_table=_table(['class', *series], rows.values()))
-
-
-def _columns(runs):
-    """The runs of each column: the subject, finished runs that differ in their seed, the others."""
-    columns = [[runs[0]]]
-    for _, group in configurations(runs):
-        columns.append([run for run in group if run.is_finished])
-        columns += [[run] for run in group if not run.is_finished]
-    evaluated = [column for column in columns if column and column[0].metrics]
-    return [column for i, column in enumerate(evaluated) if column not in evaluated[:i]]
 
 
 def _mean(column, key):
@@ -239,50 +229,19 @@ def _read_json(path):
         return json.load(file)
 
 
-def _samples(runs):
-    """Sample predictions: title of a grid to title of a column to images."""
-    images = [_images(run.work_dir, 'evaluation') for run in runs]
-    if not images[0]:
-        return {}
-    last = max(images[0])
-    title = f'Iteration {last:,}: image, ground truth, prediction, errors'
-    grids = {title: {'': map(_jpeg, images[0][last])}}
-    stages = {f'iteration {i:,}': images[0][i] for i in sorted({min(images[0]), last})}
-    of_runs = {
-        f'run {i}': of_run[max(of_run)]
-        for i, (run, of_run) in enumerate(zip(runs, images, strict=True), 1)
-        if of_run and _tested_on(run) == _tested_on(runs[0])
-    }
-    for title, columns in {'Over time': stages, 'Of several runs': of_runs}.items():
-        if len(columns) > 1:
-            grids[title] = {name: [_jpeg(path, 2) for path in columns[name]] for name in columns}
-            grids[title]['ground truth'] = [_jpeg(path, 1) for path in images[0][last]]
-    return grids
-
-
-def _tested_on(run):
-    return [run.config['data']['val'].get(key) for key in ('type', 'data_root', 'img_dir', 'split')]
-
-
-def _mixes(work_dir):
-    """Two class-mix images of the first and of the last iteration that has any."""
-    images = _images(work_dir, 'class_mix_debug')
-    shown = sorted({min(images), max(images)}) if images else []
-    return {f'Iteration {i:,}': map(_jpeg, images[i][:2]) for i in shown}
-
-
-def _images(work_dir, folder):
-    """Iteration, ascending, to the files of its images."""
-    images = {}
+def _images(work_dir, folder, count):
+    """Images of the first and the last iteration that has any, by iteration."""
+    found = {}
     for path in sorted(glob.glob(osp.join(glob.escape(work_dir), folder, '*.png'))):
         name = re.fullmatch(r'(?:iter_)?(\d+)_\d+\.png', osp.basename(path))
         if name:
-            images.setdefault(int(name[1]), []).append(path)
-    return images
+            found.setdefault(int(name[1]), []).append(path)
+    shown = sorted({min(found), max(found)}) if found else []
+    return {iteration: [_jpeg(path) for path in found[iteration][:count]] for iteration in shown}
 
 
-def _jpeg(path, panel=None):
-    """The data URL of an image, or of one of the four panels side by side in it."""
+def _jpeg(path):
+    """The data URL of an image."""
     try:
         with Image.open(path) as file:
             image = file.convert('RGB')
@@ -290,9 +249,6 @@ def _jpeg(path, panel=None):
         raise UserError(
             f'{path} cannot be read ({error}). If no run is writing it, remove it.'
         ) from error
-    if panel is not None:
-        width = image.width // 4
-        image = image.crop((panel * width, 0, (panel + 1) * width, image.height))
     image.thumbnail((1400, 1400))
     file = io.BytesIO()
     # Without subsampling the edges of labels keep their colours.
@@ -313,27 +269,21 @@ def _data_url(kind, file):
 
 def _settings_table(runs):
     """What differs between the configs of runs, without what cannot change results."""
-    stated = [{'seed': run.seed, **settings(run.config)} for run in runs]
-    rows = [
-        [key, *('–' if value is MISSING else json.dumps(value)[:300] for value in values)]
-        for key, values in differences(*stated).items()
-    ]
-    return _table(_head('setting', runs), rows)
+    found = differences(*({'seed': run.seed, **settings(run.config)} for run in runs))
+    columns = [{} for _ in runs]
+    for key, values in found.items():
+        for column, value in zip(columns, values, strict=True):
+            column[key] = '–' if value is MISSING else json.dumps(value)[:300]
+    return _table_of_runs(columns)
 
 
 def _environment_table(runs):
     """Versions and devices at the last start."""
-    columns = [
-        {'git revision': run.config.get('git_rev'), **run.log.metas[-1].get('environment', {})}
-        for run in runs
-    ]
-    keys = dict.fromkeys(key for column in columns for key in column)
-    rows = [[key, *(column.get(key, '–') for column in columns)] for key in keys]
-    return _table(_head('', runs), rows)
-
-
-def _head(first, runs):
-    return [first, *(f'run {i}' for i in range(1, len(runs) + 1))]
+    columns = []
+    for run in runs:
+        start = run.log.metas[-1] if run.log.metas else {}
+        columns.append({'git revision': run.config.get('git_rev'), **start.get('environment', {})})
+    return _table_of_runs(columns)
 
 
 def _warnings(work_dir):

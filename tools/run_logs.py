@@ -40,17 +40,15 @@ class Log:
         entries = [*self.train.values(), *self.val.values()]
         return list(dict.fromkeys(k for entry in entries for k in entry if k not in _NO_CURVES))
 
-    def seconds(self, key='time'):
-        """The sum over all iterations of a time that is logged as the mean of an interval."""
-        previous = [0, *self.train]
-        entries = zip(self.train.items(), previous, strict=False)
-        return sum((i - before) * entry.get(key, 0) for (i, entry), before in entries)
+    @property
+    def seconds(self):
+        """The time of all iterations, which is logged as the mean of each interval."""
+        entries = zip(self.train.items(), [0, *self.train], strict=False)
+        return sum((i - before) * entry.get('time', 0) for (i, entry), before in entries)
 
 
 def read_log(paths):
-    """Read the JSON logs of a run's starts, in order of time, as one.
-
-    The last line of a run in progress may be half-written and is skipped.
+    """Read the JSON logs of a run's starts, in order of time; a half-written line is skipped.
 
     Raises:
         ValueError: A file is no JSON log; the message names it.

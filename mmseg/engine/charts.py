@@ -9,11 +9,8 @@ def draw_confusion(confusion, names):
     """Plot a confusion matrix in percent of each true class.
 
     Args:
-        confusion (list[list[int]]): Pixels of true class i that are predicted as class j.
-        names (list[str]): Of the classes.
-
-    Returns:
-        matplotlib.figure.Figure: The rows of classes that do not occur are grey.
+        confusion (list[list[int]]): Pixels of true class i that are predicted as class j. The rows
+            of classes that do not occur are grey.
     """
     pixels = np.array(confusion, np.float64)
     with np.errstate(invalid='ignore'):
@@ -33,14 +30,7 @@ def draw_confusion(confusion, names):
 
 
 def draw_sampling(found):
-    """Plot what Rare Class Sampling should draw and drew, the rarest class first.
-
-    Args:
-        found (dict): The content of ``rare_class_sampling.json``, see ``RareClassRecord``.
-
-    Returns:
-        matplotlib.figure.Figure
-    """
+    """Plot a record of Rare Class Sampling (see ``RareClassRecord``), the rarest class first."""
     order = np.argsort(found['share'], kind='stable')
     series = {
         "ratio of the source's pixels": found['share'],
@@ -55,12 +45,7 @@ def draw_bars(names, series, label):
     """Plot horizontal bars, a group per class.
 
     Args:
-        names (list[str]): Of the classes.
-        series (dict[str, Sequence[float]]): What the legend says, to a value per class.
-        label (str): Of the axis.
-
-    Returns:
-        matplotlib.figure.Figure
+        series (dict[str, Sequence[float]]): Name in the legend to a value per class.
     """
     height = 0.8 / len(series)
     figure = Figure((9, 1.2 + 0.16 * len(names) * (len(series) + 0.5)), layout='constrained')

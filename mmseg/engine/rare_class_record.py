@@ -16,8 +16,7 @@ class RareClassRecord(Hook):
     """Writes ``evaluation/rare_class_sampling.json`` at every evaluation and at the end.
 
     What was drawn follows from the samples' numbers: nothing is asked of the data workers, and a
-    resumed run counts again from its beginning. (If it began with another number of processes, it
-    counts what it would have drawn with those of now.)
+    resumed run counts again from its beginning, as if with its present number of processes.
 
     Args:
         dataset (UDADataset): With a ``sampler``.
