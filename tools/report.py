@@ -198,7 +198,7 @@ def _iou(runs):
             mean, deviation = _mean(column, key)
             spread = '' if deviation is None else f' ± {deviation:.1f}'
             gain = ''
-            if reference not in (None, column):
+            if reference not in (None, column) and key in reference[0].metrics:
                 gain = f' ({mean - _mean(reference, key)[0]:+.1f})'
             row.append('–' if math.isnan(mean) else f'{mean:.1f}{spread}{gain}')
     bars = draw_bars([rows[key][0] for key in names], series, 'IoU (%)')
