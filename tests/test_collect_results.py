@@ -137,6 +137,12 @@ def test_csv_has_every_metric_of_every_run(make_run, rows, tmp_path):
     assert [line['work_dir'] for line in lines[:2]] == [str(folder) for folder in folders]
 
 
+def test_a_csv_that_cannot_be_written(make_run, rows, tmp_path):
+    make_run('daformer', 0, {40: 0.6})
+    with pytest.raises(SystemExit, match=r'^Error: .* cannot be written'):
+        rows('--csv', str(tmp_path))
+
+
 def test_a_half_written_last_line_is_passed_over(make_run, rows):
     folder = make_run('daformer', 0, {20: 0.6})
     with open(folder / '20261123_070000.log.json', 'a') as file:

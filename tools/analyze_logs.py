@@ -98,7 +98,7 @@ def values_table(logs, keys):
             if points:
                 mean = statistics.fmean(value for value, _ in points[-_LAST:])
                 (last, at), (best, best_at) = points[-1], best_of(points)
-                cells = [_short(last), at, _short(best), best_at, _short(mean)]
+                cells = [f'{last:.4g}', at, f'{best:.4g}', best_at, f'{mean:.4g}']
             table.add_row([name, _title(key), *cells])
     return table
 
@@ -107,24 +107,16 @@ def _title(key):
     return f'{key} (%)' if is_ratio(key) else key
 
 
-def _short(value):
-    return f'{value:.4g}'
-
-
 def draw_curves(logs, keys):
-    """Plot a panel per key, a curve per run; long curves with their running mean.
-
-    Args:
-        logs (dict[str, Log]): By the name in the legend.
-    """
+    """Plot a panel per key, a curve per run in `logs`; long curves with their running mean."""
     import numpy as np
     from matplotlib.figure import Figure
 
     columns = min(2, len(keys))
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(7 * columns, 3.5 * rows + 0.25 * len(logs)), layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, key in zip(axes, keys, strict=False):
+    for place, key in enumerate(keys, 1):
+        panel = figure.add_subplot(rows, columns, place)
         for number, (name, log) in enumerate(logs.items()):
             iterations, values = log.curve(key)
             style = dict(color=f'C{number}', label=name, marker='.', linewidth=1.2)
@@ -138,9 +130,7 @@ def draw_curves(logs, keys):
         panel.set_title(_title(key), fontsize='medium')
         panel.set_xlabel('iteration')
         panel.grid(alpha=0.3)
-    for panel in axes[len(keys) :]:
-        panel.set_axis_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center')
+    figure.legend(*panel.get_legend_handles_labels(), loc='outside lower center')
     return figure
 
 

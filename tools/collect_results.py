@@ -73,9 +73,8 @@ def parse_args(argv):
         epilog='example: python tools/collect_results.py work_dirs/local-exp6 --csv exp6.csv',
     )
     parser.add_argument(
-        'folders', nargs='*', default=['work_dirs'], metavar='FOLDER',
-        help='runs, or folders with runs at any depth (default: work_dirs)',
-    )  # fmt: skip
+        'folders', nargs='*', default=['work_dirs'], help='runs or folders with runs (work_dirs)'
+    )
     parser.add_argument('--csv', metavar='FILE', help='also write every metric of every run there')
     return parser.parse_args(argv)
 
@@ -94,8 +93,9 @@ def main(argv=None):
     if args.csv:
         # Importing mmseg takes seconds, which the table alone does not need.
         from mmseg.utils.files import write_text
+        from mmseg.utils.user_error import reports_user_errors
 
-        write_text(args.csv, results_csv(results))
+        reports_user_errors(write_text)(args.csv, results_csv(results))
     return table
 
 
@@ -139,8 +139,7 @@ def configurations(results):
 
 
 def _differences(result, other):
-    seedless = ({**run.config, 'seed': 0} for run in (result, other))
-    return compare(*seedless)[0]
+    return compare({**result.config, 'seed': 0}, {**other.config, 'seed': 0})[0]
 
 
 def _label(result, others):

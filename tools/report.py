@@ -5,7 +5,6 @@ docs/report.md says what is on the page; report.html.j2 is the page.
 
 import argparse
 import base64
-import glob
 import io
 import json
 import math
@@ -14,6 +13,7 @@ import re
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -78,7 +78,7 @@ def load_runs(folders):
 def page_of(runs):
     """The report of the first run, compared with the others, as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(osp.dirname(osp.abspath(__file__))),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
@@ -88,7 +88,7 @@ def page_of(runs):
         miou=_miou(subject),
         state=_state(subject),
         written=time.strftime('%Y-%m-%d %H:%M'),
-        runs=_facts_table(runs),
+        runs=_table_of_runs([_facts(run) for run in runs]),
         curves=_curves(runs),
         is_uda=bool(subject.config.get('uda')),
         **_iou(runs),
@@ -127,17 +127,13 @@ def _labelled_data(run):
     return train.get('source') or train.get('dataset') or train
 
 
-def _facts_table(runs):
-    labels = {run: label for label, group in configurations(runs) for run in group}
-    return _table_of_runs([{'configuration': labels[run], **_facts(run)} for run in runs])
-
-
 def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
     labelled = _labelled_data(run)
     parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
     supervised = 'source-only' if _is_source_only(run) else 'supervised'
     return {
+        'configuration': run.configuration,
         'seed': run.seed,
         'mIoU (%)': _miou(run),
         'state': _state(run),
@@ -215,25 +211,21 @@ def _mean(column, key):
 def _records(work_dir):
     """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
     plots = dict(confusion=None, sampling=None)
-    evaluations = glob.glob(osp.join(glob.escape(work_dir), 'evaluation', 'iter_*[0-9].json'))
+    evaluations = sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))
+    drawn = Path(work_dir, RARE_CLASS_FILE)
     if evaluations:
-        found = _read_json(max(evaluations))
+        found = json.loads(evaluations[-1].read_text(encoding='utf-8'))
         plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
-    if osp.isfile(osp.join(work_dir, RARE_CLASS_FILE)):
-        plots['sampling'] = _svg(draw_sampling(_read_json(osp.join(work_dir, RARE_CLASS_FILE))))
+    if drawn.is_file():
+        plots['sampling'] = _svg(draw_sampling(json.loads(drawn.read_text(encoding='utf-8'))))
     return plots
-
-
-def _read_json(path):
-    with open(path, encoding='utf-8') as file:
-        return json.load(file)
 
 
 def _images(work_dir, folder, count):
     """Images of the first and the last iteration that has any, by iteration."""
     found = {}
-    for path in sorted(glob.glob(osp.join(glob.escape(work_dir), folder, '*.png'))):
-        name = re.fullmatch(r'(?:iter_)?(\d+)_\d+\.png', osp.basename(path))
+    for path in sorted(Path(work_dir, folder).glob('*.png')):
+        name = re.fullmatch(r'(?:iter_)?(\d+)_\d+\.png', path.name)
         if name:
             found.setdefault(int(name[1]), []).append(path)
     shown = sorted({min(found), max(found)}) if found else []
@@ -287,11 +279,9 @@ def _environment_table(runs):
 
 
 def _warnings(work_dir):
-    lines = []
-    for path in text_logs(work_dir):
-        with open(path, encoding='utf-8', errors='replace') as file:
-            lines += [line for line in file if 'WARNING' in line]
-    return lines[-_MOST_WARNINGS:]
+    texts = [Path(path).read_text('utf-8', errors='replace') for path in text_logs(work_dir)]
+    lines = '\n'.join(texts).splitlines()
+    return [line for line in lines if 'WARNING' in line][-_MOST_WARNINGS:]
 
 
 if __name__ == '__main__':

@@ -42,11 +42,7 @@ def draw_sampling(found):
 
 
 def draw_bars(names, series, label):
-    """Plot horizontal bars, a group per class.
-
-    Args:
-        series (dict[str, Sequence[float]]): Name in the legend to a value per class.
-    """
+    """Plot horizontal bars, a group per class; ``series`` is a dict of a value per class."""
     height = 0.8 / len(series)
     figure = Figure((9, 1.2 + 0.16 * len(names) * (len(series) + 0.5)), layout='constrained')
     axes = figure.subplots()

@@ -19,9 +19,8 @@ class RareClassRecord(Hook):
     resumed run counts again from its beginning, as if with its present number of processes.
 
     Args:
-        dataset (UDADataset): With a ``sampler``.
         samples_per_iteration (int): Of all ranks.
-        evaluation (Evaluation | None): Whose iterations count.
+        evaluation (Evaluation | None): At whose iterations it writes.
     """
 
     def __init__(self, dataset, samples_per_iteration, evaluation):
