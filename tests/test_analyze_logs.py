@@ -1,6 +1,5 @@
 """Tables and curves of logs: what they say of finished, unfinished and resumed runs."""
 
-import csv
 import json
 
 import cv2
@@ -9,6 +8,7 @@ import pytest
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, run_python
 from tools import analyze_logs
+from tools.run_logs import read_log
 
 
 def train(iteration, loss, time=0.5, **more):
@@ -45,28 +45,27 @@ def test_last_best_and_mean_values(write_log):
         val(30, 0.25),
     )
     write_log('runs/b/20261123_070001.log.json', train(10, 4.0), val(10, 0.5), val(20, 0.25))
-    values, _ = analyze_logs.main(['runs', '--last', '2'])
-    assert values.field_names[-1] == 'mean of last 2'
+    values = analyze_logs.main(['runs', '--keys', 'decode.loss_ce', 'mIoU'])
+    assert values.field_names[-1] == 'mean of last 5'
     assert rows(values) == [
-        ['a', 'decode.loss_ce', '2', '30', '1', '20', '1.5'],
+        ['a', 'decode.loss_ce', '2', '30', '1', '20', '2'],
         ['b', 'decode.loss_ce', '4', '10', '4', '10', '4'],
         ['a', 'mIoU (%)', '25', '30', '25', '30', '25'],
         ['b', 'mIoU (%)', '25', '20', '50', '10', '37.5'],
     ]
 
 
-def test_time_per_iteration(write_log):
+def test_losses_miou_and_times_by_default(write_log):
+    write_log('a/20261123_070001.log.json', train(10, 1, data_time=0.125), val(10, 0.5))
+    keys = [row[1] for row in rows(analyze_logs.main(['a']))]
+    assert keys == ['decode.loss_ce', 'mIoU (%)', 'time', 'data_time']
+
+
+def test_seconds_of_all_iterations(tmp_path):
     # A log line averages the iterations since the one before.
-    write_log(
-        'a/20261123_070001.log.json',
-        train(10, 1, 1.0, data_time=0.5), train(20, 1, 0.5, data_time=0.0), train(60, 1, 0.25),
-    )  # fmt: skip
-    write_log('b/20261123_070001.log.json', val(5, 0.1))
-    _, times = analyze_logs.main(['a', 'b'])
-    assert rows(times) == [
-        ['a', '60', '0.4167', '0.25', '1', '10', '20.0%', '0 min 25 s'],
-        ['b', '0', *['-'] * 6],
-    ]
+    log = tmp_path / 'log.json'
+    log.write_text(train(10, 1, 1.0) + train(20, 1, 0.5) + train(60, 1, 0.25))
+    assert read_log([log]).seconds == 10 + 5 + 10
 
 
 def test_a_run_that_went_back_is_told_as_it_went_on(write_log, capsys):
@@ -80,84 +79,76 @@ def test_a_run_that_went_back_is_told_as_it_went_on(write_log, capsys):
         val(30, 0.9),
     )
     write_log('a/20261123_070002.log.json', train(20, 2), val(20, 0.5), '{"mode": "train", "it')
-    values, times = analyze_logs.main(['a'])
+    values = analyze_logs.main(['a', '--keys', 'decode.loss_ce', 'mIoU'])
     assert rows(values) == [
         ['a', 'decode.loss_ce', '2', '20', '2', '20', '2.5'],
         ['a', 'mIoU (%)', '50', '20', '50', '20', '50'],
     ]
-    assert rows(times)[0][1] == '20'
 
 
 def test_missing_values_and_nan(write_log):
     write_log('a/20261123_070001.log.json', train(10, 1), val(10, float('nan')), val(20, 0.5))
     write_log('b/20261123_070001.log.json', train(10, 1))
-    values, _ = analyze_logs.main(['a', 'b', '--keys', 'IoU.train'])
+    values = analyze_logs.main(['a', 'b', '--keys', 'IoU.train'])
     assert rows(values) == [
-        ['a', 'IoU.train (%)', '50', '20', '50', '20', 'nan'],
+        ['a', 'IoU.train (%)', '50', '20', '50', '20', '50'],
         ['b', 'IoU.train (%)', *['-'] * 5],
     ]
 
 
-def test_files_and_equal_names(write_log):
+def test_equal_names(write_log):
     write_log('x/run/20261123_070001.log.json', train(10, 1))
     write_log('y/run/20261123_070001.log.json', train(10, 2))
-    values, _ = analyze_logs.main(['x', 'y'])
+    values = analyze_logs.main(['x', 'y', '--keys', 'decode.loss_ce'])
     assert [row[0] for row in rows(values)] == ['x/run', 'y/run']
-    values, _ = analyze_logs.main(['y/run/20261123_070001.log.json'])
-    assert rows(values)[0][:3] == ['20261123_070001', 'decode.loss_ce', '2']
 
 
-def test_a_trained_run_as_picture_and_csv(trained_run, tmp_path, capsys):
-    out, points = tmp_path / 'curves.png', tmp_path / 'points.csv'
+def test_curves_of_a_trained_run(trained_run, tmp_path, capsys):
+    out = tmp_path / 'curves.png'
     analyze_logs.main(
-        [trained_run.work_dir, '--keys', 'mIoU', 'mix.decode.loss_ce',
-         '--out', str(out), '--csv', str(points)]
-    )  # fmt: skip
+        [trained_run.work_dir, '--keys', 'mIoU', 'mix.decode.loss_ce', '--out', str(out)]
+    )
     picture = cv2.imread(str(out))
     # Two panels: matplotlib's first colour, that of the only run, is in both of them.
     blue = abs(picture.astype(int) - (180, 119, 31)).max(axis=2) < 10
     half = picture.shape[1] // 2
     assert blue[:, :half].sum() > 50 and blue[:, half:].sum() > 50
-    with open(points) as file:
-        found = list(csv.DictReader(file))
-    expected = [
-        (key, str(entry['iter']), str(factor * entry[key]))
-        for key, mode, factor in (('mIoU', 'val', 100), ('mix.decode.loss_ce', 'train', 1))
-        for entry in trained_run.log(mode)
-    ]
-    assert [(p['key'], p['iteration'], p['value']) for p in found] == expected
-    assert {point['run'] for point in found} == {trained_run.name}
     assert f'The curves are in {out}' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
-        (['nowhere'], ['nowhere does not exist', 'Give runs']),
+        (['nowhere'], ['nowhere holds no .log.json', 'Give runs']),
         (['empty'], ['empty holds no .log.json']),
-        (['a', '--keys', 'miou'], ['no run logs miou', 'mean mIoU', 'There are decode.loss_ce']),
+        (['a', '--keys', 'miou'], ['no run logs miou', 'There are decode.loss_ce']),
         (['broken'], ['broken/20261123_070001.log.json is no JSON log']),
-        (['list'], ['list/20261123_070001.log.json is no JSON log']),
         (['begun'], ['nothing is logged yet in begun']),
-        (['a', '--csv', 'a'], ['a cannot be written']),
+        (['a', '--out', 'nowhere/curves.png'], ['nowhere/curves.png']),
     ],
 )
 def test_mistakes(write_log, tmp_path, arguments, says):
     (tmp_path / 'empty').mkdir()
     write_log('a/20261123_070001.log.json', train(10, 1), val(10, 0.5))
     write_log('broken/20261123_070001.log.json', 'no JSON\n')
-    write_log('list/20261123_070001.log.json', '[1]\n')
     write_log('begun/20261123_070001.log.json')
     with refused(*says):
         analyze_logs.main(arguments)
 
 
-@pytest.mark.parametrize('options', [['--last', '0'], ['--out', 'curves.xyz']])
-def test_impossible_options(write_log, capsys, options):
+def test_an_unknown_format(write_log):
     write_log('a/20261123_070001.log.json', train(10, 1))
-    with pytest.raises(SystemExit) as stop:
-        analyze_logs.main(['a', *options])
-    assert stop.value.code == 2 and options[0] in capsys.readouterr().err
+    with refused("Format 'xyz' is not supported"):
+        analyze_logs.main(['a', '--out', 'curves.xyz'])
+
+
+def test_long_curves_are_smoothed(write_log):
+    points = [train(10 * i, 1.0 + i % 2) for i in range(1, 101)]
+    write_log('a/20261123_070001.log.json', *points)
+    (panel,) = analyze_logs.draw_curves(analyze_logs.read_logs(['a']), ['decode.loss_ce']).axes
+    logged, mean = panel.get_lines()
+    assert len(logged.get_xdata()) == 100
+    assert abs(mean.get_ydata() - 1.5).max() < 0.11 and len(mean.get_xdata()) > 90
 
 
 def test_as_a_command_without_torch(write_log, tmp_path):

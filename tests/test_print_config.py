@@ -8,7 +8,7 @@ from mmseg.engine.config import as_dict, load_config
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, UDA_CONFIG, run_python
 from tools import print_config
-from tools.config_differences import MISSING, differences, flatten
+from tools.same_run import MISSING, differences, flatten
 
 
 def shown(*arguments):

@@ -1,12 +1,11 @@
-"""Curves and tables of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
+"""Curves and a table of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
 
-Reads the JSON logs alone, without torch, so that it answers at once and while runs go on.
+Reads the JSON logs alone, without torch. (MMSegmentation's own analyze_logs.py needs seaborn and
+draws a single evaluation of an iteration-based run.)
 """
 
 import argparse
-import csv
-import difflib
-import io
+import math
 import os.path as osp
 import re
 import statistics
@@ -19,175 +18,119 @@ import tools.openmp  # noqa: F401
 from prettytable import PrettyTable
 
 from tools.exit_with import exit_with
-from tools.run_logs import is_share, read_logs
+from tools.run_folder import find_work_dirs, json_logs
+from tools.run_logs import is_ratio, read_log
 
-_DEFAULT_KEYS = ('decode.loss_ce', 'mIoU')
-# Of these the least value is the best one.
+_DEFAULT_KEYS = ('decode.loss_ce', 'mIoU', 'time', 'data_time')
 _LOWER_IS_BETTER = re.compile(r'loss|time|memory')
+_LAST = 5  # values in the mean at the end
+# Curves of more points are drawn with their running mean over a twentieth of the points.
+_LONG, _WINDOW = 40, 20
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Compare the logs of runs: last, best and mean values, time per iteration, '
-        'curves. Runs that go on and resumed ones can be read, too.',
+        description='Compare the logs of runs: last, best and mean values, and curves.',
         epilog='example: python tools/analyze_logs.py work_dirs/local-basic '
         '--keys decode.loss_ce mIoU IoU.train --out curves.png',
     )
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='runs, or folders with runs')
     parser.add_argument(
-        'runs', nargs='+', metavar='RUN', help='runs, folders with runs, or .log.json files'
+        '--keys', nargs='+', metavar='KEY', help=f'default: {", ".join(_DEFAULT_KEYS)}'
     )
-    parser.add_argument(
-        '--keys', nargs='+', metavar='KEY',
-        help=f'what to compare (default: {" and ".join(_DEFAULT_KEYS)}, where logged)',
-    )  # fmt: skip
-    parser.add_argument('--last', type=int, default=5, help='values in the mean of the last (5)')
     parser.add_argument('--out', metavar='FILE', help='draw the curves there (.png, .pdf, .svg)')
-    parser.add_argument('--csv', metavar='FILE', help='write every point of the curves there')
-    args = parser.parse_args(argv)
-    if args.last < 1:
-        parser.error('--last must be at least 1')
-    if args.out and not args.out.endswith(('.png', '.pdf', '.svg')):
-        parser.error(f'--out {args.out}: a picture ends in .png, .pdf or .svg')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Print the tables; returns them."""
+    """Print the table; returns it."""
     args = parse_args(argv)
     try:
         logs = read_logs(args.runs)
         keys = _keys(args.keys, logs)
     except ValueError as error:
         exit_with(error)
-    tables = values_table(logs, keys, args.last), time_table(logs)
-    print(*tables, sep='\n')
-    if args.out or args.csv:
-        # Importing mmseg takes seconds, which the tables alone do not need.
-        from mmseg.utils.user_error import reports_user_errors
-
-        reports_user_errors(_write)(args, logs, keys)
-    return tables
-
-
-def _write(args, logs, keys):
-    from mmseg.utils.files import moved_into_place, write_text
-
-    if args.csv:
-        write_text(args.csv, points_csv(logs, keys))
-        print(f'The points are in {args.csv}')
+    table = values_table(logs, keys)
+    print(table)
     if args.out:
-        figure = draw(logs, keys)
-        with moved_into_place(args.out) as file:
-            figure.savefig(file, format=osp.splitext(args.out)[1][1:], dpi=100)
+        figure = draw_curves(logs, keys)
+        try:
+            figure.savefig(args.out, dpi=100)
+        except (OSError, ValueError) as error:  # ValueError: of an unknown format
+            exit_with(error)
         print(f'The curves are in {args.out}')
+    return table
+
+
+def read_logs(paths):
+    """Read the runs in and below folders: name to `Log`; path to `Log` where names are equal."""
+    logs = {}
+    for path in paths:
+        found = find_work_dirs([path])
+        if not found:
+            raise ValueError(f'{path} holds no .log.json. Give runs, or folders with runs.')
+        logs |= {work_dir: read_log(json_logs(work_dir)) for work_dir in found}
+    if not any(log.keys() for log in logs.values()):
+        raise ValueError(f'nothing is logged yet in {", ".join(logs)}.')
+    names = [osp.basename(osp.normpath(work_dir)) for work_dir in logs]
+    return dict(zip(names, logs.values(), strict=True)) if len(set(names)) == len(names) else logs
 
 
 def _keys(wanted, logs):
-    known = list(dict.fromkeys(key for log in logs for key in log.keys()))  # noqa: SIM118
+    known = list(dict.fromkeys(key for log in logs.values() for key in log.keys()))  # noqa: SIM118
     for key in wanted or ():
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f'Did you mean {", ".join(close)}? ' if close else ''
-            raise ValueError(f'no run logs {key}. {hint}There are {", ".join(known)}.')
+            raise ValueError(f'no run logs {key}. There are {", ".join(known)}.')
     return wanted or [key for key in _DEFAULT_KEYS if key in known] or known[:1]
 
 
-def values_table(logs, keys, last):
-    """Returns a PrettyTable: a row per run and key with its last, best and mean values."""
-    mean = f'mean of last {last}'
-    table = _table(['run', 'key', 'last', 'at iteration', 'best', 'at', mean], left=('run', 'key'))
+def values_table(logs, keys):
+    """Tabulate last, best and mean values: a row per key and run."""
+    head = ['run', 'key', 'last', 'at iteration', 'best', 'at', f'mean of last {_LAST}']
+    table = PrettyTable(head)
+    table.align = 'r'
+    table.align['run'] = table.align['key'] = 'l'
     for key in keys:
         best_of = min if _LOWER_IS_BETTER.search(key) else max
-        title = f'{key} (%)' if is_share(key) else key
-        for log in logs:
-            iterations, values = log.curve(key)
-            # NaN is neither smaller nor larger than anything.
-            numbers = [(v, i) for i, v in zip(iterations, values, strict=True) if v == v]
+        for name, log in logs.items():
+            points = [(v, i) for i, v in zip(*log.curve(key), strict=True) if not math.isnan(v)]
             cells = ['-'] * 5
-            if values:
-                cells[:2] = _short(values[-1]), iterations[-1]
-                cells[4] = _short(statistics.fmean(values[-last:]))
-            if numbers:
-                best = best_of(v for v, _ in numbers)
-                cells[2:4] = _short(best), next(i for v, i in numbers if v == best)
-            table.add_row([log.name, title, *cells])
+            if points:
+                mean = statistics.fmean(value for value, _ in points[-_LAST:])
+                (last, at), (best, best_at) = points[-1], best_of(points)
+                cells = [f'{last:.4g}', at, f'{best:.4g}', best_at, f'{mean:.4g}']
+            table.add_row([name, _title(key), *cells])
     return table
 
 
-def time_table(logs):
-    """Returns a PrettyTable of seconds per iteration, as logged: averages over a log interval."""
-    head = ['run', 'iterations', 's/iteration', 'least', 'most', 'at iteration', 'loading', 'total']
-    table = _table(head, left=('run',))
-    for log in logs:
-        timed = {i: entry for i, entry in log.train.items() if 'time' in entry}
-        if not timed:
-            table.add_row([log.name, max(log.train, default=0), *['-'] * 6])
-            continue
-        before = [0, *timed][:-1]
-        counts = [i - previous for i, previous in zip(timed, before, strict=True)]
-        seconds = [entry['time'] for entry in timed.values()]
-        loading = [entry.get('data_time', 0) for entry in timed.values()]
-        total, waited = (
-            sum(n * value for n, value in zip(counts, values, strict=True))
-            for values in (seconds, loading)
-        )
-        slowest = max(timed, key=lambda i: timed[i]['time'])
-        per_iteration = total / sum(counts)
-        shown = [_short(value) for value in (per_iteration, min(seconds), max(seconds))]
-        table.add_row(
-            [log.name, sum(counts), *shown, slowest, f'{waited / total:.1%}', _duration(total)]
-        )
-    return table
+def _title(key):
+    return f'{key} (%)' if is_ratio(key) else key
 
 
-def _table(columns, left):
-    table = PrettyTable(columns)
-    table.align = 'r'
-    for column in left:
-        table.align[column] = 'l'
-    return table
-
-
-def _short(value):
-    return f'{value:.4g}'
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes:02} min' if hours else f'{minutes} min {seconds:02} s'
-
-
-def points_csv(logs, keys):
-    """Returns CSV with a line per point: run, key, iteration, value (shares in percent)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['run', 'key', 'iteration', 'value'])
-    for log in logs:
-        for key in keys:
-            writer.writerows([log.name, key, *point] for point in zip(*log.curve(key), strict=True))
-    return text.getvalue()
-
-
-def draw(logs, keys):
-    """Returns a matplotlib figure: a panel per key, a curve per run."""
+def draw_curves(logs, keys):
+    """Plot a panel per key, a curve per run in `logs`; long curves with their running mean."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     columns = min(2, len(keys))
     rows = -(-len(keys) // columns)
-    figure = Figure(figsize=(7 * columns, 4 * rows + 0.25 * len(logs)), layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for panel, key in zip(axes, keys, strict=False):
-        for log in logs:
+    figure = Figure(figsize=(7 * columns, 3.5 * rows + 0.25 * len(logs)), layout='constrained')
+    for place, key in enumerate(keys, 1):
+        panel = figure.add_subplot(rows, columns, place)
+        for number, (name, log) in enumerate(logs.items()):
             iterations, values = log.curve(key)
-            panel.plot(iterations, values, marker='.', linewidth=1.2, label=log.name)
-        panel.set_title(f'{key} (%)' if is_share(key) else key)
+            style = dict(color=f'C{number}', label=name, marker='.', linewidth=1.2)
+            if len(values) > _LONG:
+                panel.plot(iterations, values, color=f'C{number}', linewidth=0.6, alpha=0.4)
+                window = len(values) // _WINDOW
+                values = np.convolve(values, np.full(window, 1 / window), mode='valid')
+                iterations = iterations[window // 2 :][: len(values)]
+                style |= dict(marker=None, linewidth=1.8)
+            panel.plot(iterations, values, **style)
+        panel.set_title(_title(key), fontsize='medium')
         panel.set_xlabel('iteration')
-        panel.tick_params(labelbottom=True)
         panel.grid(alpha=0.3)
-    for panel in axes[len(keys) :]:
-        panel.set_axis_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center')
+    figure.legend(*panel.get_legend_handles_labels(), loc='outside lower center')
     return figure
 
 

@@ -1,7 +1,6 @@
 """The results of finished and unfinished runs in one table: ``python tools/collect_results.py``.
 
-Reads what runs leave in their folders, without torch. run_experiments.py --exp prints the same
-table at its end.
+Imports no torch. run_experiments.py --exp prints the same table at its end.
 """
 
 import argparse
@@ -11,7 +10,7 @@ import json
 import os.path as osp
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -22,6 +21,7 @@ from prettytable import PrettyTable
 
 from tools.exit_with import exit_with
 from tools.run_folder import find_config, find_work_dirs, json_logs
+from tools.run_logs import Log, is_ratio, read_log
 from tools.same_run import compare
 
 # What run_experiments.py puts around a config's name.
@@ -29,33 +29,42 @@ _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')
 _SEED = re.compile(r'_s\d+$')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """What a run's folder says.
-
-    Args:
-        configuration: the config's name without its seed.
-        seed: the run's seed.
-        work_dir: its folder.
-        iteration: of the last evaluation; 0 if there was none.
-        reached: the last iteration that the log knows.
-        max_iters: the length of the run.
-        metrics: of the last evaluation, in percent: mIoU, IoU.road, ...
-        config: the resolved config.
-    """
+    """What a run's folder says; the configuration is the config's name without its seed."""
 
     configuration: str
-    seed: int
     work_dir: str
-    iteration: int
-    reached: int
-    max_iters: int
-    metrics: dict = field(hash=False)
-    config: dict = field(hash=False)
+    config: dict
+    log: Log
+
+    @property
+    def seed(self):
+        return self.config['seed']
+
+    @property
+    def max_iters(self):
+        return self.config['runner']['max_iters']
+
+    @property
+    def iteration(self):
+        """The iteration of the last evaluation; 0 if there was none."""
+        return next(reversed(self.log.val), 0)
+
+    @property
+    def reached(self):
+        """The last iteration in the log."""
+        return max([*self.log.train, *self.log.val], default=0)
 
     @property
     def is_finished(self):
         return self.iteration == self.max_iters
+
+    @property
+    def metrics(self):
+        """Metrics of the last evaluation in percent: mIoU, IoU.road, ..."""
+        last = self.log.val.get(self.iteration, {})
+        return {key: 100 * value for key, value in last.items() if is_ratio(key)}
 
 
 def parse_args(argv):
@@ -64,9 +73,8 @@ def parse_args(argv):
         epilog='example: python tools/collect_results.py work_dirs/local-exp6 --csv exp6.csv',
     )
     parser.add_argument(
-        'folders', nargs='*', default=['work_dirs'], metavar='FOLDER',
-        help='runs, or folders with runs at any depth (default: work_dirs)',
-    )  # fmt: skip
+        'folders', nargs='*', default=['work_dirs'], help='runs or folders with runs (work_dirs)'
+    )
     parser.add_argument('--csv', metavar='FILE', help='also write every metric of every run there')
     return parser.parse_args(argv)
 
@@ -74,12 +82,8 @@ def parse_args(argv):
 def main(argv=None):
     """Print the table; returns it."""
     args = parse_args(argv)
-    for folder in args.folders:
-        if not osp.isdir(folder):
-            sys.exit(f'Error: {folder} is no folder. Give folders of runs, such as work_dirs.')
-    work_dirs = find_work_dirs(args.folders)
     try:
-        results = read_results(work_dirs)
+        results = read_results(find_work_dirs(args.folders))
     except ValueError as error:
         exit_with(error)
     if not results:
@@ -89,46 +93,28 @@ def main(argv=None):
     if args.csv:
         # Importing mmseg takes seconds, which the table alone does not need.
         from mmseg.utils.files import write_text
+        from mmseg.utils.user_error import reports_user_errors
 
-        write_text(args.csv, results_csv(results))
+        reports_user_errors(write_text)(args.csv, results_csv(results))
     return table
 
 
 def read_results(work_dirs):
-    """Returns the `Result` of every run that has begun; folders without one are left out."""
-    results = [_read_result(work_dir) for work_dir in work_dirs]
-    return [result for result in results if result is not None]
-
-
-def _read_result(work_dir):
-    try:
-        path = find_config(work_dir)
-    except ValueError as error:  # one folder in disorder keeps no table from the others
-        print(f'Left out: {error}', file=sys.stderr)
-        return None
-    if path is None:
-        return None
-    with open(path, encoding='utf-8') as file:
-        config = json.load(file)
-    last, reached = {}, 0
-    for log in json_logs(work_dir):
-        entries = read_log(log)
-        reached = max([reached, *(entry.get('iter', 0) for entry in entries)])
-        last = next((entry for entry in reversed(entries) if entry.get('mode') == 'val'), last)
-    return Result(
-        configuration=_SEED.sub('', short_name(config['name'])),
-        seed=config['seed'],
-        work_dir=work_dir,
-        iteration=last.get('iter', 0),
-        reached=reached,
-        max_iters=config['runner']['max_iters'],
-        metrics={
-            key: 100 * value
-            for key, value in last.items()
-            if key.startswith(('mIoU', 'IoU.', 'mAcc', 'aAcc'))
-        },
-        config=config,
-    )
+    """Read the runs that have begun, as a list of `Result`."""
+    results = []
+    for work_dir in work_dirs:
+        try:
+            path = find_config(work_dir)
+        except ValueError as error:  # one folder in disorder keeps no table from the others
+            print(f'Left out: {error}', file=sys.stderr)
+            continue
+        if path is not None:
+            with open(path, encoding='utf-8') as file:
+                config = json.load(file)
+            configuration = _SEED.sub('', short_name(config['name']))
+            log = read_log(json_logs(work_dir))
+            results.append(Result(configuration, work_dir, config, log))
+    return results
 
 
 def short_name(name):
@@ -136,60 +122,39 @@ def short_name(name):
     return _GENERATED_NAME.sub(r'\1', name)
 
 
-def read_log(path):
-    """Returns the entries of a JSON log, the first of which is the run's meta.
-
-    The last line of a run that goes on may be half written; it is passed over.
-
-    Raises:
-        ValueError: Another line is no JSON; the message names the file.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            return [json.loads(line) for line in file if line.endswith('\n')]
-    except ValueError as error:
-        raise ValueError(f'{path} is no JSON log: {error}') from error
-
-
 def configurations(results):
-    """Puts runs together that differ in their seed alone.
+    """Group runs that differ in their seed alone, as pairs of label and runs.
 
-    Returns:
-        A list of (label, results) pairs in the order of the runs. Where several configurations
-        have the same name, as after `--cfg-options`, their labels say in what they differ.
+    Labels of the same name, as after `--cfg-options`, say in what they differ.
     """
     groups = []
     for result in results:
-        for group in groups:
-            same_name = group[0].configuration == result.configuration
-            if same_name and not _differences(group[0], result):
-                group.append(result)
-                break
+        of_name = [group for group in groups if group[0].configuration == result.configuration]
+        same = [group for group in of_name if not _differences(group[0], result)]
+        if same:
+            same[0].append(result)
         else:
             groups.append([result])
     return [(_label(group[0], [other[0] for other in groups]), group) for group in groups]
 
 
 def _differences(result, other):
-    """In what two runs differ that results follow from, beside their seeds."""
-    seedless = ({**run.config, 'seed': 0} for run in (result, other))
-    return compare(*seedless)[0]
+    return compare({**result.config, 'seed': 0}, {**other.config, 'seed': 0})[0]
 
 
 def _label(result, others):
-    namesakes = [other for other in others if other.configuration == result.configuration]
     differing = {}
-    for other in namesakes:
-        differing.update(_differences(result, other))
+    for other in others:
+        if other.configuration == result.configuration:
+            differing.update(_differences(result, other))
     shown = ', '.join(f'{key}={value}' for key, (value, _) in sorted(differing.items()))
     return result.configuration + (f' ({shown})' if shown else '')
 
 
 def results_table(results, metric='mIoU'):
-    """Returns a PrettyTable: a row per configuration, a column per seed, mean ± deviation.
+    """Tabulate a metric: a row per configuration, a column per seed, mean and deviation.
 
-    The deviation is that of a sample (n - 1). A value of a run that is not finished is given with
-    its iteration and does not count.
+    A value of an unfinished run is given with its iteration and does not count.
     """
     seeds = sorted({result.seed for result in results})
     table = PrettyTable([f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std'])
@@ -212,11 +177,7 @@ def _cell(result, metric):
 
 
 def mean_and_deviation(group, metric):
-    """Mean and sample deviation (n - 1) of a metric over the finished runs of a group.
-
-    Returns:
-        tuple[float | None]: In percent; None where there are too few finished runs.
-    """
+    """Mean and sample deviation (n - 1) of a metric over finished runs; None for too few runs."""
     values = [run.metrics[metric] for run in group if run.is_finished and metric in run.metrics]
     return (
         float(np.mean(values)) if values else None,
@@ -229,19 +190,15 @@ def _rounded(value):
 
 
 def results_csv(results):
-    """Returns CSV with a line per run and all its metrics, then a line per mean and deviation."""
+    """All metrics as CSV: a line per run, then a line per mean and deviation."""
     metrics = list(dict.fromkeys(key for result in results for key in result.metrics))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['configuration', 'seed', 'iteration', 'max_iters', *metrics, 'work_dir'])
     for label, group in configurations(results):
-        for result in group:
-            values = [
-                f'{result.metrics[key]:.2f}' if key in result.metrics else '' for key in metrics
-            ]
-            writer.writerow(
-                [label, result.seed, result.iteration, result.max_iters, *values, result.work_dir]
-            )
+        for run in group:
+            values = [_rounded(run.metrics.get(key)) for key in metrics]
+            writer.writerow([label, run.seed, run.iteration, run.max_iters, *values, run.work_dir])
         summaries = [map(_rounded, mean_and_deviation(group, key)) for key in metrics]
         for title, row in zip(('mean', 'std'), zip(*summaries, strict=True), strict=False):
             if any(row):

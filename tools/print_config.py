@@ -11,8 +11,8 @@ import tools.openmp  # noqa: F401
 
 from mmseg.engine.config import Config, as_dict, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
-from tools.config_differences import MISSING, differences
 from tools.given_config import read_config
+from tools.same_run import MISSING, differences
 
 
 def parse_args(argv):

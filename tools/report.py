@@ -1,52 +1,287 @@
-"""A report of a run as one HTML page: ``python tools/report.py WORK_DIR [WORK_DIR ...]``.
+"""A report of runs as one HTML page: ``python tools/report.py WORK_DIR [WORK_DIR ...]``.
 
-Reads what runs leave in their folders, finished or not, without torch. docs/report.md says what is
-on the page.
+docs/report.md says what is on the page; report.html.j2 is the page.
 """
 
 import argparse
+import base64
+import io
+import json
+import math
 import os.path as osp
+import re
 import sys
+import time
+from datetime import timedelta
+from pathlib import Path
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from tools.exit_with import exit_with
-from tools.reports.page import page_of, write_page
-from tools.reports.runs import ReportError, load_runs
+import jinja2
+from PIL import Image
+from prettytable import PrettyTable
+
+from mmseg.engine.charts import draw_bars, draw_confusion, draw_sampling
+from mmseg.engine.rare_class_record import RARE_CLASS_FILE
+from mmseg.utils.files import write_text
+from mmseg.utils.user_error import UserError, reports_user_errors
+from tools.analyze_logs import draw_curves
+from tools.collect_results import configurations, mean_and_deviation, read_results
+from tools.run_folder import find_work_dirs, text_logs
+from tools.same_run import MISSING, differences, settings
+
+_MOST_WARNINGS = 20
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description='Write a report of a run as one HTML page: curves, IoU per class, confusion, '
-        'sample predictions, settings. Further runs stand beside it for comparison.',
+        'sample predictions, settings. Further runs are compared with it.',
         epilog='example: python tools/report.py demo_output/uda_mitb0_s0 '
         'demo_output/source_only_mitb0_s0 --out comparison.html',
     )
     parser.add_argument(
-        'work_dirs', nargs='+', metavar='WORK_DIR',
-        help='folder of the run, or one with runs below it; the first run is the subject, those '
-        'that follow are compared with it',
-    )  # fmt: skip
-    parser.add_argument(
-        '--out', metavar='FILE', help='where to write it (default: report.html in the first folder)'
+        'work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a run, or one with runs below'
     )
+    parser.add_argument('--out', metavar='FILE', help='default: report.html in the first folder')
     return parser.parse_args(argv)
 
 
+@reports_user_errors
 def main(argv=None):
     """Write the page; returns its path."""
     args = parse_args(argv)
     path = args.out or osp.join(args.work_dirs[0], 'report.html')
-    try:
-        runs = load_runs(args.work_dirs)
-        write_page(path, page_of(runs))
-    except ReportError as error:
-        exit_with(error)
-    others = f' and {len(runs) - 1} more' if len(runs) > 1 else ''
-    print(f'Report of {runs[0].title}{others}: {path}')
+    runs = load_runs(args.work_dirs)
+    write_text(path, page_of(runs))
+    print(f'Report of {", ".join(run.work_dir for run in runs)}: {path}')
     return path
+
+
+def load_runs(folders):
+    """Read the runs in and below folders, each once, in the order of the folders."""
+    runs = {}
+    for folder in folders:
+        try:
+            found = read_results(find_work_dirs([folder]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if not found:
+            raise UserError(f'{folder} holds no run that has begun. Give the folder of a run.')
+        for run in found:
+            runs.setdefault(osp.realpath(run.work_dir), run)
+    return list(runs.values())
+
+
+def page_of(runs):
+    """The report of the first run, compared with the others, as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    subject = runs[0]
+    return environment.get_template('report.html.j2').render(
+        title=_title(subject),
+        miou=_miou(subject),
+        state=_state(subject),
+        written=time.strftime('%Y-%m-%d %H:%M'),
+        runs=_table_of_runs([_facts(run) for run in runs]),
+        curves=_curves(runs),
+        is_uda=bool(subject.config.get('uda')),
+        **_iou(runs),
+        **_records(subject.work_dir),
+        samples=[_images(run.work_dir, 'evaluation', 4) for run in runs],
+        mixes=_images(subject.work_dir, 'class_mix_debug', 2),
+        settings=_settings_table(runs) if len(runs) > 1 else None,
+        config=json.dumps(subject.config, indent=2, ensure_ascii=False),
+        environment=_environment_table(runs),
+        warnings={i: _warnings(run.work_dir) for i, run in enumerate(runs, 1)},
+    )
+
+
+def _title(run):
+    return f'{run.configuration}, seed {run.seed}'
+
+
+def _miou(run):
+    return f'{run.metrics["mIoU"]:.1f}' if 'mIoU' in run.metrics else '–'
+
+
+def _state(run):
+    return 'finished' if run.is_finished else f'iteration {run.reached:,} of {run.max_iters:,}'
+
+
+def _is_source_only(run):
+    """Whether a run is trained with labels, on another data set than it is tested on."""
+    trained, tested = _labelled_data(run), run.config['data']['val']
+    same = all(trained.get(key) == tested.get(key) for key in ('type', 'data_root'))
+    return not run.config.get('uda') and not same
+
+
+def _labelled_data(run):
+    train = run.config['data']['train']
+    train = train[0] if isinstance(train, list) else train
+    return train.get('source') or train.get('dataset') or train
+
+
+def _facts(run):
+    config, data, seconds = run.config, run.config['data'], run.log.seconds
+    labelled = _labelled_data(run)
+    parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
+    supervised = 'source-only' if _is_source_only(run) else 'supervised'
+    return {
+        'configuration': run.configuration,
+        'seed': run.seed,
+        'mIoU (%)': _miou(run),
+        'state': _state(run),
+        'training time': timedelta(seconds=round(seconds)),
+        'per iteration': f'{seconds / max(1, run.reached):.3g} s',
+        'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
+        'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
+        'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
+        'network': ' + '.join(part['type'] for part in parts if 'type' in part),
+        'method': config['uda']['type'] if config.get('uda') else supervised,
+        'started from': config.get('load_from') or '–',
+        'folder': run.work_dir,
+    }
+
+
+def _table_of_runs(columns):
+    """A table with a column per run, each given as a dict."""
+    keys = dict.fromkeys(key for column in columns for key in column)
+    rows = [[key, *(column.get(key, '–') for column in columns)] for key in keys]
+    return _table(['', *(f'run {i}' for i in range(1, len(columns) + 1))], rows)
+
+
+def _table(head, rows):
+    table = PrettyTable(head)
+    table.add_rows(list(rows))
+    return table.get_html_string()  # escapes
+
+
+def _curves(runs):
+    """Plots of logged values; None where nothing is logged yet."""
+    logs = {f'{i}: {_title(run)}': run.log for i, run in enumerate(runs, 1)}
+    keys = list(dict.fromkeys(key for run in runs for key in run.log.keys()))  # noqa: SIM118
+    losses = [key for key in keys if 'loss' in key.rsplit('.', 1)[-1] and key != 'loss']
+    plots = dict(miou=['mIoU'], losses=[*losses, 'lr'], pseudo=['pseudo_label_weight'])
+    return {
+        name: _svg(draw_curves(logs, wanted)) if set(wanted) & set(keys) else None
+        for name, wanted in plots.items()
+    }
+
+
+def _iou(runs):
+    """Bars and table of the IoU per class, with the differences to the first source-only run."""
+    columns = [
+        [run for run in group if run.is_finished] or group[:1] for _, group in configurations(runs)
+    ]
+    columns = [column for column in columns if column[0].metrics]
+    if not columns:
+        return dict(iou_bars=None, iou_table=None)
+    reference = next((column for column in columns if _is_source_only(column[0])), None)
+    names = [key for key in columns[0][0].metrics if key.startswith('IoU.')]
+    rows = {key: [key.removeprefix('IoU.')] for key in [*names, 'mIoU']}
+    series = {}
+    for column in columns:
+        numbers = ', '.join(str(runs.index(run) + 1) for run in column)
+        title = f'mean of runs {numbers}' if len(column) > 1 else f'run {numbers}'
+        series[title] = [_mean(column, key)[0] for key in names]
+        for key, row in rows.items():
+            mean, deviation = _mean(column, key)
+            spread = '' if deviation is None else f' ± {deviation:.1f}'
+            gain = ''
+            if reference not in (None, column) and key in reference[0].metrics:
+                gain = f' ({mean - _mean(reference, key)[0]:+.1f})'
+            row.append('–' if math.isnan(mean) else f'{mean:.1f}{spread}{gain}')
+    bars = draw_bars([rows[key][0] for key in names], series, 'IoU (%)')
+    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *series], rows.values()))
+
+
+def _mean(column, key):
+    """Mean and deviation over finished runs; the value of a single run."""
+    if len(column) > 1:
+        return mean_and_deviation(column, key)
+    return column[0].metrics.get(key, math.nan), None
+
+
+def _records(work_dir):
+    """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
+    plots = dict(confusion=None, sampling=None)
+    evaluations = sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))
+    drawn = Path(work_dir, RARE_CLASS_FILE)
+    if evaluations:
+        found = json.loads(evaluations[-1].read_text(encoding='utf-8'))
+        plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
+    if drawn.is_file():
+        plots['sampling'] = _svg(draw_sampling(json.loads(drawn.read_text(encoding='utf-8'))))
+    return plots
+
+
+def _images(work_dir, folder, count):
+    """Images of the first and the last iteration that has any, by iteration."""
+    found = {}
+    for path in sorted(Path(work_dir, folder).glob('*.png')):
+        name = re.fullmatch(r'(?:iter_)?(\d+)_\d+\.png', path.name)
+        if name:
+            found.setdefault(int(name[1]), []).append(path)
+    shown = sorted({min(found), max(found)}) if found else []
+    return {iteration: [_jpeg(path) for path in found[iteration][:count]] for iteration in shown}
+
+
+def _jpeg(path):
+    """The data URL of an image."""
+    try:
+        with Image.open(path) as file:
+            image = file.convert('RGB')
+    except (OSError, SyntaxError) as error:  # SyntaxError: of a broken PNG
+        raise UserError(
+            f'{path} cannot be read ({error}). If no run is writing it, remove it.'
+        ) from error
+    image.thumbnail((1400, 1400))
+    file = io.BytesIO()
+    # Without subsampling the edges of labels keep their colours.
+    image.save(file, 'JPEG', quality=85, subsampling=0)
+    return _data_url('jpeg', file)
+
+
+def _svg(figure):
+    """The data URL of a matplotlib figure."""
+    file = io.BytesIO()
+    figure.savefig(file, format='svg')
+    return _data_url('svg+xml', file)
+
+
+def _data_url(kind, file):
+    return f'data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}'
+
+
+def _settings_table(runs):
+    """What differs between the configs of runs, without what cannot change results."""
+    found = differences(*({'seed': run.seed, **settings(run.config)} for run in runs))
+    columns = [{} for _ in runs]
+    for key, values in found.items():
+        for column, value in zip(columns, values, strict=True):
+            column[key] = '–' if value is MISSING else json.dumps(value)[:300]
+    return _table_of_runs(columns)
+
+
+def _environment_table(runs):
+    """Versions and devices at the last start."""
+    columns = []
+    for run in runs:
+        start = run.log.metas[-1] if run.log.metas else {}
+        columns.append({'git revision': run.config.get('git_rev'), **start.get('environment', {})})
+    return _table_of_runs(columns)
+
+
+def _warnings(work_dir):
+    texts = [Path(path).read_text('utf-8', errors='replace') for path in text_logs(work_dir)]
+    lines = '\n'.join(texts).splitlines()
+    return [line for line in lines if 'WARNING' in line][-_MOST_WARNINGS:]
 
 
 if __name__ == '__main__':

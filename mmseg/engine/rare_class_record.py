@@ -1,8 +1,9 @@
-"""How often Rare Class Sampling drew each class, written into the run's folder while it goes on."""
+"""How often Rare Class Sampling drew each class, written into the run's folder during training."""
 
 import json
 import os.path as osp
 
+import numpy as np
 from mmcv.runner.hooks import Hook
 
 from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
@@ -14,14 +15,12 @@ RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')  # in 
 class RareClassRecord(Hook):
     """Writes ``evaluation/rare_class_sampling.json`` at every evaluation and at the end.
 
-    What was drawn follows from the samples' numbers, so nothing is asked of the loading processes,
-    and a run that goes on counts again from its beginning. (Did it begin with another number of
-    processes, it counts what it would have drawn with those of now.)
+    What was drawn follows from the samples' numbers: nothing is asked of the data workers, and a
+    resumed run counts again from its beginning, as if with its present number of processes.
 
     Args:
-        dataset (UDADataset): With a ``sampler``.
         samples_per_iteration (int): Of all ranks.
-        evaluation (Evaluation | None): Whose iterations count.
+        evaluation (Evaluation | None): At whose iterations it writes.
     """
 
     def __init__(self, dataset, samples_per_iteration, evaluation):
@@ -29,7 +28,7 @@ class RareClassRecord(Hook):
         self.samples_per_iteration = samples_per_iteration
         self.evaluation = evaluation
         self._counted = 0
-        self._drawn = [0] * len(dataset.CLASSES)
+        self._drawn = np.zeros(len(dataset.CLASSES), int)
 
     def after_train_iter(self, runner):
         due = self.is_last_iter(runner)
@@ -43,7 +42,7 @@ class RareClassRecord(Hook):
         """What the file holds after so many iterations; they must not get fewer.
 
         Returns:
-            dict: ``share`` (of the pixels of the source), ``wanted`` (probability) and ``drawn``
+            dict: ``share`` (of the source's pixels), ``wanted`` (probability) and ``drawn``
             (source samples), each a list over ``classes`` with 0 for those that do not occur.
         """
         stop = iteration * self.samples_per_iteration
@@ -52,16 +51,14 @@ class RareClassRecord(Hook):
             self._drawn[class_id] += 1
         self._counted = stop
         sampler = self.dataset.sampler
-        share, wanted = [0.0] * len(self._drawn), [0.0] * len(self._drawn)
-        for class_id, s, p in zip(
-            sampler.classes, sampler.shares, sampler.probabilities, strict=True
-        ):
-            share[class_id], wanted[class_id] = float(s), float(p)
+        share, wanted = np.zeros((2, len(self._drawn)))
+        share[sampler.classes] = sampler.shares
+        wanted[sampler.classes] = sampler.probabilities
         return dict(
             iter=iteration,
             classes=list(self.dataset.CLASSES),
-            share=share,
-            wanted=wanted,
-            drawn=list(self._drawn),
+            share=share.tolist(),
+            wanted=wanted.tolist(),
+            drawn=self._drawn.tolist(),
             min_pixels=sampler.min_pixels,
         )

@@ -8,7 +8,7 @@ from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from mmseg.datasets.readable import read_image
-from mmseg.engine.charts import draw_confusion, draw_sampling
+from mmseg.engine.charts import as_image, draw_confusion, draw_sampling
 from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
 
@@ -41,13 +41,12 @@ def show_evaluation(runner, pictures, confusion, classes):
         return
     for number, picture in sorted(pictures.items()):
         _show(runner, f'evaluation/{number}', picture)
-    _show(runner, 'evaluation/confusion', draw_confusion(confusion, classes))
+    _show(runner, 'evaluation/confusion', as_image(draw_confusion(confusion, classes)))
     path = osp.join(runner.work_dir, RARE_CLASS_FILE)
     if osp.isfile(path):
         with open(path, encoding='utf-8') as file:
             found = json.load(file)
-        picture = draw_sampling(found['classes'], found['wanted'], found['drawn'])
-        _show(runner, 'rare_class_sampling', picture)
+        _show(runner, 'rare_class_sampling', as_image(draw_sampling(found)))
 
 
 def _writers(runner):
