@@ -221,7 +221,7 @@ def test_teacher_of_a_segmentor_alone(workplace, shared_run):
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
-        (['--opacity', '0'], '--opacity'),
+        (['--confusion', 'x', '--format-only'], '--format-only'),
         (['--eval', 'mAP'], 'mIoU'),
         (['--weights', 'average'], 'teacher'),
         (['--eval-options', 'to_label_id=True'], '--format-only'),

@@ -75,7 +75,7 @@ def test_confusion_matrix_needs_labels(capsys):
 
     with pytest.raises(SystemExit):
         test.parse_args(['c.json', 'c.pth', '--format-only', '--confusion', 'x.json'])
-    assert '--confusion compares with labels' in capsys.readouterr().err
+    assert 'not allowed with argument --format-only' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,81 +1,90 @@
 """Download the ImageNet weights of MiT encoders: ``python tools/download.py mit_b5``."""
 
 import argparse
+import http.client
+import os
 import os.path as osp
-import re
+import socket
 import sys
+import tempfile
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from tools.exit_with import exit_with
-from tools.resumable_download import CorruptError, UnreachableError, download
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import logging
 
 OPENMMLAB = 'https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segformer'
-HUGGING_FACE = 'https://huggingface.co/nvidia'
-# In OpenMMLab's file names the last part is the beginning of the file's SHA-256.
-OPENMMLAB_NAMES = {
-    'mit_b0': 'mit_b0_20220624-7e0fe6dd.pth',
-    'mit_b1': 'mit_b1_20220624-02e5a6a1.pth',
-    'mit_b2': 'mit_b2_20220624-66e8bf70.pth',
-    'mit_b3': 'mit_b3_20220624-13b1141c.pth',
-    'mit_b4': 'mit_b4_20220624-d588d980.pth',
-    'mit_b5': 'mit_b5_20220624-658746d9.pth',
+# Name -> the first digits of the file's SHA-256.
+ENCODERS = {
+    'mit_b0': '7e0fe6dd',
+    'mit_b1': '02e5a6a1',
+    'mit_b2': '66e8bf70',
+    'mit_b3': '13b1141c',
+    'mit_b4': 'd588d980',
+    'mit_b5': '658746d9',
 }
-BY_HAND = (
-    'No place could be reached. Download one of the files above on another machine and put it '
-    'at {target}.'
-)
+DOWNLOAD_ERRORS = (OSError, RuntimeError, http.client.HTTPException, HTTPError)
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Download ImageNet weights to FOLDER/NAME.pth, from OpenMMLab or, where that '
-        'cannot be reached, from Hugging Face. A download that broke off goes on where it stopped.',
+        description='Download the ImageNet weights of MiT encoders to FOLDER/NAME.pth.',
         epilog="The weights are SegFormer's, which are for non-commercial use.",
     )
     parser.add_argument(
         'names', nargs='*', metavar='NAME', default=['mit_b5'],
-        help=f'{", ".join(OPENMMLAB_NAMES)} (default: mit_b5, which the paper uses)',
+        help=f'{", ".join(ENCODERS)} (default: mit_b5, which the paper uses)',
     )  # fmt: skip
     parser.add_argument('--folder', default='pretrained', help='default: pretrained')
     args = parser.parse_args(argv)
-    for name in args.names:
-        if name not in OPENMMLAB_NAMES:
-            parser.error(f'there is no {name}: choose from {", ".join(OPENMMLAB_NAMES)}')
+    for name in set(args.names) - set(ENCODERS):
+        parser.error(f'there is no {name}: choose from {", ".join(ENCODERS)}')
     return args
 
 
-def addresses(name):
-    """Where the weights of an encoder are: (URL, beginning of the SHA-256 or '') each."""
-    file_name = OPENMMLAB_NAMES[name]
-    checksum = re.search(r'-([0-9a-f]+)\.pth$', file_name)[1]
-    hugging_face = f'{HUGGING_FACE}/{name.replace("_", "-")}/resolve/main/pytorch_model.bin'
-    return [(f'{OPENMMLAB}/{file_name}', checksum), (hugging_face, '')]
+def from_openmmlab(name, target):
+    """Download an encoder's weights and check their SHA-256."""
+    checksum = ENCODERS[name]
+    url = f'{OPENMMLAB}/{name}_20220624-{checksum}.pth'
+    print(f'{url} -> {target}')
+    torch.hub.download_url_to_file(url, target, hash_prefix=checksum)
+
+
+def from_hugging_face(name, target):
+    """Download an encoder's weights; resumes where the connection breaks off."""
+    repository, file_name = f'nvidia/{name.replace("_", "-")}', 'pytorch_model.bin'
+    print(f'https://huggingface.co/{repository}/resolve/main/{file_name} -> {target}')
+    with tempfile.TemporaryDirectory(dir=osp.dirname(target)) as folder:
+        os.replace(hf_hub_download(repository, file_name, local_dir=folder), target)
 
 
 def fetch(name, folder):
-    """Download the weights of one encoder unless they are there; exits where it cannot."""
+    """Download the weights of one encoder unless they are there."""
     target = osp.join(folder, f'{name}.pth')
     if osp.isfile(target):
         print(f'{target} is there already.')
         return
-    for url, checksum in addresses(name):
-        print(f'{url} -> {target}')
+    os.makedirs(folder, exist_ok=True)
+    for download in (from_openmmlab, from_hugging_face):
         try:
-            download(url, target, checksum)
-            return
-        except UnreachableError as error:
-            print(f'  {error}', file=sys.stderr)
-        except CorruptError as error:
-            exit_with(error)
-    sys.exit(f'Error: {BY_HAND.format(target=target)}')
+            return download(name, target)
+        except DOWNLOAD_ERRORS as error:
+            print(f'  {str(error).strip().partition(chr(10))[0]}', file=sys.stderr)
+    sys.exit(
+        'Error: the weights cannot be downloaded here. Download one of the files above on another '
+        f'machine and put it at {target}.'
+    )
 
 
 def main(argv=None):
     """Download what the command line names."""
     args = parse_args(argv)
+    socket.setdefaulttimeout(30)  # torch.hub sets none
+    logging.set_verbosity_error()
     for name in args.names:
         fetch(name, args.folder)
 

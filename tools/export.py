@@ -1,125 +1,176 @@
 """Export a trained network as ONNX or as a torch.export program: ``python tools/export.py``."""
 
 import argparse
+import io
 import json
 import os.path as osp
 import sys
+import warnings
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+import cv2
 import torch
+from torch import nn
 
+from mmseg.datasets.readable import read_image
 from mmseg.engine.config import load_config
 from mmseg.engine.trained import load_trained
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError, reports_user_errors
-from tools.exporting.agreement import as_input, check_agreement, demo_picture, reference_logits
-from tools.exporting.formats import check_installed, export, run
-from tools.exporting.graph import PictureToLabels, preparation_of
-from tools.given_config import size_of_tests
+from tools.given_config import inference_size
 
-ENDINGS = {'.onnx': 'onnx', '.pt2': 'torch'}
+IMAGE = osp.join(osp.dirname(__file__), '..', 'demo', 'demo.png')
+INPUT = 'image: (N, 3, H, W) uint8, RGB, 0 to 255'
+OUTPUTS = {
+    'labels': 'labels: (N, H, W) uint8, indices into classes',
+    'logits': 'logits: (N, classes, H, W) float32, before the softmax',
+}
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Export the network of a checkpoint. Input "picture": (N, 3, H, W) uint8, RGB, '
-        'values 0 to 255, any N; the normalisation is inside. Output "labels": (N, H, W) uint8, '
-        'train ids; or "logits": (N, classes, H, W) float32. The file is compared with the network '
-        'on demo/demo.png before it is written. It holds the names and colours of the classes, '
-        'mean and std as metadata.',
+        description='Export the network of a checkpoint. It takes raw images; normalisation is '
+        'inside. The exported network is compared with the original one on demo/demo.png.',
         epilog='example: python tools/export.py work_dirs/x/latest.pth --out model.onnx '
         '--shape 512 1024',
     )
-    parser.add_argument('checkpoint', help="a run's checkpoint, or a published file")
-    parser.add_argument('--out', required=True, metavar='FILE', help='.onnx, or .pt2 for torch')
-    parser.add_argument('--config', help='where the checkpoint holds none')
-    parser.add_argument(
-        '--shape', nargs=2, type=int, metavar=('H', 'W'),
-        help="size of the pictures (default: the config's test size)",
-    )  # fmt: skip
-    parser.add_argument(
-        '--format', choices=['onnx', 'torch'], help="default: what FILE's ending says"
-    )
-    parser.add_argument(
-        '--output', choices=['labels', 'logits'], default='labels', help='what the graph returns'
-    )
-    parser.add_argument(
-        '--weights', choices=['student', 'teacher'], default='student',
-        help='which network of the checkpoint (the student is what papers report)',
-    )  # fmt: skip
+    add = parser.add_argument
+    add('checkpoint', help="a run's checkpoint, or a published file")
+    add('--out', required=True, metavar='FILE', help='.onnx, or .pt2 for torch')
+    add('--config', help='where the checkpoint holds none')
+    add('--shape', nargs=2, type=int, metavar=('H', 'W'), help="default: the config's test size")
+    add('--output', choices=['labels', 'logits'], default='labels', help='default: labels')
+    add('--weights', choices=['student', 'teacher'], default='student', help='which network')
     args = parser.parse_args(argv)
-    named = ENDINGS.get(osp.splitext(args.out)[1])
-    if named is None or args.format not in (None, named):
+    if not args.out.endswith(('.onnx', '.pt2')):
         parser.error(f'--out {args.out}: ONNX ends in .onnx, torch.export in .pt2')
-    args.format = named
-    if args.shape and min(args.shape) < 32:
-        parser.error('--shape must be at least 32 32')
     return args
 
 
 @reports_user_errors
+@torch.no_grad()
 def main(argv=None):
     """Export, compare, write; returns the path."""
     args = parse_args(argv)
-    check_installed(args.format)
     cfg = load_config(args.config) if args.config else None
     segmentor = load_trained(cfg, args.checkpoint, torch.device('cpu'), args.weights)
-    preparation = preparation_of(segmentor.cfg)
-    shape = tuple(args.shape or size_of_tests(segmentor.cfg) or ())
-    if not shape:
-        raise UserError('the config does not say at which size it tests: give --shape H W.')
-    if len(segmentor.CLASSES) > 256:
-        raise UserError(f'{len(segmentor.CLASSES)} classes do not fit into uint8 labels.')
+    network = ImageToLabels(segmentor, norm_cfg_of(segmentor.cfg), args.output)
+    height, width = args.shape or inference_size(segmentor.cfg)
 
-    picture = demo_picture(shape)
-    expected = reference_logits(segmentor, preparation, picture)
-    graph = PictureToLabels(segmentor, preparation, args.output)
-    content = export(graph, shape, _meta(segmentor, preparation, args), args.format)
-    found, _ = run(content, args.format, as_input(picture))
-    share, difference = check_agreement(found, expected, args.output)
+    image = cv2.resize(read_image(IMAGE), (width, height))[..., ::-1]
+    image = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    expected = network(image)
+    try:
+        content = export(network, image, args.out, metadata_of(network, args.weights))
+        found = run(content, args.out, image)
+    except Exception as error:  # the exporters' reasons have no common type
+        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+        raise UserError(
+            f'torch {torch.__version__} cannot export this network to {args.out}: {reason}'
+        ) from error
+    agreement = check_agreement(found, expected)
     with moved_into_place(args.out) as file:
         file.write(content)
-    _say(args, segmentor, shape, content, share, difference)
+    print(f'{args.out}: {len(content) / 1e6:.1f} MB for images of {height} x {width}')
+    print(f'input {INPUT}\noutput {OUTPUTS[args.output]}')
+    print(f'{agreement:.3%} of the output for demo/demo.png is what the original network gives')
+    if segmentor.cfg.model.test_cfg.mode == 'slide':
+        print('Note: the config predicts in overlapping windows; the file predicts one window.')
     return args.out
 
 
-def _meta(segmentor, preparation, args):
-    """What stands in the file beside the graph: strings, as ONNX has it."""
+class ImageToLabels(nn.Module):
+    """A segmentor with the normalisation before it and, for labels, the argmax after it.
+
+    Args:
+        segmentor (EncoderDecoder): In eval mode.
+        norm_cfg (dict): As :func:`norm_cfg_of` returns it.
+        output (str): ``'labels'`` or ``'logits'``.
+    """
+
+    def __init__(self, segmentor, norm_cfg, output):
+        super().__init__()
+        self.segmentor = segmentor
+        self.norm_cfg = norm_cfg
+        self.output = output
+        for name in ('mean', 'std'):
+            self.register_buffer(name, torch.tensor(norm_cfg[name]).float().view(1, 3, 1, 1))
+        self.eval()
+
+    def forward(self, image):
+        if not self.norm_cfg['to_rgb']:
+            image = image.flip(1)
+        logits = self.segmentor.encode_decode((image.float() - self.mean) / self.std, None)
+        return logits if self.output == 'logits' else logits.argmax(1).to(torch.uint8)
+
+
+def norm_cfg_of(cfg):
+    """The mean, std and to_rgb that a config's test pipeline normalises with."""
+    for step in cfg.data.test.pipeline:
+        for part in (step, *step.get('transforms', ())):
+            if part['type'] == 'Normalize':
+                to_rgb = part.get('to_rgb', True)
+                return dict(mean=list(part['mean']), std=list(part['std']), to_rgb=to_rgb)
+    raise UserError('data.test.pipeline has no Normalize, which the exported file does itself.')
+
+
+def metadata_of(network, weights):
+    """What a file holds beside the graph: strings, as ONNX has it."""
+    segmentor = network.segmentor
     values = dict(
         classes=list(segmentor.CLASSES),
         palette=[list(color) for color in segmentor.PALETTE],
-        mean=preparation.mean,
-        std=preparation.std,
-        to_rgb=preparation.to_rgb,
-        weights=args.weights,
+        weights=weights,
         iter=segmentor.iteration,
+        **network.norm_cfg,
     )
-    texts = dict(
-        name=str(segmentor.cfg.name),
-        input='picture: (N, 3, H, W) uint8, RGB, 0 to 255; normalisation (mean, std) is inside',
-        output={
-            'labels': 'labels: (N, H, W) uint8, indices into classes',
-            'logits': 'logits: (N, classes, H, W) float32, before the softmax',
-        }[args.output],
-    )
+    texts = dict(name=str(segmentor.cfg.name), input=INPUT, output=OUTPUTS[network.output])
     return {**texts, **{key: json.dumps(value) for key, value in values.items()}}
 
 
-def _say(args, segmentor, shape, content, share, difference):
-    print(f'{args.out}: {len(content) / 1e6:.1f} MB')
-    print('input picture: (N, 3, {}, {}) uint8, RGB'.format(*shape))
-    size = f'{len(segmentor.CLASSES)}, ' if args.output == 'logits' else ''
-    kind = 'float32' if args.output == 'logits' else 'uint8'
-    print(f'output {args.output}: (N, {size}{shape[0]}, {shape[1]}) {kind}')
-    apart = f'; logits differ by at most {difference:.1e}' if difference is not None else ''
-    print(
-        f'{share:.3%} of the pixels of demo/demo.png have the label that the network gives{apart}'
-    )
-    if segmentor.cfg.model.test_cfg.mode == 'slide':
-        print('Note: the config predicts in overlapping windows; the file predicts one window.')
+def export(network, image, path, metadata):
+    """Export a network for any number of images of one size; returns the content of the file."""
+    # From an example of one image torch would conclude that there is always one.
+    example, batch = torch.cat([image, image]), {'image': {0: torch.export.Dim('batch')}}
+    with warnings.catch_warnings(action='ignore'):
+        program = torch.export.export(network, (example,), dynamic_shapes=batch)
+        for module in program.graph_module.modules():
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop('stack_trace', None)  # names files of this machine
+        if path.endswith('.onnx'):
+            onnx_program = torch.onnx.export(
+                program, verbose=False, input_names=['image'], output_names=[network.output]
+            )
+            onnx_program.model.metadata_props.update(metadata)
+            return onnx_program.model_proto.SerializeToString()
+        file = io.BytesIO()
+        torch.export.save(program, file, extra_files={'meta': json.dumps(metadata)})
+        return file.getvalue()
+
+
+def run(content, path, images):
+    """Run the content of an exported file on images, as its user would."""
+    if path.endswith('.onnx'):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+        return torch.from_numpy(session.run(None, {'image': images.numpy()})[0])
+    return torch.export.load(io.BytesIO(content)).module()(images)
+
+
+def check_agreement(found, expected):
+    """The ratio of equal labels, or logits up to rounding; it must be at least 99.9 %."""
+    equal = torch.isclose(found.float(), expected.float(), rtol=0, atol=1e-3)
+    agreement = equal.double().mean().item()
+    if agreement < 0.999:
+        raise UserError(
+            'the exported network does not predict what the original one does: only '
+            f'{agreement:.3%} of the output agrees. Nothing is written.'
+        )
+    return agreement
 
 
 if __name__ == '__main__':

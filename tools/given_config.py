@@ -1,4 +1,4 @@
-"""A config however it is given: as a file, as a run's folder, or inside a checkpoint."""
+"""Read a config from a file, a run's folder or a checkpoint."""
 
 import os.path as osp
 
@@ -9,18 +9,7 @@ from tools.runs import config_of
 
 
 def read_config(path, overrides=None):
-    """Read a config as a run, a test or a tool would get it.
-
-    Args:
-        path (str): A config (.py, .json), a run's folder, or a checkpoint that holds its config.
-        overrides (dict | None): Dotted keys to values, put over it.
-
-    Returns:
-        mmcv.Config: As :func:`mmseg.engine.config.load_config` gives it.
-
-    Raises:
-        UserError: There is no such thing, or no config in it.
-    """
+    """Read a config (.py, .json), that of a run's folder, or the one that a checkpoint holds."""
     if osp.isdir(path):
         folder, path = path, config_of(path)
         if path is None:
@@ -32,11 +21,8 @@ def read_config(path, overrides=None):
     return load_config(path, overrides)
 
 
-def size_of_tests(cfg):
-    """Height and width that a config predicts at; None if it does not say.
-
-    These are of the window where the config predicts in windows (``test_cfg.mode='slide'``).
-    """
+def inference_size(cfg):
+    """Height and width that a config predicts at: of the images, or of the sliding windows."""
     if cfg.model.test_cfg.mode == 'slide':
         return tuple(cfg.model.test_cfg.crop_size)
     for step in cfg.data.test.pipeline:
@@ -45,4 +31,4 @@ def size_of_tests(cfg):
             scale = scale[0]
         if isinstance(scale, tuple) and all(isinstance(side, int) for side in scale):
             return scale[1], scale[0]
-    return None
+    raise UserError('the config does not say at which size it tests: give --shape H W.')

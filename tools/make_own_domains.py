@@ -1,8 +1,7 @@
-"""Draws a pair of own domains to try the converter on: ``python tools/make_own_domains.py``.
+"""Draw two domains to try own data on: ``python tools/make_own_domains.py``; see docs/own_data.md.
 
-The scenes are those of StreetScenes, but in nobody's format: JPEG photographs, folders and label
-ids of their own. ROOT/game is labelled with grey ids; of ROOT/camera the training photographs have
-no labels, and those for validation have coloured ones. docs/own_data.md uses it.
+The scenes are StreetScenes' in a format of their own. ROOT/game has JPEG images with labels that
+hold ids; ROOT/camera has images without labels, and validation images with coloured labels.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from tools.make_street_scenes import FIRST_VAL
 from tools.street_scenes.formats import label_ids
 from tools.street_scenes.scene import draw_scene
 
-# Cityscapes' name -> the game's id and the camera's colour (RGB); all else is 0 and black.
+# Cityscapes' name -> the game's id and the camera's colour (RGB); all others are 0 and black.
 KINDS = {
     'road': (3, (60, 60, 60)),
     'sidewalk': (4, (200, 160, 160)),
@@ -44,39 +43,35 @@ def parse_args(argv):
     parser.add_argument('--num-source', type=int, default=60, help='labelled images of the game')
     parser.add_argument('--num-target', type=int, default=40, help='unlabelled of the camera')
     parser.add_argument('--num-val', type=int, default=8, help='labelled ones of the camera')
-    args = parser.parse_args(argv)
-    if min(args.num_source, args.num_target, args.num_val) < 0:
-        parser.error('numbers must not be negative')
-    return args
+    return parser.parse_args(argv)
 
 
-def main(argv=None) -> None:
+def main(argv=None):
+    """Draw and write all images and labels."""
     args = parse_args(argv)
     game, camera = args.root / 'game', args.root / 'camera'
     for number in range(args.num_source):
-        name = f'frame_{number:04d}'
-        picture = _draw('source', number, game / 'photos' / f'{name}.jpg')
-        _write(game / 'masks' / f'{name}_mask.png', IDS[label_ids(picture)])
+        labels = _draw('source', number, game / 'photos' / f'frame_{number:04d}.jpg')
+        _write(game / 'masks' / f'frame_{number:04d}_mask.png', IDS[labels])
     for number in range(args.num_target):
         _draw('target', number, camera / 'drive_1' / f'{number:04d}.jpg')
     for number in range(args.num_val):
-        name = f'{number:04d}'
-        picture = _draw('target', FIRST_VAL + number, camera / 'drive_2' / f'{name}.jpg')
-        colors = COLORS[label_ids(picture)]
-        _write(camera / 'drive_2_colours' / f'{name}.png', colors[..., ::-1])
+        labels = _draw('target', FIRST_VAL + number, camera / 'drive_2' / f'{number:04d}.jpg')
+        _write(camera / 'drive_2_colours' / f'{number:04d}.png', COLORS[labels][..., ::-1])
     print(f'{args.root}: {args.num_source + args.num_target + args.num_val} images.')
 
 
 def _draw(domain, number, path):
-    picture = draw_scene(0, domain, number)
-    _write(path, picture.image[..., ::-1])
-    return picture
+    """Write the image of a scene; returns its label ids."""
+    scene = draw_scene(0, domain, number)
+    _write(path, scene.image[..., ::-1])
+    return label_ids(scene)
 
 
-def _write(path, picture):
-    """Writes a picture whose channels are blue, green, red, or grey."""
+def _write(path, image):
+    """Write an image whose channels are blue, green, red, or grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, cv2.imencode(path.suffix, picture)[1].tobytes())
+    write_atomically(path, cv2.imencode(path.suffix, image)[1].tobytes())
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Show the config that a run gets, or in what two differ: ``python tools/print_config.py``."""
+"""Show the config that a run gets, or how two differ: ``python tools/print_config.py``."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ import tools.openmp  # noqa: F401
 from mmseg.engine.config import Config, as_dict, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.given_config import read_config
-from tools.same_run import MISSING, differences
+from tools.same_run import differences
 
 
 def parse_args(argv):
@@ -22,17 +22,13 @@ def parse_args(argv):
         epilog='example: python tools/print_config.py configs/street_scenes/uda_mitb0.py '
         '--key data.train --cfg-options data.samples_per_gpu=4',
     )
-    parser.add_argument(
-        'config', help="a Python or JSON config, a run's folder, or a checkpoint with its config"
-    )
-    parser.add_argument('--key', help='only this part, e.g. data.train or model.decode_head')
-    parser.add_argument('--json', action='store_true', help='as JSON, not as Python')
-    parser.add_argument(
-        '--diff', metavar='OTHER', help='what this one has in its place, as dotted keys'
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of CONFIG'
-    )
+    add = parser.add_argument
+    add('config', help="a config (.py, .json), a run's folder, or a checkpoint with its config")
+    add('--key', help='only this part, e.g. data.train or model.decode_head')
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument('--json', action='store_true', help='print JSON instead of Python')
+    output.add_argument('--diff', metavar='OTHER', help='list what OTHER has in its place')
+    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of CONFIG')
     return parser.parse_args(argv)
 
 
@@ -41,62 +37,39 @@ def main(argv=None):
     """Print the config or the differences; returns what was printed."""
     args = parse_args(argv)
     cfg = read_config(args.config, parse_options(args.cfg_options))
+    # Python keeps the tuples that JSON lacks and MMSegmentation wants, such as `img_scale`.
+    as_json = args.json or args.diff
+    part = _part(as_dict(cfg) if as_json else cfg._cfg_dict.to_dict(), args.key, args.config)
     if args.diff:
-        text = _differences_text(args, as_dict(cfg), as_dict(read_config(args.diff)))
-    elif args.json:
-        text = json.dumps(_part(as_dict(cfg), args.key, args.config), indent=2)
+        other = _part(as_dict(read_config(args.diff)), args.key, args.diff)
+        found = differences(part, other)
+        lines = [f'{key}: {first!r} -> {second!r}' for key, (first, second) in found.items()]
+        text = '\n'.join([f'{args.config} -> {args.diff}', *lines])
+        text = text if found else f'{args.config} and {args.diff} are equal.'
     else:
-        # With its tuples, which JSON has not and MMSegmentation wants: `img_scale`.
-        text = _as_python(_part(cfg._cfg_dict.to_dict(), args.key, args.config), args.key)
+        text = json.dumps(part, indent=2) if args.json else _as_python(part, args.key)
     print(text)
     return text
 
 
 def _part(config, key, name):
+    """The entry of a nested config under a dotted key."""
     part = config
-    for position, step in enumerate(key.split('.') if key else []):
-        if isinstance(part, list | tuple) and step.isdecimal() and int(step) < len(part):
-            part = part[int(step)]
-        elif isinstance(part, dict) and step in part:
-            part = part[step]
-        else:
-            place = '.'.join(key.split('.')[:position]) or 'its top level'
-            known = part if isinstance(part, dict) else ()
-            if isinstance(part, list | tuple):
-                known = range(len(part))
-            raise UserError(
-                f'{name} has no {key}; at {place} there is {", ".join(map(str, known)) or "none"}.'
-            )
+    for step in key.split('.') if key else []:
+        try:
+            part = part[int(step)] if isinstance(part, list | tuple) else part[step]
+        except (LookupError, ValueError, TypeError):
+            known = f': there is {", ".join(part)}' if isinstance(part, dict) else ''
+            raise UserError(f'{name} has no {key}{known}.') from None
     return part
 
 
 def _as_python(part, key):
-    """As a config file would say it; a single value after its dotted key."""
-    if isinstance(part, dict):
-        return Config(part).pretty_text.rstrip()
-    name = key.rsplit('.', 1)[-1]
+    """A part as a config file states it; a single value after its dotted key."""
+    name = (key or '').rpartition('.')[2]
     if isinstance(part, list) and name.isidentifier():
-        return Config({name: part}).pretty_text.rstrip()
-    return f'{key} = {part!r}'
-
-
-def _differences_text(args, one, other):
-    found = differences(_part(one, args.key, args.config), _part(other, args.key, args.diff))
-    if args.json:
-        entries = [
-            {'key': key}
-            | {
-                name: value
-                for name, value in zip(('config', 'other'), values, strict=True)
-                if value is not MISSING
-            }
-            for key, values in found.items()
-        ]
-        return json.dumps(entries, indent=2)
-    if not found:
-        return f'{args.config} and {args.diff} are equal.'
-    lines = [f'{key}: {first!r} -> {second!r}' for key, (first, second) in found.items()]
-    return '\n'.join([f'{args.config} -> {args.diff}', *lines])
+        part = {name: part}
+    return Config(part).pretty_text.rstrip() if isinstance(part, dict) else f'{key} = {part!r}'
 
 
 if __name__ == '__main__':

@@ -26,12 +26,7 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.predictions import (
-    PredictionFolder,
-    paint,
-    write_id_map,
-    write_picture,
-)
+from mmseg.engine.predictions import PredictionFolder, paint, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
@@ -46,48 +41,31 @@ TAKES_TRAIN_IDS = ('ACDCDataset', 'DarkZurichDataset')
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description="Predict a data set (the config's data.test) and print per-class IoU and mIoU.",
-        epilog='example: python tools/test.py work_dirs/x work_dirs/x/latest.pth '
-        '--show-dir work_dirs/x/preds   '
+        epilog='example: python tools/test.py work_dirs/x/latest.pth --show-dir work_dirs/x/preds. '
         'On 4 GPUs: torchrun --nproc_per_node=4 tools/test.py ...',
     )
-    parser.add_argument(
-        'config', nargs='?', help="the run's folder or config (default: what the checkpoint keeps)"
-    )
-    parser.add_argument('checkpoint', help="the run's checkpoint, e.g. latest.pth")
-    parser.add_argument(
-        '--weights', choices=['student', 'teacher'], default='student',
-        help='which network of the checkpoint (the student is what papers report)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--eval', nargs='+', choices=['mIoU', 'mDice', 'mFscore'], default=['mIoU'], help='metrics'
-    )
-    parser.add_argument('--confusion', metavar='FILE', help='write the confusion matrix as JSON')
-    parser.add_argument('--show-dir', metavar='DIR', help='write coloured predictions there')
-    parser.add_argument('--opacity', type=float, default=1.0, help='of the colours over the image')
-    parser.add_argument('--aug-test', action='store_true', help='average 6 scales and flips')
-    parser.add_argument(
-        '--test-set',
-        action='store_true',
-        help='predict the test split: val becomes test in data.test',
-    )
-    parser.add_argument(
-        '--format-only', action='store_true',
-        help='write PNGs for the benchmark server instead of computing metrics',
-    )  # fmt: skip
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', nargs='?', help="the run's folder or config (default: the checkpoint's)")
+    add('checkpoint', help="the run's checkpoint, e.g. latest.pth")
+    add('--weights', choices=['student', 'teacher'], default='student', help='which network')
+    add('--eval', nargs='+', choices=['mIoU', 'mDice', 'mFscore'], default=['mIoU'], help='metrics')
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument('--confusion', metavar='FILE', help='write the confusion matrix as JSON')
+    output.add_argument('--format-only', action='store_true', help='write PNGs for a server')
+    add('--show-dir', metavar='DIR', help='write coloured predictions there')
+    add('--opacity', type=float, default=1.0, help='of the colours over the image')
+    add('--aug-test', action='store_true', help='average 6 scales and flips')
+    add('--test-set', action='store_true', help='the test split: val becomes test in data.test')
+    add(
         '--eval-options', nargs='+', metavar='KEY=VALUE',
         help='for --format-only: imgfile_prefix=FOLDER, to_label_id=True|False',
     )  # fmt: skip
-    parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
+    add('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
+    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
     # A plain `parse_args` would take CONFIG for CHECKPOINT where an option stands between them.
     args = parser.parse_intermixed_args(argv)
     if args.checkpoint.endswith(('.py', '.json')):
         parser.error(f'{args.checkpoint} is a config: a checkpoint is missing')
-    if not 0 < args.opacity <= 1:
-        parser.error('--opacity must be above 0 and at most 1')
-    if args.confusion and args.format_only:
-        parser.error('--confusion compares with labels, which --format-only does not read')
     if args.eval_options and not args.format_only:
         parser.error('--eval-options are for --format-only')
     return args
@@ -115,18 +93,22 @@ def _test(args, device):
         _use_augmentations(cfg.data.test)
     dataset = build_files(cfg.data.test, dict(test_mode=True))
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
+    shown = _folder(args.show_dir, args, cfg, dataset) if args.show_dir else None
+    submission, to_label_id = _submission(args, cfg, dataset) if args.format_only else (None, None)
     with rank_0_first() as is_rank_0:
-        shown, submission = _folders(args, cfg, dataset, check=is_rank_0)
+        if shown is not None and is_rank_0:
+            shown.check_is_free('--show-dir')
+        if submission is not None and is_rank_0:
+            submission.check_is_free('--eval-options imgfile_prefix=FOLDER')
 
-    counts = _predict(args, cfg, segmentor, dataset, device, shown, submission)
-    areas = sum_areas(dataset, counts)
-    if args.show_dir and is_rank_0:
+    counts = _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id)
+    areas = sum_areas(dataset, counts)  # waits for all ranks
+    if shown is not None and is_rank_0:
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:
         if is_rank_0:
-            folder = submission[0]
-            how = ', in folders like the images, of which some have equal names'
-            print(f'Files for the server are in {folder.folder}{how * folder.keeps_folders}')
+            note = ', in folders since images have equal names' if submission.keeps_folders else ''
+            print(f'Files for the server are in {submission.folder}{note}')
         return None
     if args.confusion and is_rank_0:
         write_confusion(args.confusion, dataset, areas, segmentor.iteration)
@@ -138,68 +120,47 @@ def _test(args, device):
     return found
 
 
-def _predict(args, cfg, segmentor, dataset, device, shown, submission):
-    """Predict this rank's images and write the pictures and files that were asked for.
+def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id):
+    """Predict this rank's images and write what was asked for.
 
     Returns:
-        list: What ``count_areas`` gives for each; for a submission, nothing.
+        list: What ``count_areas`` gives for each image; nothing for a submission.
     """
     rank, world_size = get_dist_info()
-    counts = []
     predictions = predict(
         segmentor, dataset, device, **loading(cfg, 'test'), with_truth=submission is None
     )
-    # Without a terminal to draw on there is no progress bar, and only that of one rank.
-    total, disable = -(-len(dataset) // world_size), True if rank > 0 else None
-    for index, label, truth in tqdm(predictions, total=total, unit='image', disable=disable):
+    total = -(-len(dataset) // world_size)
+    disable = rank > 0 or None  # None: no progress bar without a terminal
+    counts = []
+    for index, label, target in tqdm(predictions, total=total, unit='image', disable=disable):
         name = dataset.img_infos[index]['filename']
         if shown is not None:
-            image = None
-            if args.opacity < 1:
-                image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
+            path = osp.join(dataset.img_dir, name)
+            image = read_image(path, dataset.load_image) if args.opacity < 1 else None
             painted = paint(label, segmentor.PALETTE, image, args.opacity)
             write_picture(painted, shown.paths[name], shown.origin)
-        if submission is not None:
-            folder, to_label_id = submission
-            write_id_map(label, folder.paths[name], to_label_id, segmentor.PALETTE, folder.origin)
+        if submission is None:
+            counts.append(count_areas(dataset, label, target, index))
         else:
-            counts.append(count_areas(dataset, label, truth, index))
+            path, origin = submission.paths[name], submission.origin
+            write_id_map(label, path, to_label_id, segmentor.PALETTE, origin)
     return counts
 
 
-def _folders(args, cfg, dataset, check):
-    """Where PNGs go: for the eye, and for a server with the kind of ids; None where not asked for.
-
-    Args:
-        check (bool): Whether what is there already is looked at.
-    """
-    names = [info['filename'] for info in dataset.img_infos]
-    made_of = dict(
-        data=cfg.data.test, test_cfg=cfg.model.test_cfg, weights=args.weights, aug=args.aug_test
-    )
-
-    def folder_of(path, **kwargs):
+def _folder(path, args, cfg, dataset, keep_folders=True, **made_of):
+    """A folder of PNGs that only this command's may be in."""
+    made_of.update(
+        data=cfg.data.test, test_cfg=cfg.model.test_cfg, weights=args.weights, aug=args.aug_test,
         # Relative, so that a run may be moved with its predictions.
-        checkpoint = osp.relpath(args.checkpoint, path)
-        return PredictionFolder(path, names, dict(made_of, checkpoint=checkpoint), **kwargs)
-
-    shown = folder_of(args.show_dir) if args.show_dir else None
-    if shown is not None and check:
-        shown.check_is_free('--show-dir')
-    if not args.format_only:
-        return shown, None
-    path, to_label_id = _submission(args, cfg, dataset)
-    made_of['to_label_id'] = to_label_id
-    sent = folder_of(path, keep_folders=False)
-    if check:
-        sent.check_is_free('--eval-options imgfile_prefix=FOLDER')
-    if shown is not None and {*shown.paths.values()} & {*sent.paths.values()}:
-        raise UserError(f'--show-dir {args.show_dir} is where the files for the server go.')
-    return shown, (sent, to_label_id)
+        checkpoint=osp.relpath(args.checkpoint, path),
+    )  # fmt: skip
+    names = [info['filename'] for info in dataset.img_infos]
+    return PredictionFolder(path, names, made_of, keep_folders)
 
 
 def _submission(args, cfg, dataset):
-    """Folder and kind of ids of a submission."""
+    """The folder for a benchmark server's PNGs, and whether they hold label ids."""
     options = parse_options(args.eval_options, '--eval-options')
     unknown = set(options) - {'imgfile_prefix', 'to_label_id'}
     if unknown:
@@ -210,7 +171,11 @@ def _submission(args, cfg, dataset):
     if to_label_id and not has_label_ids:
         raise UserError("to_label_id=True is for all of Cityscapes' classes in their order alone.")
     default = osp.join(osp.dirname(args.checkpoint), 'labelIds' if to_label_id else 'labelTrainIds')
-    return options.get('imgfile_prefix', default), to_label_id
+    path = options.get('imgfile_prefix', default)
+    if args.show_dir and osp.realpath(path) == osp.realpath(args.show_dir):
+        raise UserError(f'--show-dir {args.show_dir} is where the files for the server go.')
+    folder = _folder(path, args, cfg, dataset, keep_folders=False, to_label_id=to_label_id)
+    return folder, to_label_id
 
 
 def _use_test_split(dataset):

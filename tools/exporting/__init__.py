@@ -1,1 +1,0 @@
-"""What tools/export.py is put together from."""
