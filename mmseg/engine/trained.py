@@ -93,7 +93,7 @@ def _classifier_weights(segmentor, model):
     names = {module: name for name, module in segmentor.named_modules()}
     found = []
     for head, config in zip(heads_of(segmentor), head_configs(model), strict=True):
-        with torch.device('meta'):
+        with torch.random.fork_rng(devices=[]):
             larger = build_head(_with_a_class_more(config)).state_dict()
         own = head.state_dict().items()
         found += [f'{names[head]}.{n}' for n, value in own if value.shape != larger[n].shape]

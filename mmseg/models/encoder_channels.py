@@ -8,20 +8,29 @@ no more than another `backbone.type`.
 import torch
 
 from mmseg.models.builder import BACKBONES, build_backbone, build_neck
+from mmseg.utils.user_error import UserError
 
 FROM_ENCODER = 'from_encoder'
 
 
 def encoder_channels(backbone):
     """Return the channels of the levels of an encoder's config, finest first; allocates nothing."""
-    fixed = getattr(BACKBONES.get(backbone['type']), 'out_channels', None)
+    kind = backbone['type']
+    fixed = getattr(BACKBONES.get(kind), 'out_channels', None)
     if fixed is not None:
         return list(fixed)
-    with torch.device('meta'):
-        encoder = build_backbone(backbone).eval()
-        if isinstance(getattr(encoder, 'out_channels', None), list):
-            return encoder.out_channels
-        return [feature.shape[1] for feature in encoder(torch.empty(1, 3, 128, 128))]
+    try:
+        with torch.device('meta'):
+            encoder = build_backbone(backbone)
+            if isinstance(getattr(encoder, 'out_channels', None), list):
+                return encoder.out_channels
+            encoder.eval()
+            return [feature.shape[1] for feature in encoder(torch.empty(1, 3, 128, 128))]
+    except RuntimeError as error:  # some need real memory to be built
+        raise UserError(
+            f"in_channels='{FROM_ENCODER}' cannot be used with {kind} ({error}): write the "
+            'channels of its levels'
+        ) from error
 
 
 def level_channels(model):
