@@ -19,9 +19,8 @@ if not _installed:
         'install requirements.txt as the README says.'
     )
 
-# Before mmcv and any of MMSegmentation's models are imported (see the modules).
-importlib.import_module('mmseg.yapf_cache').import_yapf()
-importlib.import_module('mmseg.mmcv_ops').provide()
+# Before mmcv and any of MMSegmentation's models are imported.
+importlib.import_module('mmseg.mmcv_setup').prepare()
 
 # The names that MMSegmentation's own top level offers (__version__, digit_version, ...).
 _init = _installed[0] / '__init__.py'

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 from pathlib import Path
 
-importlib.import_module('mmseg.mmcv_ops').provide()
+importlib.import_module('mmseg.mmcv_setup').prepare()
 
 _HERE = Path(__file__).parent
 _THEIRS = {

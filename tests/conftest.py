@@ -17,7 +17,7 @@ from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, TrainedRun, noted_step
 
 
 def pytest_configure(config):
-    """Fill yapf's cache before the test processes start (mmseg/yapf_cache.py says why)."""
+    """Fill yapf's cache before the test processes start (mmseg/mmcv_setup.py says why)."""
     if not hasattr(config, 'workerinput'):
         importlib.import_module('yapf')
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 
-from mmseg.models.decode_heads.aspp_layer import ASPPLayer
-from mmseg.models.decode_heads.decoder_layers import fuse_levels, stack_levels
+from mmseg.models.decode_heads.decoder_layers import ASPPLayer, fuse_levels
 from tests.tiny_runs import CHECKOUT, run_python
 
 
@@ -100,6 +100,12 @@ def test_spinning_that_the_user_has_set_stays(monkeypatch, given, expected):
     monkeypatch.setattr(os, 'environ', dict(given))
     runpy.run_path(CHECKOUT / 'tools/openmp.py')
     assert os.environ == expected
+
+
+def stack_levels(levels):
+    size = levels[0].shape[2:]
+    upsampled = [F.interpolate(level, size, mode='bilinear') for level in levels]
+    return torch.cat(upsampled, dim=1)
 
 
 @pytest.mark.parametrize('options', [{}, {'norm_cfg': {'type': 'BN'}}, {'act_cfg': None}])

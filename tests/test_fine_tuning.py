@@ -11,8 +11,7 @@ from torch import nn
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.checkpoint import load_file, save_file
-from mmseg.engine.fine_tuning import start_from
-from mmseg.engine.trained import load_trained
+from mmseg.engine.trained import load_trained, start_from
 from mmseg.models import build_segmentor
 from mmseg.models.builder import BACKBONES
 from mmseg.utils.user_error import UserError
@@ -66,19 +65,9 @@ def in_own_folder(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize('prefix', ['', 'model.'])
-def test_classes_in_another_order_follow_their_names(prefix, caplog):
-    old = checkpoint_of(segmentor(CLASSES), CLASSES, prefix)
-    new = segmentor(['person', 'road', 'car', 'sky'])
-    start(new)
-    for name, value in new.state_dict().items():
-        expected = old[name][[3, 0, 2, 1]] if name in CLASSIFIERS else old[name]
-        assert torch.equal(value, expected), name
-    assert 'order' in caplog.text
-
-
 @pytest.mark.parametrize('classes', [CLASSES, None])
-def test_equal_or_unknown_names_load_as_they_are(classes, caplog):
-    old = checkpoint_of(segmentor(CLASSES), classes)
+def test_equal_or_unknown_names_load_as_they_are(classes, prefix, caplog):
+    old = checkpoint_of(segmentor(CLASSES), classes, prefix)
     new = segmentor(CLASSES)
     start(new)
     assert all(torch.equal(value, old[name]) for name, value in new.state_dict().items())
@@ -101,15 +90,16 @@ def test_other_classes_leave_their_classifiers_behind_when_asked_to(named, caplo
     assert all(name in caplog.text for name in CLASSIFIERS)
 
 
-def test_as_many_other_classes_are_refused():
-    checkpoint_of(segmentor(CLASSES), [*CLASSES[:3], 'pedestrian'])
-    with pytest.raises(UserError, match='pedestrian'):
+@pytest.mark.parametrize('classes', [[*CLASSES[:3], 'pedestrian'], CLASSES[::-1]])
+def test_as_many_other_classes_and_another_order_are_refused(classes):
+    checkpoint_of(segmentor(CLASSES), classes)
+    with pytest.raises(UserError, match=', '.join(classes)):
         start(segmentor(CLASSES))
 
 
 def test_what_else_does_not_fit_is_refused_without_the_classifier_too():
     checkpoint_of(segmentor(CLASSES, config(CLASSES, kernel_size=1)), CLASSES)
-    with pytest.raises(UserError, match=r'decode_head\.convs\.0\.conv\.weight has shape'):
+    with pytest.raises(UserError, match=r'of another shape: decode_head\.convs\.0\.conv\.weight'):
         start(segmentor(CLASSES), without_classifier=True)
 
 
@@ -128,20 +118,15 @@ HEADS = {
 
 @pytest.mark.parametrize('classifier', HEADS)
 def test_heads_with_a_classifier_of_another_name(classifier, caplog):
-    """The same logits for the same class, and nothing of a class that is another."""
+    """What follows from the number of classes stays, and the rest is loaded."""
     model = dict(
         type='EncoderDecoder', backbone=dict(type='mit_b0'), train_cfg=dict(),
         decode_head=dict(HEADS[classifier], num_classes=4, align_corners=False),
         test_cfg=dict(mode='whole'),
     )  # fmt: skip
-    old = segmentor(CLASSES, model).eval()
+    old = segmentor(CLASSES, model)
     checkpoint_of(old, CLASSES)
-    new = segmentor(['person', 'road', 'car', 'sky'], model).eval()
-    start_from(new, model, 'old.pth')
-    img = torch.rand(1, 3, 64, 64)
-    expected = old.encode_decode(img, [{}])[:, [3, 0, 2, 1]]
-    assert torch.allclose(new.encode_decode(img, [{}]), expected, atol=1e-5)
-
+    new = segmentor(['person', 'road', 'car', 'sky'], model)
     for parameter in new.parameters():
         nn.init.normal_(parameter)
     fresh = {name: value.clone() for name, value in new.state_dict().items()}
@@ -153,19 +138,6 @@ def test_heads_with_a_classifier_of_another_name(classifier, caplog):
     assert any(name.startswith(f'decode_head.{classifier}') for name in left_out)
     for name, value in new.state_dict().items():
         assert torch.equal(value, (fresh if name in left_out else old.state_dict())[name]), name
-
-
-def test_weights_that_mix_features_and_classes_are_not_put_into_another_order():
-    point = dict(
-        type='PointHead', in_channels=[16], in_index=[0], channels=4, num_classes=4,
-        align_corners=False,
-    )  # fmt: skip
-    model = dict(config(CLASSES), type='CascadeEncoderDecoder', num_stages=2)
-    model.update(auxiliary_head=None, decode_head=[model['decode_head'], point])
-    checkpoint_of(segmentor(CLASSES, model), CLASSES)
-    with pytest.raises(UserError, match=r'decode_head\.1\.fcs\.0.*cannot be brought'):
-        start_from(segmentor(CLASSES[::-1], model), model, 'old.pth')
-    start_from(segmentor(CLASSES[::-1], model), model, 'old.pth', without_classifier=True)
 
 
 def test_a_run_starts_from_other_classes(trained_run, tmp_path):

@@ -131,7 +131,7 @@ def test_a_broken_cache_of_yapf_is_made_anew(tmp_path, size):
         os.truncate(file, min(size, file.stat().st_size - 1))
     assert in_new_process('import yapf').returncode != 0
     by_path = (
-        'import runpy; runpy.run_path("mmseg/yapf_cache.py")["import_yapf"]();'
+        'import runpy; runpy.run_path("mmseg/mmcv_setup.py")["import_yapf"]();'
         'import yapf; print(yapf.yapf_api.FormatCode("a=1")[0])'
     )
     result = in_new_process(by_path)
@@ -141,7 +141,7 @@ def test_a_broken_cache_of_yapf_is_made_anew(tmp_path, size):
 
 def test_processes_import_yapf_one_after_the_other(tmp_path, monkeypatch):
     """The lock is in a folder of the user's: in one that all share, others may put a link there."""
-    import mmseg.yapf_cache
+    import mmseg.mmcv_setup
 
     (tmp_path / 'shared').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'shared'))
@@ -156,7 +156,7 @@ def test_processes_import_yapf_one_after_the_other(tmp_path, monkeypatch):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
 
-    mmseg.yapf_cache.import_yapf()
+    mmseg.mmcv_setup.import_yapf()
     assert imported == [True]
 
 
@@ -164,7 +164,7 @@ def test_yapf_is_imported_where_no_cache_can_be_kept(tmp_path, monkeypatch):
     """As with a read-only home."""
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file' / 'cache'))
-    code = 'import runpy; runpy.run_path("mmseg/yapf_cache.py")["import_yapf"](); import yapf'
+    code = 'import runpy; runpy.run_path("mmseg/mmcv_setup.py")["import_yapf"](); import yapf'
     result = run_python('-c', code, cwd=CHECKOUT)
     assert (result.returncode, result.stderr) == (0, '')
 
@@ -181,9 +181,9 @@ def no_ops(monkeypatch):
 
 
 def test_missing_operator_can_be_imported_but_not_used(no_ops):
-    from mmseg.mmcv_ops import provide
+    from mmseg.mmcv_setup import provide_ops
 
-    provide()
+    provide_ops()
     from mmcv.ops import CrissCrossAttention, point_sample
 
     with pytest.raises(ImportError, match=r'CrissCrossAttention is a compiled operator.*WITH_OPS'):
@@ -193,16 +193,16 @@ def test_missing_operator_can_be_imported_but_not_used(no_ops):
 
 
 def test_operators_that_are_there_are_left_alone(monkeypatch):
-    from mmseg.mmcv_ops import provide
+    from mmseg.mmcv_setup import provide_ops
 
     real = types.ModuleType('mmcv.ops')
     monkeypatch.setitem(sys.modules, 'mmcv.ops', real)
-    provide()
+    provide_ops()
     assert sys.modules['mmcv.ops'] is real
     # Not imported yet, but compiled: nothing is put in its place.
     monkeypatch.delitem(sys.modules, 'mmcv.ops')
     monkeypatch.setattr('importlib.util.find_spec', lambda name: object())
-    provide()
+    provide_ops()
     assert 'mmcv.ops' not in sys.modules
 
 

@@ -117,8 +117,6 @@ def test_init_cfg_is_understood(tmp_path, weights):
     assert_same(model.state_dict(), weights)
     with pytest.raises(ValueError, match='both pretrained and init_cfg'):
         build_backbone({'type': 'mit_b0', 'init_cfg': init_cfg, 'pretrained': 'mit_b0.pth'})
-    with pytest.raises(ValueError, match='cannot use init_cfg'):
-        build_backbone({'type': 'mit_b0', 'init_cfg': {'type': 'Normal', 'std': 1}})
 
 
 def test_a_missing_file_is_named_when_it_is_needed():
@@ -144,10 +142,10 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, weights):
     refused(path, r'patch_embed1.proj.weight \(64, 3, 7, 7\) instead of \(32, 3, 7, 7\)')
 
     torch.save({name: value for name, value in weights.items() if name != 'norm4.bias'}, path)
-    refused(path, r'fit the encoder mit_b0 \(1 missing: norm4.bias\)')
+    refused(path, r'fit the encoder mit_b0 .*: 1 missing: norm4.bias.$')
 
     torch.save({**weights, 'decode_head.conv_seg.bias': torch.ones(19)}, path)
-    refused(path, r'\(1 unknown: decode_head.conv_seg.bias\)')
+    refused(path, '1 unknown: decode_head.conv_seg.bias.$')
 
     state = to_hugging_face(weights, '')
     del state['encoder.block.0.0.attention.self.value.bias']
@@ -169,11 +167,11 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path, weights, monkeypatch
     (tmp_path / 'empty.pth').write_bytes(b'')
     (tmp_path / 'page.safetensors').write_text('<html>Not found</html>')
     for name in ['truncated.pth', 'page.pth', 'empty.pth', 'page.safetensors']:
-        refused(tmp_path / name, 'cannot be read as a weight file: remove it, download it again')
+        refused(tmp_path / name, 'is no checkpoint, is damaged, or .*; download .* again')
 
     torch.save([1, 2], 'list.pth')
-    refused(tmp_path / 'list.pth', 'holds no table of named weights')
+    refused(tmp_path / 'list.pth', 'holds a list, not a checkpoint')
 
     torch.save({'norm1.bias': Malicious()}, 'malicious.pth')
-    refused(tmp_path / 'malicious.pth', 'cannot be read as a weight file')
+    refused(tmp_path / 'malicious.pth', 'is no checkpoint, is damaged, or')
     assert not (tmp_path / 'it_ran').exists()

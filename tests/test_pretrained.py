@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from mmseg.engine.config import load_config
 from mmseg.engine.preflight import check_weights
 from mmseg.models import build_backbone, build_segmentor
+from mmseg.models.weights import cache_name, local_file, to_url
 from mmseg.utils.user_error import UserError
-from mmseg.utils.weight_address import cache_name, local_file, to_url
 from tests.golden.fill import fill
 from tests.tiny_runs import CHECKOUT
 
@@ -104,10 +104,10 @@ def test_no_file_runs_code(cache, address):
         torch.save({'conv1.weight': Malicious()}, path)
     else:
         path = put({'conv1.weight': Malicious()}, address)
-    with pytest.raises(UserError, match=f'{path} cannot be read as a weight file: remove it'):
+    with pytest.raises(UserError, match=f'{path} is no checkpoint, is damaged, or'):
         initialised(RESNET18, address)
     # Encoders such as Swin and ViT call mmcv's loader.
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='is no checkpoint'):
         CheckpointLoader.load_checkpoint(address)
     assert not os.path.exists('it_ran')
 

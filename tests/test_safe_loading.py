@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from mmseg.engine.checkpoint import load_file, newest_loadable
+from mmseg.engine.checkpoint import newest_loadable
+from mmseg.models.weights import load_file
 from mmseg.utils.user_error import UserError
-from mmseg.utils.weight_file import read_file
 from tests.tiny_runs import FEATURE_DISTANCE, UDA_CONFIG, only, run_experiment
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -114,7 +114,7 @@ def address(evil, tmp_path, monkeypatch):
 def test_pretrained_weights(workplace, evil, address, where):
     (workplace / 'evil.pth').write_bytes(evil)
     path = 'evil.pth' if where == 'file' else address
-    with pytest.raises(SystemExit, match=r'Error: .*evil\.pth cannot be read as a weight file'):
+    with pytest.raises(SystemExit, match=r'Error: .*evil\.pth is no checkpoint, is damaged, or'):
         run_experiment(UDA_CONFIG, f'model.pretrained={path}')
 
 
@@ -123,7 +123,7 @@ def test_pretrained_weights(workplace, evil, address, where):
 def test_damaged_file_is_said_to_be_damaged(form):
     whole = form({'meta': {'iter': 9}, 'state_dict': {'weight': torch.zeros(3)}})
     draw = random.Random(0)
-    refused = set()
+    refused = 0
     for _ in range(300):
         place = draw.randrange(len(whole))
         damaged = whole[:place] + draw.choice(
@@ -131,12 +131,11 @@ def test_damaged_file_is_said_to_be_damaged(form):
         )
         with open('damaged.pth', 'wb') as file:
             file.write(damaged)
-        for load in (load_file, read_file):
-            with contextlib.suppress(UserError):
-                load('damaged.pth')
-                continue
-            refused.add(load)
-    assert refused == {load_file, read_file}
+        try:
+            load_file('damaged.pth')
+        except UserError:
+            refused += 1
+    assert refused > 0
 
 
 # Configs
@@ -187,12 +186,9 @@ def test_a_full_memory_or_a_broken_disk_is_no_damaged_file(tmp_path, monkeypatch
     path = tmp_path / 'resume_2.pth'
     path.touch()
     monkeypatch.setattr(torch, 'load', fails)
-    for load in (load_file, read_file):
-        with pytest.raises(
-            Exception, match=r'disk\.pth: Input/output error|full|allocate'
-        ) as found:
-            load(str(path))
-        assert isinstance(error, OSError) == isinstance(found.value, UserError)
+    with pytest.raises(Exception, match=r'disk\.pth: Input/output error|full|allocate') as found:
+        load_file(str(path))
+    assert isinstance(error, OSError) == isinstance(found.value, UserError)
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
         newest_loadable(str(tmp_path), pytest.fail)
 

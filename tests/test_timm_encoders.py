@@ -125,8 +125,11 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     state = timm.create_model('convnext_atto').state_dict()
     femto = timm.create_model('convnext_femto').state_dict()
     for wrong, message in (
-        (femto, r'stem_0.weight \(48, 3, 4, 4\) instead of \(40'),
-        ({k: v for k, v in state.items() if k != 'stem.1.bias'}, '1 missing: stem_1.bias'),
+        (femto, r'timm_model.stem_0.weight \(48, 3, 4, 4\) instead of \(40'),
+        (
+            {k: v for k, v in state.items() if k != 'stem.1.bias'},
+            'missing: timm_model.stem_1.bias',
+        ),
         ({**state, 'decode_head.bias': torch.ones(1)}, '1 unknown: decode_head.bias'),
     ):
         torch.save(wrong, path)
@@ -147,7 +150,7 @@ def test_models_that_cannot_be_used(tmp_path, name, message):
         model_config(tmp_path, name)
 
 
-def test_channels_are_filled_in_for_mit_and_for_single_levels(tmp_path):
+def test_channels_are_filled_in_for_any_encoder_and_for_single_levels(tmp_path):
     overrides = {
         'model.backbone': dict(_delete_=True, type='mit_b0'),
         'model.auxiliary_head': dict(type='FCNHead', in_channels='from_encoder', in_index=2),
@@ -156,5 +159,6 @@ def test_channels_are_filled_in_for_mit_and_for_single_levels(tmp_path):
     assert model.decode_head.in_channels == [32, 64, 160, 256]
     assert model.auxiliary_head.in_channels == 160
     overrides['model.backbone'] = dict(_delete_=True, type='ResNetV1c', depth=50)
-    with pytest.raises(UserError, match='for ResNetV1c write the channels'):
-        model_config(tmp_path, 'convnext_atto', overrides)
+    model = model_config(tmp_path, 'convnext_atto', overrides)
+    assert model.decode_head.in_channels == [256, 512, 1024, 2048]
+    assert model.auxiliary_head.in_channels == 1024

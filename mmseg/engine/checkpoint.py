@@ -1,17 +1,15 @@
 """Checkpoint files: written whole or not at all, loaded without running code, weights picked."""
 
-import json
 import os
 import os.path as osp
 import re
 import zipfile
 
 import torch
-from safetensors import safe_open
 
+from mmseg.models.weights import DamagedFileError, load_file, load_strictly
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
-from mmseg.utils.weight_file import DamagedFileError, loading_errors
 
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
@@ -54,38 +52,6 @@ def is_finished(work_dir, max_iters):
         and osp.samefile(last, latest)
         and not _resume_states(work_dir)
     )
-
-
-def load_file(path):
-    """Load a checkpoint to the CPU; no code in it is run.
-
-    Args:
-        path (str): What :func:`save_file` writes, or ``.safetensors`` with the meta as JSON under
-            ``meta`` of its metadata.
-
-    Raises:
-        DamagedFileError: If the file is no checkpoint or a damaged one.
-    """
-    if not osp.isfile(path):
-        raise UserError(f'checkpoint {path} does not exist.')
-    with loading_errors(
-        f'{path} is no checkpoint, is damaged, or holds more than tensors and plain values; '
-        'download or train it again'
-    ):
-        if path.endswith('.safetensors'):
-            content = _load_safetensors(path)
-        else:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    if not isinstance(content, dict):
-        raise DamagedFileError(f'{path} holds a {type(content).__name__}, not a checkpoint')
-    return content
-
-
-def _load_safetensors(path):
-    with safe_open(path, framework='pt') as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        meta = json.loads((file.metadata() or {}).get('meta', '{}'))
-    return dict(state_dict=weights, meta=meta)
 
 
 def saved_checkpoints(work_dir):
@@ -171,20 +137,5 @@ def segmentor_weights(state_dict, which='student'):
 
 
 def load_segmentor(segmentor, weights, path):
-    """Load weights into a segmentor, all or none.
-
-    Raises:
-        UserError: If names or shapes differ; the message lists the first of them.
-    """
-    own = segmentor.state_dict()
-    problems = [f'{name} is missing' for name in own if name not in weights]
-    problems += [f'{name} is not in this network' for name in weights if name not in own]
-    problems += [
-        f'{name} has shape {tuple(weights[name].shape)}, not {tuple(own[name].shape)}'
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = '; '.join(problems[:4]) + (f'; and {len(problems) - 4} more' * (len(problems) > 4))
-        raise UserError(f'{path} does not fit the configured network: {shown}.')
-    segmentor.load_state_dict(weights)
+    """Load weights into a segmentor, all or none."""
+    load_strictly(segmentor, weights, path)

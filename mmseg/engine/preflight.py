@@ -7,8 +7,8 @@ import sys
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import file_of, list_files, unused_images, uses_of
+from mmseg.models.weights import is_address, local_file
 from mmseg.utils.user_error import UserError
-from mmseg.utils.weight_address import is_address, local_file
 
 
 def check_files(*cfgs):

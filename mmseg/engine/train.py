@@ -25,7 +25,6 @@ from mmseg.engine.determinism import set_determinism
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.evaluation_samples import evaluation_stem
-from mmseg.engine.fine_tuning import start_from
 from mmseg.engine.hooks import Evaluation, is_due
 from mmseg.engine.logs import open_log, truncate_logs
 from mmseg.engine.optimizer import build_grouped_optimizer
@@ -33,6 +32,7 @@ from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.speed import speed_up
 from mmseg.engine.tensorboard import TensorboardPictures
+from mmseg.engine.trained import start_from
 from mmseg.models.uda.build import build_train_model
 from mmseg.utils.collective import gather_over_ranks
 from mmseg.utils.user_error import UserError

@@ -1,9 +1,18 @@
-"""A trained segmentor from its config and checkpoint, ready to predict."""
+"""Trained weights from a checkpoint: a segmentor that predicts, or the start of another run."""
 
-from mmseg.engine.checkpoint import load_file, load_segmentor, segmentor_weights
+import copy
+import logging
+
+import torch
+
+from mmseg.engine.checkpoint import segmentor_weights
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
+from mmseg.models.builder import build_head
+from mmseg.models.encoder_channels import head_configs
+from mmseg.models.uda.pixel_weights import heads_of
+from mmseg.models.weights import load_file, load_strictly
 from mmseg.utils.user_error import UserError
 
 
@@ -11,8 +20,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     """Build the configured segmentor and load one network of a checkpoint into it.
 
     Args:
-        cfg (mmcv.Config | None): Of the run; its ImageNet weights are not needed. None takes the
-            one that the checkpoint keeps.
+        cfg (mmcv.Config | None): Of the run; None takes the one that the checkpoint keeps.
         path (str): The checkpoint.
         device (torch.device): Where to put it.
         which (str): ``'student'`` (what is reported) or ``'teacher'``.
@@ -22,18 +30,17 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     Returns:
         EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, its config as ``cfg`` and
         the iterations that it was trained for as ``iteration`` (None if the file says nothing).
-
-    Raises:
-        UserError: If the file is not a checkpoint, does not fit, is of other classes, or keeps no
-            config and none is given.
     """
     content = load_file(path)
     meta = content.get('meta', {})
     if cfg is None:
         cfg = config_in_checkpoint(meta, path, overrides)
-    # Weights are loaded below; what `pretrained` names may be on another machine.
-    segmentor = build_segmentor(_without_pretrained(cfg.model))
-    load_segmentor(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
+    model = copy.deepcopy(cfg.model)
+    for part in (model, model.backbone):
+        if part.get('pretrained'):  # may be on another machine, and some encoders load it here
+            part.pretrained = None
+    segmentor = build_segmentor(model)
+    load_strictly(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
     # Published checkpoints have no meta; the data set knows its classes, too.
@@ -48,16 +55,59 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     return segmentor.to(device).eval()
 
 
-def _without_pretrained(config):
-    """A nested config with None wherever ``pretrained`` is stated; not all constructors know it."""
-    if isinstance(config, dict):
-        # Leaving the key out would bring the default back, which is True in some encoders.
-        return type(config)(
-            {
-                key: None if key == 'pretrained' else _without_pretrained(value)
-                for key, value in config.items()
-            }
+def start_from(segmentor, model, path, without_classifier=False):
+    """Load the student of a checkpoint into an initialized segmentor (``--load-from``).
+
+    Args:
+        segmentor (EncoderDecoder): With ``CLASSES``.
+        model (dict): Its config.
+        path (str): The checkpoint.
+        without_classifier (bool): Keep the segmentor's own weights wherever their shape depends on
+            the number of classes.
+    """
+    logger = logging.getLogger('mmseg')
+    content = load_file(path)
+    weights = segmentor_weights(content.get('state_dict', content))
+    found, wanted = (content.get('meta') or {}).get('CLASSES'), segmentor.CLASSES
+    if without_classifier:
+        own, left_out = segmentor.state_dict(), _classifier_weights(segmentor, model)
+        weights = weights | {name: own[name] for name in left_out}
+        logger.info('Loaded %s without its classifiers: %s', path, ', '.join(left_out))
+    elif found is None or wanted is None:
+        logger.info('Loaded %s, which names no classes: their order was not compared.', path)
+    elif list(found) != list(wanted):
+        raise UserError(
+            f'{path} was trained on other classes, or in another order ({", ".join(found)}), than '
+            f'those of this config ({", ".join(wanted)}). Add --load-from-without-classifier to '
+            'start from the rest of it.'
         )
+    name = 'the configured network (other classes need --load-from-without-classifier)'
+    load_strictly(segmentor, weights, path, name)
+
+
+def _classifier_weights(segmentor, model):
+    """Names of the weights whose shape depends on the number of classes.
+
+    Found by building each head for one class more: classifiers have many names.
+    """
+    names = {module: name for name, module in segmentor.named_modules()}
+    found = []
+    for head, config in zip(heads_of(segmentor), head_configs(model), strict=True):
+        with torch.random.fork_rng(devices=[]):
+            larger = build_head(_with_a_class_more(config)).state_dict()
+        own = head.state_dict().items()
+        found += [f'{names[head]}.{n}' for n, value in own if value.shape != larger[n].shape]
+    return found
+
+
+def _with_a_class_more(config):
     if isinstance(config, list | tuple):
-        return type(config)(_without_pretrained(value) for value in config)
-    return config
+        return [_with_a_class_more(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: value + 1 if key == 'num_classes' else _with_a_class_more(value)
+        for key, value in config.items()
+        # The default of a head's out_channels follows num_classes.
+        if key != 'out_channels' or 'num_classes' not in config
+    }

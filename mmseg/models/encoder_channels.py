@@ -1,80 +1,74 @@
-"""The channels that decode heads get, looked up in the encoder.
+"""The channels that decode heads get, asked of the encoder.
 
-A config asks for them with `in_channels='from_encoder'`. Those of a MiT are filled in whatever the
-config says, so that another size of it needs no more than another `backbone.type`.
+A config asks with `in_channels='from_encoder'`. An encoder whose type alone fixes its channels (a
+class with `out_channels`: MiT) decides whatever the config says, so that another size of it needs
+no more than another `backbone.type`.
 """
 
-from mmseg.models.backbones.timm_encoder import four_levels
-from mmseg.models.builder import BACKBONES
+import torch
+
+from mmseg.models.builder import BACKBONES, build_backbone, build_neck
 from mmseg.utils.user_error import UserError
 
 FROM_ENCODER = 'from_encoder'
 
 
 def encoder_channels(backbone):
-    """Returns the channels of the levels of an encoder, finest first.
-
-    Args:
-        backbone: its config.
-
-    Raises:
-        UserError: it is neither a MiT nor one of timm's, or timm cannot build it.
-    """
-    options = dict(backbone)
-    kind = options.pop('type')
-    if kind == 'TimmEncoder':
-        for name in ('pretrained', 'init_cfg', 'with_cp'):
-            options.pop(name, None)
-        if 'model_name' not in options:
-            raise UserError('model.backbone: TimmEncoder needs model_name')
-        return four_levels(options.pop('model_name'), options)[1]
-    channels = mit_channels(kind)
-    if channels is None:
+    """Return the channels of the levels of an encoder's config, finest first; allocates nothing."""
+    kind = backbone['type']
+    fixed = getattr(BACKBONES.get(kind), 'out_channels', None)
+    if fixed is not None:
+        return list(fixed)
+    try:
+        with torch.device('meta'):
+            encoder = build_backbone(backbone)
+            if isinstance(getattr(encoder, 'out_channels', None), list):
+                return encoder.out_channels
+            encoder.eval()
+            return [feature.shape[1] for feature in encoder(torch.empty(1, 3, 128, 128))]
+    except RuntimeError as error:  # some need real memory to be built
         raise UserError(
-            f"in_channels='{FROM_ENCODER}' is for TimmEncoder and mit_b0 to mit_b5; for {kind} "
-            'write the channels of its levels.'
-        )
-    return list(channels)
+            f"in_channels='{FROM_ENCODER}' cannot be used with {kind} ({error}): write the "
+            'channels of its levels'
+        ) from error
 
 
-def mit_channels(kind):
-    """Returns the channels of a MiT's levels, None for any other type of encoder."""
-    return getattr(BACKBONES.get(kind), 'embed_dims', None)
+def level_channels(model):
+    """Return the channels of the levels that heads get: behind the neck, if there is one."""
+    channels = encoder_channels(model['backbone'])
+    if model.get('neck') is None:
+        return channels
+    with torch.device('meta'):
+        sides = [2 ** max(0, 5 - level) for level in range(len(channels))]
+        features = [torch.empty(1, c, s, s) for c, s in zip(channels, sides, strict=True)]
+        return [feature.shape[1] for feature in build_neck(dict(model['neck']))(features)]
+
+
+def fill_in_channels(model):
+    """Write the channels into the heads of a segmentor's config, in place.
+
+    A head with several `in_index` gets a channel count for each; `c1_in_channels` (DeepLabV3+) is
+    of the finest level.
+    """
+    backbone = model.get('backbone')
+    kind = backbone.get('type') if isinstance(backbone, dict) else None
+    is_fixed = kind is not None and hasattr(BACKBONES.get(kind), 'out_channels')
+    for head in head_configs(model):
+        for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
+            if head.get(key) == FROM_ENCODER or (is_fixed and key in head):
+                channels = level_channels(model)
+                many = isinstance(index, list | tuple)
+                head[key] = [channels[i] for i in index] if many else channels[index]
 
 
 def last_head(model):
-    """Returns the config of the decode head that predicts: the last one of a cascade."""
+    """Return the config of the decode head that predicts: the last one of a cascade."""
     head = model['decode_head']
     return head[-1] if isinstance(head, list) else head
 
 
 def head_configs(model):
-    """Returns the configs of all decode and auxiliary heads of a segmentor's config."""
+    """Return the configs of all decode and auxiliary heads of a segmentor's config."""
     parts = [model.get('decode_head'), model.get('auxiliary_head')]
     parts = [head for part in parts for head in (part if isinstance(part, list) else [part])]
     return [head for head in parts if isinstance(head, dict)]
-
-
-def fill_in_channels(model):
-    """Writes the channels into the heads of a segmentor's config, in place.
-
-    A head with several `in_index` gets a channel count for each; `c1_in_channels` (DeepLabV3+) is
-    of the finest level. Behind a neck other than SegFormerAdapter the config's numbers stay.
-    """
-    neck, backbone = model.get('neck'), model.get('backbone')
-    is_mit = isinstance(backbone, dict) and mit_channels(backbone.get('type')) is not None
-    is_known = is_mit and (neck is None or neck.type == 'SegFormerAdapter')
-    for head in head_configs(model):
-        for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
-            if head.get(key) == FROM_ENCODER or (is_known and key in head):
-                channels = level_channels(backbone, neck)
-                many = isinstance(index, list | tuple)
-                head[key] = [channels[i] for i in index] if many else channels[index]
-
-
-def level_channels(backbone, neck):
-    """Returns the channels of the levels that heads get: an adapter replaces the last one."""
-    channels = encoder_channels(backbone)
-    if neck is not None and neck.type == 'SegFormerAdapter':
-        channels[-1] = sum(channels[level] for level in neck.get('out_layers', [3]))
-    return channels

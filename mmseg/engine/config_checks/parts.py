@@ -15,7 +15,7 @@ from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.uda_dataset import UDADataset
 from mmseg.engine.config_checks.known import keys_taken_by, named_parameters
 from mmseg.models.builder import MODELS
-from mmseg.models.decode_heads.decoder_layers import IGNORED_OPTIONS, LAYERS, layer_options
+from mmseg.models.decode_heads.decoder_layers import LAYERS
 
 # What the dicts and lists of dicts with `type` at these arguments are built from, and the keys that
 # the builder itself takes out of them.
@@ -71,8 +71,8 @@ def part_problems(path, part, registry, more=(), folder='', given=()):
 
 def _below(path, key, value, target):
     """Problems of an argument of the class ``target``."""
-    if key == 'decoder_params' and hasattr(target, 'OPTIONS'):
-        yield from unread(path, value, target.OPTIONS)
+    if key == 'decoder_params' and hasattr(target, 'build_decoder'):
+        yield from unread(path, value, named_parameters(target.build_decoder))
         for option in ('embed_cfg', 'embed_neck_cfg', 'fusion_cfg'):
             if isinstance(value, dict):
                 yield from _decoder_layer(f'{path}.{option}', option, value.get(option))
@@ -96,10 +96,12 @@ def _decoder_layer(path, option, layer):
     if not isinstance(kind, str) or kind not in LAYERS:
         yield from no_type(path, kind, LAYERS)
         return
-    known = {'type', *layer_options(kind), *IGNORED_OPTIONS.get(kind, ())}
-    if option == 'fusion_cfg':
-        known.add('fusion')  # stands in published configs and means nothing
-    yield from unread(path, layer, known)
+    taken = keys_taken_by(LAYERS[kind])
+    if taken is not None:
+        known = {'type', *taken} - {'in_channels', 'out_channels'}
+        if option == 'fusion_cfg':
+            known.add('fusion')  # stands in published configs and means nothing
+        yield from unread(path, layer, known)
     for key, value in layer.items():
         if key == 'context_cfg':
             yield from _decoder_layer(f'{path}.{key}', key, value)

@@ -1,17 +1,13 @@
-"""Weight files for the Mix Transformer: the names they use, and loading them.
+"""The names in weight files for the Mix Transformer, translated to ours.
 
 Three formats are in circulation: the SegFormer authors' (our names, and a classifier `head`),
 OpenMMLab's (the names of MMSegmentation's `MixVisionTransformer`) and Hugging Face's
-(`nvidia/mit-b*`). A file that does not fit completely is refused; nothing is half-loaded.
+(`nvidia/mit-b*`).
 """
 
-import logging
 import re
 
 import torch
-
-from mmseg.utils.weight_address import local_file
-from mmseg.utils.weight_file import read_weights, require_fit
 
 # Prefixes with the stage counted from 0 there and from 1 here, then parts of the names.
 OPENMMLAB_STAGES = {
@@ -43,42 +39,17 @@ HUGGING_FACE_PARTS = {
 }
 
 
-def load_mit_weights(encoder, path):
-    """Loads a weight file of any of the three formats into an encoder, completely or not at all.
-
-    Args:
-        encoder: a `MixTransformer`.
-        path: a local file or an address (see `weight_address`).
-
-    Raises:
-        UserError: the file is missing, unreadable, or its names or shapes are not the encoder's.
-    """
-    state = to_our_names(read_weights(local_file(path)))
-    require_fit(type(encoder).__name__, encoder.state_dict(), state, path)
-    encoder.load_state_dict(state)
-    logging.getLogger('mmseg').info('%s: loaded %s', type(encoder).__name__, path)
-
-
 def to_our_names(state):
-    """Recognises the format of a {name: tensor} by its names and converts it to ours."""
+    """Recognize the format of a {name: tensor} by its names and convert it to ours."""
     if any(name.startswith('layers.') for name in state):
-        return from_openmmlab(state)
+        return _from_openmmlab(state)
     if any(re.match(r'(segformer\.)?encoder\.', name) for name in state):
-        return from_hugging_face(state)
-    return from_segformer_authors(state)
+        return _from_hugging_face(state)
+    return state
 
 
-def from_segformer_authors(state):
-    """The SegFormer authors' files have our names; the ImageNet classifier is dropped."""
-    return {name: value for name, value in state.items() if not name.startswith('head.')}
-
-
-def from_openmmlab(state):
-    """Converts from the names of MMSegmentation's `MixVisionTransformer`.
-
-    Its query, key and value projections are one tensor, and its MLP's linear layers are
-    1x1 convolutions.
-    """
+def _from_openmmlab(state):
+    """Split query, key and value, one tensor there; their linear layers are 1x1 convolutions."""
     converted = {}
     for old_name, value in state.items():
         name = _rename(old_name, OPENMMLAB_STAGES, OPENMMLAB_PARTS)
@@ -94,15 +65,11 @@ def from_openmmlab(state):
     return converted
 
 
-def from_hugging_face(state):
-    """Converts from the names of Hugging Face's `SegformerModel`, with or without a classifier.
-
-    Its key and value projections are two tensors.
-    """
+def _from_hugging_face(state):
+    """Join key and value, two tensors in Hugging Face's `SegformerModel`."""
     converted = {
         _rename(name, HUGGING_FACE_STAGES, HUGGING_FACE_PARTS): value
         for name, value in state.items()
-        if not name.startswith('classifier.')
     }
     for name in [name for name in converted if '.attn.key.' in name]:
         other = name.replace('.attn.key.', '.attn.value.')
@@ -113,7 +80,7 @@ def from_hugging_face(state):
 
 
 def _rename(name, stages, parts):
-    """Unknown names come back as they are, so that the strict check reports them."""
+    """Translate a name; an unknown one stays, so that the strict check reports it."""
     for pattern, prefix in stages.items():
         match = re.match(pattern, name)
         if match:

@@ -8,14 +8,15 @@ features are tokens (batch, height * width, channels); between stages they are m
 import math
 
 import torch.nn.functional as F
+from mmcv.cnn import initialize
 from mmcv.runner import BaseModule
 from timm.layers import DropPath, trunc_normal_
 from torch import nn
 
-from mmseg.models.backbones.mit_weights import load_mit_weights
+from mmseg.models.backbones.mit_weights import to_our_names
 from mmseg.models.builder import BACKBONES
-from mmseg.models.recompute import run_again_for_gradients
-from mmseg.utils.user_error import UserError
+from mmseg.models.memory import checkpointed, in_format_of
+from mmseg.models.weights import pretrained_init_cfg
 
 
 def to_tokens(feature):
@@ -39,7 +40,7 @@ class OverlapPatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, feature):
-        """Returns the tokens and the (height, width) that they came from."""
+        """Return the tokens and the (height, width) that they came from."""
         feature = self.proj(feature)
         return self.norm(to_tokens(feature)), feature.shape[2:]
 
@@ -49,7 +50,7 @@ class EfficientAttention(nn.Module):
 
     Args:
         dim: channels C.
-        num_heads: heads; they split the channels contiguously.
+        num_heads: the heads split the channels contiguously.
         reduction: stride of the convolution that makes the map for keys and values (1: none).
     """
 
@@ -116,7 +117,7 @@ class Block(nn.Module):
 
 
 def init_module(module):
-    """Initialisation without ImageNet weights, as the SegFormer authors have it."""
+    """Initialize a module without ImageNet weights, as the SegFormer authors do."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -133,38 +134,27 @@ class MixTransformer(BaseModule):
     """Encoder with four stages at strides 4, 8, 16 and 32; `mit_b0` to `mit_b5` give its sizes.
 
     Args:
-        pretrained: a weight file or its address (see `mit_weights`), read by `init_weights()`;
-            None starts from random weights.
-        init_cfg: MMSegmentation's way to say the same: dict(type='Pretrained', checkpoint=path).
+        pretrained: a weight file or its address, loaded by `init_weights()`; None draws weights.
+        init_cfg: mmcv's way to say the same.
         drop_path_rate: rate of the last block; the rates rise linearly from 0 at the first.
-        with_cp: the backward pass computes each block once more instead of remembering what is in
-            it: less memory, more time, the same gradients.
+        with_cp: activation checkpointing of each block: less memory, more time.
         style, ema_drop_path_rate: stand in published configs and mean nothing.
-
-    Raises:
-        UserError: `init_cfg` is anything else, or contradicts `pretrained`.
     """
 
-    embed_dims: tuple
+    out_channels: tuple  # of the four levels
     depths: tuple
     num_heads = (1, 2, 5, 8)
     reductions = (8, 4, 2, 1)
 
     def __init__(
-        self,
-        pretrained=None,
-        init_cfg=None,
-        drop_path_rate=0.1,
-        with_cp=False,
-        style=None,
+        self, pretrained=None, init_cfg=None, drop_path_rate=0.1, with_cp=False, style=None,
         ema_drop_path_rate=None,
-    ):
-        super().__init__()
+    ):  # fmt: skip
+        super().__init__(pretrained_init_cfg(pretrained, init_cfg))
         self.with_cp = with_cp
-        self.pretrained = _weight_file(pretrained, init_cfg)
         last_block = sum(self.depths) - 1
         in_channels, first = 3, 0
-        for stage, (dim, depth) in enumerate(zip(self.embed_dims, self.depths, strict=True)):
+        for stage, (dim, depth) in enumerate(zip(self.out_channels, self.depths, strict=True)):
             embed = OverlapPatchEmbed(in_channels, dim, *((7, 4) if stage == 0 else (3, 2)))
             rates = [drop_path_rate * i / last_block for i in range(first, first + depth)]
             blocks = nn.ModuleList(
@@ -176,56 +166,32 @@ class MixTransformer(BaseModule):
             in_channels, first = dim, first + depth
 
     def init_weights(self):
-        """Loads the weight file where there is one, else draws random weights.
-
-        Raises:
-            UserError: the file is missing, unreadable or does not fit.
-        """
-        if self.pretrained is None:
-            self.apply(init_module)
+        """Load the weight file if there is one, else draw random weights."""
+        if self.init_cfg:
+            initialize(self, self.init_cfg)
         else:
-            load_mit_weights(self, self.pretrained)
+            self.apply(init_module)
         self._is_init = True
 
+    def convert_weights(self, weights):
+        """Translate the names of a weight file (see `StrictPretrained`)."""
+        return to_our_names(weights)
+
     def forward(self, img):
-        """Encodes images.
-
-        Args:
-            img: (batch, 3, height, width), normalised.
-
-        Returns:
-            Four contiguous maps (batch, embed_dims[i], height / stride, width / stride).
-        """
+        """Return four maps (batch, out_channels[i], height / stride, width / stride)."""
         features, feature = [], img
         for stage in range(1, 5):
             tokens, size = getattr(self, f'patch_embed{stage}')(feature)
             for block in getattr(self, f'block{stage}'):
-                if self.with_cp:
-                    tokens = run_again_for_gradients(block, tokens, size)
-                else:
-                    tokens = block(tokens, size)
+                tokens = checkpointed(block, tokens, size) if self.with_cp else block(tokens, size)
             tokens = getattr(self, f'norm{stage}')(tokens)
-            # A transposed view is a channels_last map, which slows down all that follows on a CPU.
-            feature = to_map(tokens, size).contiguous()
+            feature = in_format_of(to_map(tokens, size), img)
             features.append(feature)
         return features
 
 
-def _weight_file(pretrained, init_cfg):
-    if init_cfg is None:
-        return pretrained
-    if pretrained is not None:
-        raise UserError('the encoder has both pretrained and init_cfg: leave one of them out')
-    if init_cfg.get('type') != 'Pretrained' or set(init_cfg) != {'type', 'checkpoint'}:
-        raise UserError(
-            f'the encoder cannot use init_cfg={dict(init_cfg)}: '
-            "write init_cfg=dict(type='Pretrained', checkpoint='FILE') or pretrained='FILE'"
-        )
-    return init_cfg['checkpoint']
-
-
-def _variant(name, embed_dims, depths):
-    attributes = {'embed_dims': embed_dims, 'depths': depths, '__doc__': MixTransformer.__doc__}
+def _variant(name, out_channels, depths):
+    attributes = {'out_channels': out_channels, 'depths': depths, '__doc__': MixTransformer.__doc__}
     variant = type(name, (MixTransformer,), {**attributes, '__module__': __name__})
     return BACKBONES.register_module(name=name)(variant)
 

@@ -1,23 +1,25 @@
-"""The layers that DAFormerHead is put together from, by name, and the simple ones among them.
+"""The layers that DAFormerHead is put together from, by name.
 
 A layer is a callable `(in_channels, out_channels, **options)` that returns a module from
 (batch, in_channels, height, width) to (batch, out_channels, height, width).
 """
 
-import inspect
+import math
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from torch import nn
 
+from mmseg.models.decode_heads.aspp_head import ASPPModule
+from mmseg.models.decode_heads.isa_head import SelfAttentionBlock
+from mmseg.models.decode_heads.sep_aspp_head import DepthwiseSeparableASPPModule
+from mmseg.models.memory import checkpointed, in_format_of, pointwise
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
 
 LAYERS = {}
 RELU = {'type': 'ReLU'}
-# Keys that published configs carry and that mean nothing.
-IGNORED_OPTIONS = {'mlp': {'act_cfg', 'norm_cfg'}}
 
 
 def register_layer(name):
@@ -30,67 +32,32 @@ def register_layer(name):
     return register
 
 
-def layer_options(name):
-    """Returns the options of a layer: a dict of name → `inspect.Parameter`."""
-    return dict(list(inspect.signature(LAYERS[name]).parameters.items())[2:])
-
-
 def build_layer(cfg, in_channels, out_channels):
-    """Builds a layer.
-
-    Args:
-        cfg: dict(type=NAME, **options).
-        in_channels: channels of its input.
-        out_channels: channels of its output.
-
-    Raises:
-        UserError: the type does not exist, or one of its options does not, or one is missing.
-    """
+    """Build the layer that `cfg`, a dict(type=NAME, **options), describes."""
     options = dict(cfg)
     name = options.pop('type', None)
     if name not in LAYERS:
-        raise UserError(
-            f'there is no decoder layer {name!r}; there are {", ".join(sorted(LAYERS))}'
-        )
-    ignored = IGNORED_OPTIONS.get(name, ())
-    options = {key: value for key, value in options.items() if key not in ignored}
-    parameters = layer_options(name)
-    unknown = set(options) - set(parameters)
-    if unknown:
-        raise UserError(
-            f'the decoder layer {name!r} has no option {", ".join(sorted(unknown))}; '
-            f'it has {", ".join(parameters) or "none"}'
-        )
-    needed = {key for key, value in parameters.items() if value.default is value.empty}
-    if needed - set(options):
-        missing = ', '.join(sorted(needed - set(options)))
-        raise UserError(f'the decoder layer {name!r} needs the option {missing}')
+        raise UserError(f'no decoder layer {name!r}; there are {", ".join(sorted(LAYERS))}')
     return LAYERS[name](in_channels, out_channels, **options)
 
 
-def stack_levels(levels):
-    """Upsamples maps bilinearly to the size of the first and concatenates their channels."""
-    size = levels[0].shape[2:]
-    return torch.cat([_upsample(level, size) for level in levels], dim=1)
-
-
 def fuse_levels(levels, layer):
-    """Stacks maps (see `stack_levels`) and puts them through a layer.
+    """Bring maps to the size of the first, concatenate their channels and apply a layer.
 
-    A 1x1 convolution commutes with bilinear upsampling. So each level goes through its share of
-    the weights at its own size, which is a third of the work, and nothing is stacked.
+    A 1x1 convolution commutes with bilinear upsampling. So each level goes through its part of the
+    weights at its own size, which is a third of the work, and nothing is concatenated.
 
     Args:
         levels: maps (batch, channels_i, height_i, width_i), the first the largest.
         layer: a module; only a `ConvModule` of kernel size 1 takes the short way.
     """
-    if not (isinstance(layer, ConvModule) and layer.conv.kernel_size == (1, 1)):
-        return layer(stack_levels(levels))
     size = levels[0].shape[2:]
-    weights = layer.conv.weight.split([level.shape[1] for level in levels], dim=1)
-    fused = F.conv2d(levels[0], weights[0], layer.conv.bias)
+    if not (isinstance(layer, ConvModule) and layer.conv.kernel_size == (1, 1)):
+        return layer(torch.cat([_upsample(level, size) for level in levels], dim=1))
+    weights = layer.conv.weight.flatten(1).split([level.shape[1] for level in levels], dim=1)
+    fused = pointwise(levels[0], weights[0], layer.conv.bias)
     for level, weight in zip(levels[1:], weights[1:], strict=True):
-        fused = fused + _upsample(F.conv2d(level, weight), size)
+        fused = fused + _upsample(pointwise(level, weight), size)
     if layer.with_norm:
         fused = layer.norm(fused)
     return layer.activate(fused) if layer.with_activation else fused
@@ -104,11 +71,7 @@ def _upsample(feature, size):
 
 @register_layer('id')
 def identity(in_channels, out_channels):
-    """Passes the features on.
-
-    Raises:
-        UserError: the numbers of channels differ.
-    """
+    """Passes the features on."""
     if in_channels != out_channels:
         raise UserError(
             f"the decoder layer 'id' has {in_channels} channels and cannot give {out_channels}: "
@@ -119,29 +82,25 @@ def identity(in_channels, out_channels):
 
 @register_layer('mlp')
 class ChannelLinear(nn.Module):
-    """A linear layer over the channels (SegFormer's MLP)."""
+    """A linear layer over the channels (SegFormer's MLP).
 
-    def __init__(self, in_channels, out_channels):
+    Args:
+        norm_cfg, act_cfg: stand in published configs and mean nothing.
+    """
+
+    def __init__(self, in_channels, out_channels, norm_cfg=None, act_cfg=None):
         super().__init__()
         self.proj = nn.Linear(in_channels, out_channels)
 
     def forward(self, feature):
-        # As a 1x1 convolution the map keeps its memory format. Through nn.Linear it would come out
-        # as a transposed (channels_last) view, which slows down all that follows on a CPU.
-        return F.conv2d(feature, self.proj.weight[:, :, None, None], self.proj.bias)
+        return pointwise(feature, self.proj.weight, self.proj.bias)
 
 
 @register_layer('conv')
 def convolution(in_channels, out_channels, kernel_size, norm_cfg=None, act_cfg=RELU):
     """A convolution that keeps the size, with norm and activation."""
-    return ConvModule(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
-    )
+    convs = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
+    return ConvModule(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **convs)
 
 
 @register_layer('sep_conv')
@@ -155,3 +114,136 @@ def separable_convolution(in_channels, out_channels, kernel_size, norm_cfg=None,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )
+
+
+@register_layer('aspp')
+class ASPPLayer(nn.Module):
+    """Atrous spatial pyramid pooling: parallel dilated convolutions, then one 3x3 over all of them.
+
+    Source: DAFormer, section 3.2 (context-aware feature fusion); Chen et al., ECCV 2018.
+
+    Args:
+        sep: depthwise-separable branches (a branch with dilation 1 stays a plain 1x1).
+        dilations: one branch for each.
+        pool: adds a branch with the image's mean.
+        norm_cfg, act_cfg: of all convolutions.
+        context_cfg: another decoder layer as an additional branch, or None.
+        with_cp: activation checkpointing of the dilated branches, which take most of a training
+            step's memory.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        sep,
+        dilations,
+        pool,
+        norm_cfg=None,
+        act_cfg=RELU,
+        context_cfg=None,
+        with_cp=False,
+    ):
+        super().__init__()
+        self.with_cp = with_cp
+        convs = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
+        self.image_pool = self.context_layer = None
+        if pool:
+            self.image_pool = nn.Sequential(
+                nn.AdaptiveAvgPool2d(1), ConvModule(in_channels, out_channels, 1, **convs)
+            )
+        if context_cfg is not None:
+            self.context_layer = build_layer(context_cfg, in_channels, out_channels)
+        self.aspp_modules = (DepthwiseSeparableASPPModule if sep else ASPPModule)(
+            dilations=dilations,
+            in_channels=in_channels,
+            channels=out_channels,
+            conv_cfg=None,
+            **convs,
+        )
+        branches = len(dilations) + bool(pool) + (context_cfg is not None)
+        self.bottleneck = ConvModule(branches * out_channels, out_channels, 3, padding=1, **convs)
+
+    def forward(self, feature):
+        branches = []
+        if self.image_pool is not None:
+            branches.append(_upsample(self.image_pool(feature), feature.shape[2:]))
+        if self.context_layer is not None:
+            branches.append(self.context_layer(feature))
+        for branch in self.aspp_modules:
+            branches.append(checkpointed(branch, feature) if self.with_cp else branch(feature))
+        return self.bottleneck(torch.cat(branches, dim=1))
+
+
+@register_layer('rawconv_and_aspp')
+def plain_convolution_and_aspp(in_channels, out_channels, kernel_size, **options):
+    """A convolution without norm and activation, then an ASPP with the other options."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
+        ASPPLayer(out_channels, out_channels, **options),
+    )
+
+
+class RelationBlock(SelfAttentionBlock):
+    """MMSegmentation's block with any number of key and query convolutions (there: two)."""
+
+    def __init__(self, channels, key_channels, key_query_num_convs, norm_cfg, act_cfg):
+        convs = {'conv_cfg': None, 'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
+        super().__init__(channels, key_channels, **convs)
+        self.key_project, self.query_project = (
+            self.build_project(channels, key_channels, key_query_num_convs, True, **convs)
+            for _ in range(2)
+        )
+
+
+@register_layer('isa')
+class ISALayer(nn.Module):
+    """Interlaced sparse self-attention: pixels at the same place of all cells attend to each other,
+    then the pixels within each cell.
+
+    Source: Huang et al., arXiv 1907.12273; DAFormer, Table 7. As in MMSegmentation's `ISAHead`, but
+    with a 1x1 input convolution and no residual.
+
+    Args:
+        isa_channels: channels of the attention's keys and queries.
+        down_factor: (height, width) of a cell in pixels; the map is padded to whole cells.
+        key_query_num_convs: number of 1x1 convolutions that make keys and queries.
+        norm_cfg, act_cfg: of all convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        isa_channels,
+        down_factor=(8, 8),
+        key_query_num_convs=2,
+        norm_cfg=None,
+        act_cfg=RELU,
+    ):
+        super().__init__()
+        self.cell = tuple(down_factor)
+        self.in_conv = ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        relation = (out_channels, isa_channels, key_query_num_convs, norm_cfg, act_cfg)
+        self.global_relation = RelationBlock(*relation)
+        self.local_relation = RelationBlock(*relation)
+
+    def forward(self, feature):
+        feature = projected = self.in_conv(feature)
+        (cell_h, cell_w), (height, width) = self.cell, feature.shape[2:]
+        rows, columns = math.ceil(height / cell_h), math.ceil(width / cell_w)
+        pad_h, pad_w = rows * cell_h - height, columns * cell_w - width
+        top, left = pad_h // 2, pad_w // 2
+        feature = F.pad(feature, (left, pad_w - left, top, pad_h - top))
+        batch, channels = feature.shape[:2]
+
+        # (batch, channels, row, y in cell, column, x in cell)
+        feature = feature.unflatten(3, (columns, cell_w)).unflatten(2, (rows, cell_h))
+        across = feature.permute(0, 3, 5, 1, 2, 4)
+        across = self.global_relation(across.reshape(-1, channels, rows, columns))
+        across = across.reshape(batch, cell_h, cell_w, channels, rows, columns)
+        within = across.permute(0, 4, 5, 3, 1, 2)
+        within = self.local_relation(within.reshape(-1, channels, cell_h, cell_w))
+        within = within.reshape(batch, rows, columns, channels, cell_h, cell_w)
+        feature = within.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        return in_format_of(feature[:, :, top : top + height, left : left + width], projected)

@@ -15,18 +15,14 @@ class DLV2Head(BaseDecodeHead):
 
     Args:
         dilations: one 3x3 convolution for each, all above 1.
-        init_cfg: initialisation; None for the usual normal one with std 0.01.
+        init_cfg: mmcv's; None draws from a normal distribution with std 0.01.
         **kwargs: of MMSegmentation's `BaseDecodeHead`, save channels, dropout_ratio, norm_cfg and
             act_cfg, which have no meaning here.
     """
 
     def __init__(self, dilations=(6, 12, 18, 24), init_cfg=None, **kwargs):
-        init_cfg = init_cfg or {
-            'type': 'Normal',
-            'std': 0.01,
-            'override': {'name': 'aspp_modules'},
-        }
-        super().__init__(channels=1, dropout_ratio=0, init_cfg=init_cfg, **kwargs)
+        normal = {'type': 'Normal', 'std': 0.01, 'override': {'name': 'aspp_modules'}}
+        super().__init__(channels=1, dropout_ratio=0, init_cfg=init_cfg or normal, **kwargs)
         self.conv_seg = None  # the dilated convolutions classify themselves
         self.aspp_modules = ASPPModule(
             dilations,
@@ -38,5 +34,5 @@ class DLV2Head(BaseDecodeHead):
         )
 
     def forward(self, inputs):
-        """Returns logits (batch, num_classes, height, width) at the size of the chosen features."""
+        """Return logits (batch, num_classes, height, width) at the size of the chosen features."""
         return sum(self.aspp_modules(self._transform_inputs(inputs)))

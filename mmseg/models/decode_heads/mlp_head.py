@@ -18,56 +18,43 @@ class SegFormerHead(BaseDecodeHead):
     """Every level through a linear layer, brought to stride 4, fused and classified.
 
     Args:
-        decoder_params: dict of
-            embed_dims: channels of the embedded levels and of their fusion;
-            conv_kernel_size: kernel size of the fusion.
+        decoder_params: dict of the arguments of `build_decoder`.
         **kwargs: of MMSegmentation's `BaseDecodeHead`; in_channels and in_index are lists.
             `channels` belongs to `conv_seg`, which nothing uses but published checkpoints contain.
-
-    Raises:
-        UserError: decoder_params has other keys, or align_corners is set.
     """
-
-    OPTIONS = ('embed_dims', 'conv_kernel_size')
 
     def __init__(self, decoder_params, **kwargs):
         super().__init__(input_transform='multiple_select', **kwargs)
         if self.align_corners:
             raise UserError('SegFormerHead needs align_corners=False')
-        if set(decoder_params) != set(self.OPTIONS):
-            raise UserError(
-                'decoder_params of SegFormerHead has the keys embed_dims and conv_kernel_size, '
-                f'not {", ".join(decoder_params)}'
-            )
-        embed_dims = decoder_params['embed_dims']
-        kernel_size = decoder_params['conv_kernel_size']
         self.conv_seg.requires_grad_(False)
+        self.build_decoder(**decoder_params)
+
+    def build_decoder(self, embed_dims, conv_kernel_size):
+        """Build the layers.
+
+        Args:
+            embed_dims: channels of the embedded levels and of their fusion.
+            conv_kernel_size: kernel size of the fusion.
+        """
         self.linear_c = nn.ModuleDict(
             {str(i): ChannelLinear(c, embed_dims) for i, c in enumerate(self.in_channels)}
         )
         self.linear_fuse = ConvModule(
             embed_dims * len(self.in_channels),
             embed_dims,
-            kernel_size,
-            padding=kernel_size // 2,
+            conv_kernel_size,
+            padding=conv_kernel_size // 2,
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
         )
         self.linear_pred = nn.Conv2d(embed_dims, self.out_channels, 1)
 
     def forward(self, inputs):
-        """Decodes features.
-
-        Args:
-            inputs: the encoder's maps; level i is (batch, in_channels[i], height_i, width_i).
-
-        Returns:
-            Logits (batch, num_classes, height_0, width_0).
-        """
+        """Return logits (batch, num_classes, height_0, width_0) for the encoder's maps."""
         levels = self._transform_inputs(inputs)
-        embedded = [
-            layer(level) for layer, level in zip(self.linear_c.values(), levels, strict=True)
-        ]
+        layers = self.linear_c.values()
+        embedded = [layer(level) for layer, level in zip(layers, levels, strict=True)]
         fused = fuse_levels(embedded, self.linear_fuse)
         if self.dropout is not None:
             fused = self.dropout(fused)

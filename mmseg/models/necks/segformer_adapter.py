@@ -1,4 +1,4 @@
-"""Brings deep feature maps to a larger size, for decoders that expect a CNN's output stride 8."""
+"""Upsampled deep feature maps, for decoders that expect a CNN's output stride 8."""
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ class SegFormerAdapter(nn.Module):
         self.scales = tuple(scales)
 
     def forward(self, features):
-        """Returns a new list of maps; the shapes of all but the last stay."""
+        """Return a new list of maps; the shapes of all but the last stay."""
         upsampled = [
             resize(features[i], scale_factor=scale, mode='bilinear', align_corners=False)
             for i, scale in zip(self.out_layers, self.scales, strict=True)

@@ -1,17 +1,45 @@
-"""A stand-in for ``mmcv.ops`` where mmcv-full was installed without its compiled operators.
+"""What must happen before mmcv is imported."""
 
-``mmseg.models`` imports a few operators by name although nothing in DAFormer uses them. The
-stand-in lets those imports pass and raises when such an operator is really used. An mmcv that has
-its operators is left alone.
-"""
-
+import contextlib
+import fcntl
 import importlib
 import importlib.machinery
 import importlib.util
 import logging
+import pickle
 import sys
 import types
 import warnings
+from pathlib import Path
+
+import platformdirs
+
+
+def prepare():
+    """Import yapf and provide ``mmcv.ops``."""
+    import_yapf()
+    provide_ops()
+
+
+def import_yapf():
+    """Import yapf, which mmcv needs, one process at a time; a cache that does not load is removed.
+
+    yapf moves each file of its cache there before the content is on disk. A process that starts at
+    that moment, or any one after a crash at that moment, fails with an EOFError.
+    """
+    cache = Path(platformdirs.user_cache_dir('YAPF', 'Google'))
+    with contextlib.ExitStack() as stack:
+        # Where the lock cannot be written, with a read-only home, yapf writes no cache either.
+        with contextlib.suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(cache / 'daformer.lock', 'a', encoding='utf-8'))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            importlib.import_module('yapf')
+        except (EOFError, pickle.UnpicklingError):
+            for cached in cache.rglob('*.pickle'):
+                cached.unlink()
+            importlib.import_module('yapf')
 
 
 class _Missing:
@@ -32,10 +60,12 @@ class _OpsStandIn(types.ModuleType):
         return type(name, (_Missing,), {})
 
 
-def provide():
-    """Put the stand-in at ``mmcv.ops`` if the compiled extension ``mmcv._ext`` is missing."""
-    # What mmcv and MMSegmentation say on import (mmcv's version 2, a missing CUDA tool kit, the
-    # operators that are known to be missing) helps nobody here.
+def provide_ops():
+    """Put a stand-in at ``mmcv.ops`` where mmcv was installed without its compiled operators.
+
+    ``mmseg.models`` imports a few by name although nothing in DAFormer uses them.
+    """
+    # What mmcv and MMSegmentation say on import helps nobody here.
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
