@@ -138,10 +138,9 @@ def chosen_classes(sample, label_map):
 
 
 class LabelFinder:
-    """Finds the source image that an entry of the index means.
+    """Finds the source image that an entry of the index means, by the end of its path.
 
-    Ours are relative to the source's root, older tools' to where they ran, or absolute, and may
-    have backslashes: an entry is matched by its end, from the file name upwards.
+    Older tools wrote paths relative to where they ran, or absolute ones, also with backslashes.
     """
 
     def __init__(self, label_names):

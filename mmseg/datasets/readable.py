@@ -28,13 +28,11 @@ _EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
 
 @PIPELINES.register_module()
 class LoadImageInRange(LoadImageFromFile):
-    """Load images of more than 8 bits per channel, such as 12 bits in files of 16, as 8 bits.
-
-    ``LoadImageFromFile`` keeps the upper 8 of 16 bits, which leaves 12-bit images nearly black.
+    """Load images of more than 8 bits per channel as 8 bits; those of 8 bits stay as they are.
 
     Args:
         value_range (tuple[float, float]): The stored values that become 0 and 255, e.g.
-            ``(0, 4095)`` for 12 bits. Images of 8 bits stay as they are.
+            ``(0, 4095)`` for 12 bits, which ``LoadImageFromFile`` leaves nearly black.
     """
 
     def __init__(self, value_range):
@@ -204,11 +202,7 @@ class LoadTrainIds(LoadAnnotations):
 
 
 class FileLoader:
-    """A loading transform whose errors name the file.
-
-    Args:
-        load (LoadImageFromFile | LoadAnnotations): The transform.
-    """
+    """A loading transform whose errors name the file."""
 
     def __init__(self, load):
         self.load = load

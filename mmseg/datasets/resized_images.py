@@ -17,13 +17,10 @@ from mmseg.utils.user_error import UserError
 
 
 def keep_resized(dataset, folder):
-    """Let a data set load images from ``folder`` once it has loaded and resized them.
+    """Let a data set load images from ``folder``, which runs may share, once they are resized.
 
     Tensors stay the same, bit for bit. In the samples' ``img_metas`` the kept image is the
-    original: ``ori_shape`` and ``scale_factor`` are its. Runs may share the folder.
-
-    Raises:
-        UserError: If the pipeline does not resize all images alike right after loading.
+    original: ``ori_shape`` and ``scale_factor`` are its.
     """
     transforms = dataset.pipeline.transforms
     resize = next((t for t in transforms[1:3] if isinstance(t, Resize)), None)

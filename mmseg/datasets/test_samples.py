@@ -14,8 +14,6 @@ _EQUAL_IN_A_BATCH = ('ori_shape', 'img_shape', 'pad_shape', 'flip', 'flip_direct
 class TestSamples(Dataset):
     """The samples of a data set in test mode, each with its index and ground truth.
 
-    The labels are read here, so that the loader's processes do it beside the prediction.
-
     Args:
         dataset (CustomDataset): With a test pipeline.
         with_truth (bool): Without, ``truth`` is None and no label need exist.

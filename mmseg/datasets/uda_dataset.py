@@ -34,21 +34,17 @@ class SeededEpochs(Dataset):
 
 @DATASETS.register_module()
 class UDADataset(Dataset):
-    """Pairs of a labelled source image and an unlabelled target image.
-
-    The target's labels are never read, and need not exist.
+    """Pairs of a labelled source image and a target image, whose label is never read.
 
     Args:
-        source (dict): Config of the labelled data set.
-        target (dict): Config of the data set of which only images are used.
+        source, target (dict): Configs of the data sets.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
             its class. As a number of pixels, ``min_pixels`` is compared with images as they are
             stored and with crops of resized ones, as published; as a ratio (below 1) it is one of
             the image before and after resizing.
         seed (int): The run's seed.
-        resized_dir (str | None): Folder that keeps decoded, resized images, so that they load
-            about five times as fast the next time; None keeps none.
+        resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
     """
 
     def __init__(self, source, target, rare_class_sampling=None, seed=0, resized_dir=None):
