@@ -16,8 +16,8 @@ import torch
 from mmseg.datasets import build_dataset, rare_class_sampling
 from mmseg.datasets.rare_class_sampling import RareClassSampler, class_probabilities
 from mmseg.datasets.run_loader import RunBatches, build_loader
-from mmseg.datasets.seeded_epochs import SeededEpochs
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.datasets.uda_dataset import SeededEpochs
 from mmseg.utils.seeding import seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
 from tools.benchmarks.loader import plain_sample

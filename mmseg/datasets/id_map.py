@@ -18,44 +18,20 @@ LARGEST_ID = 2**16 - 1
 
 @dataclass(frozen=True)
 class IdMap:
-    """From what stands in a label picture to train ids.
+    """From the pixels of a label image to train ids."""
 
-    Attributes:
-        of_colors: Whether the labels are coloured; else they hold ids.
-        train_ids: Of each id, or of each colour as the number 0xRRGGBB.
-        unused: Classes that nothing is mapped onto.
-    """
-
-    of_colors: bool
-    train_ids: dict[int, int]
-    unused: list[str]
+    of_colors: bool  # whether the labels are coloured; else they hold ids
+    train_ids: dict[int, int]  # of each id, or of each colour as the number 0xRRGGBB
 
     @property
     def text(self):
         """What train-id PNGs keep, to tell whether they are of this map and this class list."""
-        return json.dumps(
-            {self.name_of(code): train_id for code, train_id in sorted(self.train_ids.items())}
-        )
-
-    def name_of(self, code):
-        """An id, or a colour as #rrggbb."""
-        return f'#{code:06x}' if self.of_colors else str(code)
+        names = {code: f'#{code:06x}' if self.of_colors else str(code) for code in self.train_ids}
+        return json.dumps({names[code]: self.train_ids[code] for code in sorted(names)})
 
 
 def read_id_map(id_map, classes):
-    """Check the ``id_map`` of a data set.
-
-    Args:
-        id_map (dict): As above.
-        classes (Sequence[str]): The class list; the position is the train id.
-
-    Returns:
-        IdMap: Of it.
-
-    Raises:
-        UserError: If it names no class of the list, something that is neither id nor colour, both,
-            or one of them twice.
-    """
+    """Check the ``id_map`` of a data set and turn it into an :class:`IdMap`."""
     if not isinstance(id_map, dict) or not id_map:
         raise UserError('id_map has to be a dict from class names to ids or RGB colours')
     train_ids, kinds = {}, set()
@@ -73,22 +49,11 @@ def read_id_map(id_map, classes):
                 )
     if not train_ids:
         raise UserError('id_map maps nothing')
-    used = set(train_ids.values())
-    unused = [name for number, name in enumerate(classes) if number not in used]
-    return IdMap(kinds == {False}, train_ids, unused)
+    return IdMap(kinds == {False}, train_ids)
 
 
 def train_id_of(name, classes, what):
-    """The train id of a class name.
-
-    Args:
-        name (str): That should be in the list.
-        classes (Sequence[str]): The class list.
-        what (str): Where the name stands, for the message.
-
-    Raises:
-        UserError: With the nearest name that is.
-    """
+    """Return the train id of a class name; ``what`` is where it stands, for the message."""
     if name in classes:
         return list(classes).index(name)
     near = difflib.get_close_matches(str(name), classes, n=1)
@@ -97,21 +62,17 @@ def train_id_of(name, classes, what):
 
 
 def _code(entry, name):
-    """The number of an id or of a colour."""
     if _is_number(entry, LARGEST_ID):
         return entry
-    if (
-        isinstance(entry, list | tuple)
-        and len(entry) == 3
-        and all(_is_number(channel, 255) for channel in entry)
-    ):
-        red, green, blue = entry
-        return red << 16 | green << 8 | blue
-    raise UserError(
-        f'id_map has {entry!r} for {name!r}; an id is a whole number from 0 to {LARGEST_ID}, a '
-        'colour [red, green, blue], and colours stand in a list: [[128, 64, 128]]'
-    )
+    is_color = isinstance(entry, list | tuple) and len(entry) == 3
+    if not is_color or not all(_is_number(channel, 255) for channel in entry):
+        raise UserError(
+            f'id_map has {entry!r} for {name!r}; an id is a whole number from 0 to {LARGEST_ID}, a '
+            'colour [red, green, blue], and colours stand in a list: [[128, 64, 128]]'
+        )
+    red, green, blue = entry
+    return red << 16 | green << 8 | blue
 
 
 def _is_number(value, largest):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest
+    return type(value) is int and 0 <= value <= largest

@@ -18,29 +18,19 @@ from mmseg.utils.user_error import UserError
 class OwnDataset(CustomDataset):
     """Images and, but for a target, labels beside them: ``x.jpg`` with ``x.png``.
 
-    With an ``id_map`` the labels hold ids or colours of their own, which
-    tools/convert_datasets/custom.py maps to train ids, ``x_labelTrainIds.png`` beside them or in
-    ``train_ids_dir``; those are then read. Without one the labels hold train ids (positions in the
-    class list, 255 = no class) and are read as they are.
+    With an ``id_map`` tools/convert_datasets/custom.py maps labels to train ids, which are then
+    read. Without one the labels hold train ids (positions in the class list, 255 = no class).
 
     Args:
         data_root (str): The other folders are relative to it, unless they are absolute; the class
             index of a source is written there.
-        img_dir (str): Images, also in folders below.
-        ann_dir (str | None): Labels, in the same folders below; a target needs none.
-        train_ids_dir (str | None): Where train ids go if labels have an ``id_map`` and nothing can
-            be written beside them; None is ``ann_dir``.
         classes (list[str]): The class list. A config states it once, at its top level.
         palette (list | None): An RGB colour per class; None: :func:`distinct_palette`.
         id_map (dict | None): As in :mod:`mmseg.datasets.id_map`.
         img_suffix (str | list[str]): How the names of images end, in upper or lower case.
         seg_map_suffix (str): How the names of labels end before they are converted.
-
-    Attributes:
-        own_ann_dir (str | None): Folder of the labels as the user has them.
-
-    Raises:
-        UserError: If these do not go together, or two images would share one label.
+        ann_dir (str | None): Labels, in the same folders as the images; a target needs none.
+        train_ids_dir (str | None): Where train ids go; None is beside the labels.
     """
 
     def __init__(
@@ -51,17 +41,17 @@ class OwnDataset(CustomDataset):
             raise UserError('OwnDataset needs data_root, the folder of its images and labels')
         if classes is None:
             raise UserError("OwnDataset needs the class list: classes = [...] in the config's file")
-        self.own_suffix, self.id_map = seg_map_suffix, None
-        if id_map is not None:
-            self.id_map = read_id_map(id_map, classes)
-            if seg_map_suffix.endswith(TRAIN_IDS_SUFFIX):
-                raise UserError(
-                    f'id_map maps labels whose names end in {seg_map_suffix}, where their train '
-                    'ids would be written. Leave id_map out if they hold train ids, or rename them'
-                )
-        elif train_ids_dir is not None:
-            raise UserError('train_ids_dir needs an id_map: without one the labels are read')
+        # Labels as the user has them, before they are converted.
+        self.own_suffix = seg_map_suffix
         self.own_ann_dir = ann_dir and osp.join(data_root, ann_dir)
+        self.id_map = None if id_map is None else read_id_map(id_map, classes)
+        if self.id_map is None and train_ids_dir is not None:
+            raise UserError('train_ids_dir needs an id_map: without one the labels are read')
+        if self.id_map is not None and seg_map_suffix.endswith(TRAIN_IDS_SUFFIX):
+            raise UserError(
+                f'id_map maps labels whose names end in {seg_map_suffix}, where their train ids '
+                'would be written. Leave id_map out if they hold train ids, or rename them'
+            )
         super().__init__(
             data_root=data_root,
             classes=list(classes),
@@ -73,14 +63,11 @@ class OwnDataset(CustomDataset):
         )
 
     def load_annotations(self, img_dir, img_suffix, ann_dir, seg_map_suffix, split):
-        """As MMSegmentation's, with several endings, and labels paired by the end of the name.
-
-        Labels that are in the folder of the images are no images.
-        """
+        """List the files as MMSegmentation does, with several endings of the images."""
         stems = None
         if split is not None:  # taken by its word: hidden files, too
             stems = [line.strip() for line in mmcv.list_from_file(split) if line.strip()]
-        images = self._images_by_stem(img_dir, img_suffix, stems and set(stems))
+        images = self._images_by_stem(img_dir, img_suffix, stems)
         infos = []
         for stem in images if stems is None else stems:
             info = dict(filename=images.get(stem, stem + img_suffix[0]))
@@ -93,19 +80,16 @@ class OwnDataset(CustomDataset):
     def _images_by_stem(self, img_dir, img_suffix, stems):
         """Name without suffix to name, in the order of the names; only these stems, if given."""
         suffixes = sorted((suffix.lower() for suffix in img_suffix), key=len, reverse=True)
-        of_labels = tuple(
-            suffix
-            for suffix in (self.own_suffix.lower(), TRAIN_IDS_SUFFIX.lower())
-            if suffix not in suffixes and suffix.endswith(tuple(suffixes))
-        )
-        images = {}
-        names = visible_files(img_dir) if stems is None else _files_beside(img_dir, stems)
-        for name in names:
+        # Labels that are in the folder of the images are no images.
+        of_labels = {self.own_suffix.lower(), TRAIN_IDS_SUFFIX.lower()} - {*suffixes}
+        suffix_of_label = tuple(s for s in of_labels if s.endswith(tuple(suffixes)))
+        images, wanted = {}, stems and {*stems}
+        for name in visible_files(img_dir) if stems is None else _files_beside(img_dir, wanted):
             suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
-            if suffix is None or name.lower().endswith(of_labels):
+            if suffix is None or name.lower().endswith(suffix_of_label):
                 continue
             stem = name[: -len(suffix)]
-            if stems is not None and stem not in stems:
+            if stems is not None and stem not in wanted:
                 continue
             if stem in images:
                 raise UserError(
@@ -116,16 +100,14 @@ class OwnDataset(CustomDataset):
         return images
 
     def own_label(self, seg_map):
-        """The name of the label, as the user has it, that a train-id label is made from."""
+        """The name of the label that a train-id label is made from."""
         return seg_map.removesuffix(self.seg_map_suffix) + self.own_suffix
 
 
 def _files_beside(img_dir, stems):
-    """The files in the folders of these stems, relative to ``img_dir``."""
-    folders = {osp.dirname(stem) for stem in stems}
     return [
         osp.join(folder, name)
-        for folder in sorted(folders)
+        for folder in sorted({osp.dirname(stem) for stem in stems})
         if osp.isdir(osp.join(img_dir, folder))
         for name in files_in(osp.join(img_dir, folder))
     ]

@@ -1,52 +1,44 @@
-"""Rare Class Sampling: draw source images so that rare classes come early and often (section 3.3).
+"""Rare Class Sampling (section 3.3): source images and crops in which rare classes come often.
 
-It works on the class index that the converters write into the source's root, so no label is read
-to choose an image.
+Images are chosen on the class index that the converters write into the source's root, so no label
+is read to choose one.
 """
 
 import json
 import os.path as osp
+from collections import Counter
 
 import numpy as np
 from PIL import Image
 
-from mmseg.datasets.class_subset import renumbered
 from mmseg.utils.user_error import UserError
 
 STATS_FILE = 'sample_class_stats.json'
 SAMPLES_FILE = 'samples_with_class.json'
-_SIZES_READ = 9  # labels, for the size that a share is of
+MAX_CROP_REDRAWS = 10
+_BALANCING_REDRAWS = 10  # of RandomCrop
+_SIZES_READ = 9  # labels, for the size that a ratio is of
 
 
 def class_shares(sample_class_stats):
-    """f_c, the share of each class in the pixels of all classes.
+    """Compute f_c, the ratio of each class in the pixels of all classes.
 
     Args:
         sample_class_stats (list[dict]): Per label {class: pixels, ..., 'file': path}.
 
     Returns:
-        tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and their shares.
+        tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and f_c of each.
     """
-    pixels = {}
+    pixels = Counter()
     for sample in sample_class_stats:
-        for name, count in sample.items():
-            if name != 'file':
-                pixels[int(name)] = pixels.get(int(name), 0) + count
+        pixels.update(chosen_classes(sample, None))
     classes = sorted(pixels, key=lambda c: (pixels[c], c))
     shares = np.array([pixels[c] for c in classes], np.float64)
     return classes, shares / shares.sum()
 
 
 def class_probabilities(sample_class_stats, temperature):
-    """P(c) = softmax((1 - f_c) / T) over the classes that occur.
-
-    Args:
-        sample_class_stats (list[dict]): As for :func:`class_shares`.
-        temperature (float): T; infinity gives the uniform distribution.
-
-    Returns:
-        tuple[list[int], np.ndarray]: Train ids, most frequent last, and their probabilities.
-    """
+    """Compute the train ids that occur and P(c) = softmax((1 - f_c) / T) of each."""
     classes, shares = class_shares(sample_class_stats)
     exponent = (1 - shares) / temperature
     weights = np.exp(exponent - exponent.max())
@@ -54,22 +46,14 @@ def class_probabilities(sample_class_stats, temperature):
 
 
 def pixels_of_share(min_pixels, label_names, label_dir):
-    """``min_pixels`` of the config as a number of pixels of the labels as they are stored.
+    """Convert ``min_pixels`` of the config to a number of pixels of labels as they are stored.
 
-    Args:
-        min_pixels (int | float): Below 1 it is a share of an image: of the median one of a few
-            that are spread evenly, so that a start does not open them all.
-        label_names (Sequence[str]): Relative to ``label_dir``.
-        label_dir (str): The source's label folder.
-
-    Raises:
-        UserError: If one of these labels is no image.
+    Below 1 it is a ratio of an image: of the median one of a few that are spread evenly.
     """
     if not 0 < min_pixels < 1:
         return min_pixels
-    places = np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names)))
     sizes = []
-    for place in places:
+    for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
         path = osp.join(label_dir, label_names[int(place)])
         try:
             with Image.open(path) as image:
@@ -87,66 +71,47 @@ class RareClassSampler:
         label_names (list[str]): Label path of every source image, relative to ``label_dir``.
         label_dir (str): The source's label folder.
         min_pixels (int | float): An image supplies a class with more than this many pixels of it;
-            below 1 it is a share of the image (see :func:`pixels_of_share`).
+            below 1 it is a ratio of the image.
         class_temp (float): Temperature of the class distribution.
-        label_map (dict[int, int] | None): From the train ids of the index to those of the chosen
-            classes, where the config chooses some.
-
-    Attributes:
-        min_pixels (int): As a number of pixels.
-
-    Raises:
-        UserError: If the index is missing or damaged, names labels that the source does not have,
-            or has a class that no image supplies.
+        label_map (dict[int, int] | None): From the index's train ids to those of chosen classes.
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
         stats = [chosen_classes(s, label_map) for s in read_index_file(data_root, STATS_FILE)]
         with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
         with_class = renumbered(with_class, label_map)
-        self.min_pixels = min_pixels = pixels_of_share(min_pixels, label_names, label_dir)
+        self.min_pixels = pixels_of_share(min_pixels, label_names, label_dir)
         self.classes, self.probabilities = class_probabilities(stats, class_temp)
         self.shares = class_shares(stats)[1]
         finder = LabelFinder(label_names)
-        # Arrays, since lists of 25,000 images take 120 MB more.
-        self.images_with_class = {
-            c: np.array(
-                [
-                    _image_of(name, finder, label_dir, osp.join(data_root, SAMPLES_FILE))
-                    for name, count in with_class.get(c, [])
-                    if count > min_pixels
-                ],
-                np.int64,
-            )
-            for c in self.classes
-        }
+        self.images_with_class = {}
+        for c in self.classes:
+            names = [name for name, count in with_class.get(c, []) if count > self.min_pixels]
+            images = [finder.find(name) for name in names]
+            if None in images:
+                raise UserError(
+                    f'{osp.join(data_root, SAMPLES_FILE)} lists {names[images.index(None)]}, but '
+                    f'{label_dir} has no such label with an image: the class index belongs to '
+                    'other data. Run the converter of tools/convert_datasets again.'
+                )
+            # Arrays, since lists of 25,000 images take 120 MB more.
+            self.images_with_class[c] = np.array(images, np.int64)
         short = [c for c in self.classes if not len(self.images_with_class[c])]
         if short:
             raise UserError(
                 f'Rare Class Sampling: no image in {data_root} has more than min_pixels='
-                f'{min_pixels} pixels of train id(s) {short}. Lower '
+                f'{self.min_pixels} pixels of train id(s) {short}. Lower '
                 'data.train.rare_class_sampling.min_pixels.'
             )
 
     def draw(self, rng):
-        """Draw a class and an image with it.
-
-        Args:
-            rng (np.random.Generator): The sample's own.
-
-        Returns:
-            tuple[int, int]: Train id and index of the source image.
-        """
+        """Draw the train id of a class and the index of a source image with it."""
         class_id = self.classes[rng.choice(len(self.classes), p=self.probabilities)]
         images = self.images_with_class[class_id]
         return class_id, int(images[rng.integers(len(images))])
 
     def summary(self, names):
-        """One line for the log: each class with its share of pixels and how often it is drawn.
-
-        Args:
-            names (Sequence[str]): Of the classes.
-        """
+        """One line for the log: how frequent each class is, and how often it is drawn."""
         drawn = ', '.join(
             f'{names[c]}: {share:.2%}, {probability:.2%}'
             for c, share, probability in zip(
@@ -159,62 +124,79 @@ class RareClassSampler:
         )
 
 
+def renumbered(pixels, label_map):
+    """Turn what is known by train id on disk into the same by train id of the chosen classes."""
+    if not label_map:
+        return pixels
+    chosen = {old: new for old, new in label_map.items() if 0 <= new < 255}
+    return {chosen[old]: count for old, count in pixels.items() if old in chosen}
+
+
 def chosen_classes(sample, label_map):
-    """An entry of the statistics with the chosen classes alone, under their own train ids."""
-    pixels = {int(c): count for c, count in sample.items() if c != 'file'}
-    return renumbered(pixels, label_map)
+    """Pixels by train id of the chosen classes, from an entry of the statistics."""
+    return renumbered({int(c): n for c, n in sample.items() if c != 'file'}, label_map)
 
 
 class LabelFinder:
-    """Finds the source image that an entry of the index means.
+    """Finds the source image that an entry of the index means, by the end of its path.
 
-    Ours are relative to the source's root, older tools' to where they ran, or absolute, and may
-    have backslashes: an entry is matched by its end, from the file name upwards.
-
-    Args:
-        label_names (list[str]): Label path of every source image, relative to the label folder.
+    Older tools wrote paths relative to where they ran, or absolute ones, also with backslashes.
     """
 
     def __init__(self, label_names):
         self.by_path = {name.replace('\\', '/'): i for i, name in enumerate(label_names)}
 
     def find(self, entry):
-        """The number of the image that ``entry`` is the label of; None if there is none."""
+        """Return the number of the image that ``entry`` is the label of; None without one."""
         parts = entry.replace('\\', '/').split('/')
-        for start in range(len(parts)):
-            found = self.by_path.get('/'.join(parts[start:]))
-            if found is not None:
-                return found
-        return None
-
-
-def _image_of(entry, finder, label_dir, index_file):
-    found = finder.find(entry)
-    if found is None:
-        raise UserError(
-            f'{index_file} lists {entry}, but {label_dir} has no such label with an image: the '
-            'class index belongs to other data. Run the converter of tools/convert_datasets again.'
-        )
-    return found
+        ends = ('/'.join(parts[start:]) for start in range(len(parts)))
+        return next((self.by_path[end] for end in ends if end in self.by_path), None)
 
 
 def read_index_file(data_root, name):
-    """Read one file of the class index.
-
-    Raises:
-        UserError: If it is missing or no JSON.
-    """
+    """Read one file of the class index."""
     path = osp.join(data_root, name)
-    if not osp.isfile(path):
-        raise UserError(
-            f'{path} is missing: Rare Class Sampling needs the class index. Make it with the '
-            f'converter, e.g. python tools/convert_datasets/gta.py {data_root}'
-        )
-    with open(path, encoding='utf-8') as file:
-        try:
+    try:
+        with open(path, encoding='utf-8') as file:
             return json.load(file)
-        except ValueError as error:  # no JSON, or not even text
-            raise UserError(
-                f'{path} is damaged ({error}). Delete it and run the converter of '
-                'tools/convert_datasets again.'
-            ) from error
+    except (FileNotFoundError, ValueError) as error:  # no JSON, or not even text
+        raise UserError(
+            f'{path} is damaged or missing ({error}): Rare Class Sampling needs the class index. '
+            f'Make it with the converter, e.g. python tools/convert_datasets/gta.py {data_root}'
+        ) from error
+
+
+def crop_with_class(random_crop, results, class_id, min_pixels):
+    """Crop image and label where the label has more than ``min_pixels`` of a class.
+
+    The draws are those of ``RandomCrop``, called again and again, but the pixels of a crop are
+    counted once for both questions that are asked of them, and nothing is cut before it is found.
+
+    After ``MAX_CROP_REDRAWS`` redraws the last crop stays.
+    """
+    for _ in range(1 + MAX_CROP_REDRAWS):
+        box, counts = _balanced_box(random_crop, results['img'], results['gt_semantic_seg'])
+        if counts[class_id] > min_pixels:
+            break
+    for key in ('img', *results['seg_fields']):
+        results[key] = random_crop.crop(results[key], box)
+    results['img_shape'] = results['img'].shape
+    return results
+
+
+def _balanced_box(random_crop, image, label):
+    """What ``random_crop`` would choose: (y1, y2, x1, x2), and its pixels of each id, (256,)."""
+    box, counts = _draw(random_crop, image, label)
+    if random_crop.cat_max_ratio < 1:
+        counted = np.arange(len(counts)) != random_crop.ignore_index
+        for _ in range(_BALANCING_REDRAWS):
+            classes = counts[counted & (counts > 0)]
+            if len(classes) > 1 and classes.max() / classes.sum() < random_crop.cat_max_ratio:
+                break
+            box, counts = _draw(random_crop, image, label)
+    return box, counts
+
+
+def _draw(random_crop, image, label):
+    box = random_crop.get_crop_bbox(image)
+    return box, np.bincount(random_crop.crop(label, box).ravel(), minlength=256)

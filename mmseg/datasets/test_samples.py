@@ -1,4 +1,4 @@
-"""What an evaluation loads: images, with their true labels, in batches of images of equal size."""
+"""Evaluation samples: images with their ground truth, in batches of images of equal size."""
 
 from itertools import groupby
 
@@ -6,16 +6,13 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mmseg.datasets.run_loader import collate
-from mmseg.utils.user_error import UserError
 
 # MMSegmentation predicts a batch by the meta of its first image.
 _EQUAL_IN_A_BATCH = ('ori_shape', 'img_shape', 'pad_shape', 'flip', 'flip_direction')
 
 
 class TestSamples(Dataset):
-    """The samples of a data set in test mode, each with its index and true label.
-
-    The labels are read here, so that the loader's processes do it beside the prediction.
+    """The samples of a data set in test mode, each with its index and ground truth.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -42,17 +39,7 @@ class TestSamples(Dataset):
 
 
 def collate_equal(samples):
-    """Batch consecutive samples of equal sizes.
-
-    Args:
-        samples (list[dict | UserError]): Of :class:`TestSamples`.
-
-    Returns:
-        list[dict] | UserError: Batches in the order of the samples; the mistake if there is one.
-    """
-    for sample in samples:
-        if isinstance(sample, UserError):
-            return sample
+    """Batch consecutive :class:`TestSamples` of equal sizes: a list of batches, in their order."""
     return [collate(list(group)) for _, group in groupby(samples, _sizes)]
 
 

@@ -1,38 +1,50 @@
-"""Pairs of a labelled source image and an unlabelled target image, drawn from (seed, i)."""
+"""Training samples: sample number i of a run is a function of (seed, i) alone."""
 
 from torch.utils.data import Dataset
 
 from mmseg.datasets.builder import DATASETS
-from mmseg.datasets.class_crop import crop_with_class
 from mmseg.datasets.pipelines.transforms import RandomCrop
-from mmseg.datasets.rare_class_sampling import RareClassSampler
+from mmseg.datasets.rare_class_sampling import RareClassSampler, crop_with_class
 from mmseg.datasets.readable import build_files, images_of
 from mmseg.datasets.resized_images import keep_resized
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
 
 
+class SeededEpochs(Dataset):
+    """Epochs of one data set, each in an order of its own, for runs without adaptation."""
+
+    def __init__(self, dataset, seed):
+        self.dataset = dataset
+        self.seed = seed
+        self.CLASSES, self.PALETTE = dataset.CLASSES, dataset.PALETTE
+        self._epoch, self._order = None, None
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, number):
+        epoch, position = divmod(number, len(self.dataset))
+        if epoch != self._epoch:
+            rng = numpy_generator(self.seed, 'epoch', epoch)
+            self._epoch, self._order = epoch, rng.permutation(len(self.dataset))
+        with seeded_globals(seed_for(self.seed, 'source', number)):
+            return self.dataset[int(self._order[position])]
+
+
 @DATASETS.register_module()
 class UDADataset(Dataset):
-    """Training samples for UDA: sample number i is a function of (seed, i) alone.
-
-    The target's labels are never read, and need not exist.
+    """Pairs of a labelled source image and a target image, whose label is never read.
 
     Args:
-        source (dict): Config of the labelled data set.
-        target (dict): Config of the data set of which only images are used.
+        source, target (dict): Configs of the data sets.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
             its class. As a number of pixels, ``min_pixels`` is compared with images as they are
-            stored and with crops of resized ones, as published; as a share (below 1) it is one of
+            stored and with crops of resized ones, as published; as a ratio (below 1) it is one of
             the image before and after resizing.
         seed (int): The run's seed.
-        resized_dir (str | None): Folder that keeps decoded, resized images, so that they load
-            about five times as fast the next time; None keeps none.
-
-    Raises:
-        UserError: If the class index does not fit (see :class:`RareClassSampler`), the class lists
-            differ, or crops are to be checked and the source's pipeline has no ``RandomCrop``.
+        resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
     """
 
     def __init__(self, source, target, rare_class_sampling=None, seed=0, resized_dir=None):
@@ -50,7 +62,7 @@ class UDADataset(Dataset):
                 raise UserError(f'{dataset.img_dir} holds no {images_of(dataset)} ({cfg["type"]})')
             if resized_dir is not None:
                 keep_resized(dataset, resized_dir)
-        self.sampler, self.min_crop_pixels, self.min_crop_share = None, 0, None
+        self.sampler, self.min_crop_pixels, self.min_crop_ratio = None, 0, None
         if rare_class_sampling is not None:
             self._set_up_rare_class_sampling(**rare_class_sampling)
 
@@ -65,7 +77,7 @@ class UDADataset(Dataset):
         )
         self.min_crop_pixels = self.sampler.min_pixels * min_crop_ratio
         if 0 < min_pixels < 1:
-            self.min_crop_share = min_pixels * min_crop_ratio
+            self.min_crop_ratio = min_pixels * min_crop_ratio
         if self.min_crop_pixels > 0 and self._crop_position() is None:
             raise UserError(
                 "rare_class_sampling checks crops, but the source's pipeline has no RandomCrop. "
@@ -73,34 +85,21 @@ class UDADataset(Dataset):
             )
 
     def __len__(self):
-        """Number of different pairs. Samples are numbered without end; see the run's sampler."""
+        """Number of different pairs; samples are numbered without end."""
         return len(self.source) * len(self.target)
 
     def __getitem__(self, number):
-        """Sample ``number`` of the run.
-
-        Returns:
-            dict: ``img``, ``img_metas``, ``gt_semantic_seg``, ``target_img``, ``target_img_metas``.
-        """
         class_id, source_index, target_index = self.draw_pair(number)
         with seeded_globals(seed_for(self.seed, 'source', number)):
             source = self._source_sample(source_index, class_id)
         with seeded_globals(seed_for(self.seed, 'target', number)):
             # The path of test images is the one that asks for no annotation.
             target = self.target.prepare_test_img(target_index)
-        return {
-            **source,
-            'target_img': target['img'],
-            'target_img_metas': target['img_metas'],
-        }
+        metas = target['img_metas']
+        return {**source, 'target_img': target['img'], 'target_img_metas': metas}
 
     def draw_pair(self, number):
-        """What sample ``number`` is made of.
-
-        Returns:
-            tuple[int | None, int, int]: Class that the crop has to hold, if any, and the indices of
-            the source and the target image.
-        """
+        """Draw the class that the crop of a sample has to hold, or None, and its two images."""
         rng = numpy_generator(self.seed, 'pair', number)
         class_id, source_index = None, int(rng.integers(len(self.source)))
         if self.sampler is not None:
@@ -108,10 +107,8 @@ class UDADataset(Dataset):
         return class_id, source_index, int(rng.integers(len(self.target)))
 
     def _crop_position(self):
-        for position, transform in enumerate(self.source.pipeline.transforms):
-            if isinstance(transform, RandomCrop):
-                return position
-        return None
+        transforms = self.source.pipeline.transforms
+        return next((i for i, t in enumerate(transforms) if isinstance(t, RandomCrop)), None)
 
     def _source_sample(self, index, class_id):
         """Load the image once, then redraw the crop until it holds enough of the class."""
@@ -125,9 +122,9 @@ class UDADataset(Dataset):
         for transform in transforms[:position]:
             results = transform(results)
         min_pixels = self.min_crop_pixels
-        if self.min_crop_share is not None:  # of the image as it is cropped: resized
+        if self.min_crop_ratio is not None:  # of the image as it is cropped: resized
             height, width = results['img'].shape[:2]
-            min_pixels = self.min_crop_share * height * width
+            min_pixels = self.min_crop_ratio * height * width
         results = crop_with_class(transforms[position], results, class_id, min_pixels)
         for transform in transforms[position + 1 :]:
             results = transform(results)
@@ -135,7 +132,7 @@ class UDADataset(Dataset):
 
 
 def _without_labels(target):
-    """The target's config less what would read labels; published configs still load them."""
+    """The target's config without what would read labels, as published configs do."""
     pipeline = []
     for transform in target['pipeline']:
         if transform['type'] == 'LoadAnnotations':

@@ -12,8 +12,7 @@ from mmcv.runner import LrUpdaterHook, get_dist_info
 from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import build_files
 from mmseg.datasets.run_loader import RunBatches, build_loader
-from mmseg.datasets.seeded_epochs import SeededEpochs
-from mmseg.datasets.uda_dataset import UDADataset
+from mmseg.datasets.uda_dataset import SeededEpochs, UDADataset
 from mmseg.engine.checkpoint import (
     finish,
     load_file,

@@ -14,8 +14,8 @@ import torch
 from mmcv import Config
 
 from mmseg.datasets import build_dataset
-from mmseg.datasets.class_crop import MAX_CROP_REDRAWS, crop_with_class
 from mmseg.datasets.pipelines import LoadAnnotations
+from mmseg.datasets.rare_class_sampling import MAX_CROP_REDRAWS, crop_with_class
 from mmseg.utils.seeding import seed_for, seeded_globals
 from tools import make_street_scenes
 from tools.convert_datasets import gta

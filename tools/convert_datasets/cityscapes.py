@@ -5,7 +5,6 @@ there is no class index.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -17,32 +16,14 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.helpers.labels import name2label
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
-from tools.convert_datasets.class_index import write_class_index
-from tools.convert_datasets.train_ids import (
-    LabelError,
-    convert_labels,
-    find_labels,
-    moved,
-    parse_root,
-    reporting_errors,
-    visible,
-    write_atomically,
-)
+from tools.convert_datasets.train_ids import LabelError, convert_dataset, visible, write_atomically
 
-SPLITS = ('train', 'val', 'test')
 POLYGONS = '_polygons.json'
 IMAGE = '_leftImg8bit.png'
 
 
 def read_train_ids(path: Path) -> np.ndarray:
-    """Paints the polygons of one annotation in train ids, with cityscapesscripts.
-
-    Returns:
-        uint8 train ids (H, W).
-
-    Raises:
-        LabelError: the file is no annotation, or holds something that cannot be painted.
-    """
+    """Paint the polygons of one annotation, with cityscapesscripts: uint8 train ids (H, W)."""
     annotation = Annotation()
     try:
         annotation.fromJsonFile(str(path))
@@ -57,13 +38,9 @@ def read_train_ids(path: Path) -> np.ndarray:
     return np.array(createLabelImage(annotation, 'trainIds'))
 
 
-def train_ids_path(source: Path) -> Path:
-    return source.with_name(source.name.removesuffix(POLYGONS) + '_labelTrainIds.png')
-
-
 def write_split_lists(root: Path, out: Path) -> None:
-    """Writes train.txt, val.txt, test.txt: a line ``city/city_000000_000019`` for each image."""
-    for split in SPLITS:
+    """Write train.txt, val.txt, test.txt: a line ``city/city_000000_000019`` for each image."""
+    for split in ('train', 'val', 'test'):
         folder = root / 'leftImg8bit' / split
         images = visible(folder, f'*/*{IMAGE}')
         names = [path.relative_to(folder).as_posix().removesuffix(IMAGE) for path in images]
@@ -71,19 +48,11 @@ def write_split_lists(root: Path, out: Path) -> None:
 
 
 def main(argv=None) -> None:
-    args = parse_root(__doc__.splitlines()[0], 'data/cityscapes', argv)
-    sources = find_labels(args.root / 'gtFine', f'*/*/*_gtFine{POLYGONS}')
-    destination_of = partial(moved, root=args.root, out=args.out, name_of=train_ids_path)
-    train_folder = args.root / 'gtFine' / 'train'
-    with reporting_errors(args, 'leftImg8bit/SPLIT'):
-        counts = convert_labels(sources, read_train_ids, destination_of, args.nproc)
-        train = [i for i, source in enumerate(sources) if train_folder in source.parents]
-        if train:
-            labels = [destination_of(sources[i]) for i in train]
-            write_class_index(args.out, labels, [counts[i] for i in train])
-        else:
-            print(f'{train_folder}: no labels, so no class index (only a source needs one).')
-        write_split_lists(args.root, args.out)
+    convert_dataset(
+        argv, __doc__.splitlines()[0], read_train_ids, root='data/cityscapes', labels='gtFine',
+        pattern=f'*/*/*_gtFine{POLYGONS}', ending=POLYGONS, source='gtFine/train',
+        images='leftImg8bit/SPLIT', extra=write_split_lists,
+    )  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -2,14 +2,16 @@
 
 Every labelled OwnDataset of the config with an ``id_map`` is converted: ids or colours become
 positions in the config's class list, all others 255 (ignored). The class index is made of the
-source. Train ids go beside the labels, or where ``train_ids_dir`` says; the class index into
-``data_root``. Labels that are there already are kept, unless the config's id map or class list is
-another.
+source. Each PNG keeps, as text, the map it was made with and the pixels that the map does not know:
+labels that are there already are kept unless the config's map or class list is another.
 """
 
 import argparse
+import io
+import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,55 +19,48 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tools.openmp  # noqa: F401
 
+import numpy as np
+from PIL.PngImagePlugin import PngInfo, putchunk
 from prettytable import PrettyTable
 
-from tools.convert_datasets.class_index import write_class_index
-from tools.convert_datasets.own_labels import OwnLabels, count_train_ids
-from tools.convert_datasets.train_ids import LabelError, UnwritableError, for_all
+from tools.convert_datasets import train_ids as files
+from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, UnwritableError, opened
 from tools.exit_with import exit_with
 
-MOST_SHOWN = 12  # ids that the map does not know
+UNKNOWN_KEYWORD = 'unknown_ids'
+MOST_UNKNOWN = 50  # of one label: smooth edges in a coloured label have thousands of colours
+MOST_SHOWN = 12
+GREY_MODES = ('1', 'L', 'LA', 'I', 'I;16', 'I;16B')  # of Pillow
+PALETTE_MODES = ('P', 'PA')
+_AFTER_HEADER = 8 + 25  # of a PNG: its signature and IHDR, of 13 bytes in 12
 
 
-def parse_args(argv):
+def main(argv=None) -> None:
     parser = argparse.ArgumentParser(
         description='Make train ids and the class index of the own data sets of a config.',
         epilog='example: python tools/convert_datasets/custom.py configs/own_data/uda_mitb5.py',
     )
     parser.add_argument('config', help='a Python or JSON config file')
-    parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
     parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of the config'
     )
-    args = parser.parse_args(argv)
-    if args.nproc < 1:
-        parser.error('--nproc must be at least 1')
-    return args
-
-
-def main(argv=None) -> None:
-    args = parse_args(argv)
+    args = files.parse_args(parser, argv)
     # Importing mmseg takes seconds, which the processes that convert need not spend.
     from mmseg.engine.class_lists import data_sets
     from mmseg.engine.config import load_config, parse_options
     from mmseg.utils.user_error import UserError
 
     try:
-        cfg = load_config(args.config, parse_options(args.cfg_options))
-        own = {
-            place: dataset
-            for place, dataset in data_sets(cfg).items()
-            if dataset['type'] == 'OwnDataset' and dataset.get('ann_dir') is not None
-        }
-        # What training reads of a target are its images alone.
-        own.pop('data.train.target', None)
-        if not own:
-            raise UserError(f'config {args.config} has no OwnDataset with an ann_dir to convert.')
+        found = data_sets(load_config(args.config, parse_options(args.cfg_options)))
+        found.pop('data.train.target', None)  # what training reads of it are its images alone
         done = []
-        for place, dataset in own.items():
-            if dataset not in done:  # val and test are often the same
-                convert(place, dataset, args)
-                done.append(dataset)
+        for place, config in found.items():
+            is_own = config['type'] == 'OwnDataset' and config.get('ann_dir') is not None
+            if is_own and config not in done:  # val and test are often the same
+                convert(place, config, args)
+                done.append(config)
+        if not done:
+            raise UserError(f'config {args.config} has no OwnDataset with an ann_dir to convert.')
     except (UserError, LabelError) as error:
         exit_with(error)
     except UnwritableError as error:
@@ -77,99 +72,152 @@ def main(argv=None) -> None:
         )
 
 
-def convert(place: str, config: dict, args) -> None:
-    """Converts the data set that stands at ``place`` in the config and says what was found."""
+def convert(place: str, config: dict, args: argparse.Namespace) -> None:
+    """Convert the data set that stands at ``place`` in the config and print what was found."""
+    from mmseg.datasets.id_map import PNG_KEYWORD
     from mmseg.engine.data_checks.files import list_files
-
-    dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
-    labels = _own_labels(place, dataset)
-    print(f'{place}: {len(labels)} labels in {dataset.own_ann_dir}')
-    if dataset.id_map is None:
-        count = partial(count_train_ids, num_classes=len(dataset.CLASSES))
-        counts, unknown = for_all(count, labels, args.nproc), []
-    else:
-        for name in dataset.id_map.unused:
-            print(f'Warning: id_map of {place} maps nothing onto {name!r}: it has no pixel there.')
-        job = _job(dataset)
-        images = [Path(dataset.img_dir, info['filename']) for info in dataset.img_infos]
-        pairs = list(zip(labels, images, strict=True))
-        counts, unknown = zip(*for_all(job.convert, pairs, args.nproc), strict=True)
-    _report(dataset, counts, unknown)
-    if place.startswith('data.train'):
-        _write_index(dataset, counts)
-
-
-def _own_labels(place, dataset):
-    """The label of every image, as the user has it."""
-    from mmseg.engine.data_checks.messages import a_few
     from mmseg.utils.user_error import UserError
 
-    names = [dataset.own_label(info['ann']['seg_map']) for info in dataset.img_infos]
-    labels = [Path(dataset.own_ann_dir, name) for name in names]
-    missing = [name for name, label in zip(names, labels, strict=True) if not label.is_file()]
+    dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
+    names = [info['ann']['seg_map'] for info in dataset.img_infos]
+    train_ids = [Path(dataset.ann_dir, name) for name in names]
+    labels = [Path(dataset.own_ann_dir, dataset.own_label(name)) for name in names]
+    missing = [str(label) for label in labels if not label.is_file()]
     if missing:
         raise UserError(
             f'{place}: {dataset.own_ann_dir} lacks the labels of {len(missing)} of {len(names)} '
-            f'images: {a_few(missing)}. Correct ann_dir or seg_map_suffix, add them, or take '
-            'their images away.'
+            f'images: {", ".join(missing[:3])}. Correct ann_dir or seg_map_suffix, or add them.'
         )
-    return labels
+    print(f'{place}: {len(labels)} labels in {dataset.own_ann_dir}')
+    id_map, unknown = dataset.id_map, []
+    if id_map is None:
+        count = partial(count_train_ids, num_classes=len(dataset.CLASSES))
+        counts = files.for_all(count, labels, args.nproc)
+    else:
+        job = OwnLabels(id_map.train_ids, id_map.of_colors, id_map.text, PNG_KEYWORD)
+        pairs = list(zip(labels, train_ids, strict=True))
+        counts, unknown = zip(*files.for_all(job.convert, pairs, args.nproc), strict=True)
+    _print_counts(counts, unknown, dataset)
+    if place.startswith('data.train'):
+        files.write_class_index(Path(dataset.data_root), train_ids, counts, dataset.ann_dir)
+        print(f'Class index: {dataset.data_root}/sample_class_stats.json and two files beside it')
 
 
-def _job(dataset):
-    from mmseg.datasets.id_map import PNG_KEYWORD
-
-    return OwnLabels(
-        train_ids=dataset.id_map.train_ids,
-        of_colors=dataset.id_map.of_colors,
-        text=dataset.id_map.text,
-        keyword=PNG_KEYWORD,
-        label_dir=Path(dataset.own_ann_dir),
-        suffix=dataset.own_suffix,
-        train_ids_dir=Path(dataset.ann_dir),
-        train_ids_suffix=dataset.seg_map_suffix,
-    )
-
-
-def _report(dataset, counts, unknown):
-    """Prints the share of each class, and what the id map does not know."""
-    pixels, images = Counter(), Counter()
-    for count in counts:
-        pixels.update(count)
-        images.update(count.keys())
-    total = max(pixels.total(), 1)
-    table = _table('class', 'train id', 'share of labelled pixels', 'labels that have it')
+def _print_counts(counts, unknown, dataset):
+    pixels, labels = _sums(counts)
+    table = PrettyTable(['class', 'train id', 'share of labelled pixels', 'labels that have it'])
     for train_id, name in enumerate(dataset.CLASSES):
-        table.add_row([name, train_id, f'{pixels[train_id] / total:.2%}', images[train_id]])
+        share = pixels[train_id] / max(pixels.total(), 1)
+        table.add_row([name, train_id, f'{share:.2%}', labels[train_id]])
     print(table)
-
-    pixels, images = Counter(), Counter()
-    for count in unknown:
-        pixels.update(count)
-        images.update(count.keys())
-    if pixels:
-        what = 'colours' if dataset.id_map.of_colors else 'ids'
-        print(f'These {what} are not in id_map and were written as 255, which is ignored:')
-        table = _table(what.removesuffix('s'), 'pixels', 'labels that have it')
-        for name, count in pixels.most_common(MOST_SHOWN):
-            table.add_row([name, count, images[name]])
+    if any(unknown):
+        what = 'colour' if dataset.id_map.of_colors else 'id'
+        print(f'The most frequent {what}s that are not in id_map and became 255 (ignored):')
+        pixels, labels = _sums(unknown)
+        table = PrettyTable([what, 'pixels', 'labels that have it'])
+        table.add_rows([[code, n, labels[code]] for code, n in pixels.most_common(MOST_SHOWN)])
         print(table)
-        if len(pixels) > MOST_SHOWN:
-            print(f'and {len(pixels) - MOST_SHOWN} more {what}.')
 
 
-def _table(*titles):
-    table = PrettyTable(titles)
-    table.align = 'r'
-    table.align[titles[0]] = 'l'
-    return table
+def _sums(counts):
+    """By key the sum over all labels, and in how many labels it is."""
+    sums, labels = Counter(), Counter()
+    for count in counts:
+        sums.update(count)
+        labels.update(count.keys())
+    return sums, labels
 
 
-def _write_index(dataset, counts):
-    root = Path(dataset.data_root)
-    labels = [Path(dataset.ann_dir, info['ann']['seg_map']) for info in dataset.img_infos]
-    write_class_index(root, labels, counts, dataset.ann_dir)
-    print(f'Class index: {root}/sample_class_stats.json and two files beside it')
+@dataclass(frozen=True)
+class OwnLabels:
+    """How the labels of one data set become train ids. It travels to other processes.
+
+    Attributes:
+        train_ids: of each id, or of each colour as 0xRRGGBB.
+        of_colors: whether labels are coloured.
+        text, keyword: what train-id PNGs keep of the map, and under which keyword.
+    """
+
+    train_ids: dict[int, int]
+    of_colors: bool
+    text: str
+    keyword: str
+
+    def convert(self, pair: tuple[Path, Path]) -> tuple[dict[int, int], dict[str, int]]:
+        """Write a label's train ids, unless an earlier run has.
+
+        Returns:
+            The pixels of each class in it, and those of ids or colours that the map does not know.
+        """
+        label, destination = pair
+        if destination.exists():
+            with opened(destination) as image:
+                texts, train_ids = image.info, np.asarray(image)
+            if UNKNOWN_KEYWORD not in texts:
+                raise LabelError(
+                    f'{destination} stands where the train ids of {label.name} go, and was not '
+                    'made by this tool: move it away'
+                )
+            if texts.get(self.keyword) == self.text and files.is_finished(label, destination):
+                return files.count_classes(train_ids), json.loads(texts[UNKNOWN_KEYWORD])
+        train_ids, unknown = self._mapped(self._codes(label))
+        texts = {self.keyword: self.text, UNKNOWN_KEYWORD: json.dumps(unknown)}
+        files.write_atomically(destination, with_texts(files.as_png(train_ids), texts))
+        return files.count_classes(train_ids), unknown
+
+    def _codes(self, label):
+        """The id, or the colour as 0xRRGGBB, of each pixel: (H, W) of integers."""
+        with opened(label) as image:
+            if self.of_colors and image.mode not in (*GREY_MODES, 'F'):
+                red, green, blue = np.moveaxis(np.asarray(image.convert('RGB'), np.int32), -1, 0)
+                return red << 16 | green << 8 | blue
+            if not self.of_colors and image.mode in GREY_MODES + PALETTE_MODES:
+                ids = np.asarray(image)
+                return (ids[..., 0] if ids.ndim == 3 else ids).astype(np.int64)
+        kind = 'colours' if self.of_colors else 'ids'
+        raise LabelError(
+            f'{label}: id_map has {kind}, but the image is of mode {image.mode}. Grey images have '
+            'ids, as in id_map=dict(road=7), others colours: id_map=dict(road=[[128, 64, 128]])'
+        )
+
+    def _mapped(self, codes):
+        """Train ids, uint8, of (H, W) codes, and the pixels of each unknown one."""
+        keys = np.array(sorted(self.train_ids), np.int32)
+        values = np.array([self.train_ids[key] for key in keys.tolist()], np.uint8)
+        place = np.searchsorted(keys, codes).clip(max=len(keys) - 1)
+        is_known = keys[place] == codes
+        strange, counts = np.unique(codes[~is_known], return_counts=True)
+        unknown = {
+            f'#{strange[i]:06x}' if self.of_colors else str(strange[i]): int(counts[i])
+            for i in np.argsort(-counts, kind='stable')[:MOST_UNKNOWN]
+        }
+        return np.where(is_known, values[place], np.uint8(IGNORE_INDEX)), unknown
+
+
+def count_train_ids(label: Path, num_classes: int) -> dict[int, int]:
+    """Count the classes of a label that holds train ids already."""
+    with opened(label) as image:
+        ids = np.asarray(image)
+    if ids.ndim != 2 or ids.dtype.kind == 'f' or ids.max() > IGNORE_INDEX:
+        raise LabelError(f'{label}: mode {image.mode} instead of train ids. Give an id_map.')
+    counts = files.count_classes(ids.astype(np.uint8))
+    strange = [train_id for train_id in counts if train_id >= num_classes]
+    if strange:
+        raise LabelError(
+            f'{label} holds {", ".join(map(str, strange[:3]))}, which are neither 0..'
+            f'{num_classes - 1} nor {IGNORE_INDEX}: these are no train ids. Give an id_map.'
+        )
+    return counts
+
+
+def with_texts(png: bytes, texts: dict[str, str]) -> bytes:
+    """Put texts by keyword into a PNG, which OpenCV cannot write."""
+    info, chunks = PngInfo(), io.BytesIO()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    for kind, content, *_ in info.chunks:
+        putchunk(chunks, kind, content)
+    return png[:_AFTER_HEADER] + chunks.getvalue() + png[_AFTER_HEADER:]
 
 
 if __name__ == '__main__':

@@ -1,12 +1,13 @@
-"""From a data set's own labels to train-id PNGs: in parallel, atomically, resumable."""
+"""From a data set's own labels to train-id PNGs and the class index: in parallel, resumable."""
 
 import argparse
 import contextlib
 import errno
+import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,6 @@ _UNWRITABLE = {
 }  # fmt: skip
 # What Pillow raises for damaged files; a broken PNG is a SyntaxError to it.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-# Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
-PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 class LabelError(ValueError):
@@ -37,22 +36,25 @@ class UnwritableError(ValueError):
     """A place where nothing can be written, such as a data folder that is mounted read-only."""
 
 
-def lookup_table(train_id_of: dict[int, int]) -> np.ndarray:
-    """Returns the uint8 table of shape (256,) from label id to train id, 255 for all others."""
-    table = np.full(256, IGNORE_INDEX, np.uint8)
-    for label_id, train_id in train_id_of.items():
-        table[label_id] = train_id
-    return table
+def lookup_table(train_ids: dict[int, int]) -> np.ndarray:
+    """Make the uint8 table of shape (256,) from label id to train id, 255 for all others."""
+    return np.array([train_ids.get(i, IGNORE_INDEX) for i in range(256)], np.uint8)
+
+
+@contextlib.contextmanager
+def opened(path: Path):
+    """Open an image; what is wrong with its file is a ``LabelError`` that names it."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except LabelError:
+        raise
+    except DECODING_ERRORS as error:
+        raise LabelError(f'{path}: cannot be read ({error})') from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside ``path`` and moves into place, so that ``path`` is never seen incomplete.
-
-    Missing folders are made.
-
-    Raises:
-        UnwritableError: nothing may be written there, or the disk is full.
-    """
+    """Write beside ``path`` and move into place; missing folders are made."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,12 +69,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise UnwritableError(f'{path} cannot be written ({error.strerror})') from error
 
 
-def count_classes(train_ids: np.ndarray) -> dict[int, int]:
-    """Counts the pixels of each class that occurs, in order of class; ignored pixels are no class.
+def as_png(train_ids: np.ndarray) -> bytes:
+    # Unfiltered rows are read about three times as fast as OpenCV's default; labels stay as small.
+    options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3)
+    return cv2.imencode('.png', train_ids, options)[1].tobytes()
 
-    Args:
-        train_ids: uint8 array (H, W) of train ids.
-    """
+
+def count_classes(train_ids: np.ndarray) -> dict[int, int]:
+    """Count the pixels of each class that occurs in (H, W) uint8 train ids, in order of class."""
     counts = np.bincount(train_ids.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
     return {int(train_id): int(counts[train_id]) for train_id in np.flatnonzero(counts)}
 
@@ -82,73 +86,45 @@ def is_finished(source: Path, destination: Path) -> bool:
     return destination.exists() and destination.stat().st_mtime >= source.stat().st_mtime
 
 
-def _read_finished(source: Path, destination: Path) -> np.ndarray | None:
-    """Returns the train ids of an earlier run, or None where ``source`` has to be converted."""
-    if not is_finished(source, destination):
-        return None
-    train_ids = cv2.imread(str(destination), cv2.IMREAD_UNCHANGED)
-    if train_ids is None or train_ids.ndim != 2 or train_ids.dtype != np.uint8:
-        return None
-    return train_ids
-
-
 def convert_label(
     source: Path, read_train_ids: Callable[[Path], np.ndarray], destination_of: Callable
 ) -> dict[int, int]:
-    """Writes one label's train ids unless an earlier run has, and returns its class counts."""
+    """Write one label's train ids unless an earlier run has, and return its class counts."""
     destination = destination_of(source)
-    train_ids = _read_finished(source, destination)
-    if train_ids is None:
-        train_ids = read_train_ids(source)
-        write_atomically(destination, cv2.imencode('.png', train_ids, PNG_OPTIONS)[1].tobytes())
+    if is_finished(source, destination):
+        train_ids = cv2.imread(str(destination), cv2.IMREAD_UNCHANGED)
+        if train_ids is not None and train_ids.ndim == 2 and train_ids.dtype == np.uint8:
+            return count_classes(train_ids)
+    train_ids = read_train_ids(source)
+    write_atomically(destination, as_png(train_ids))
     return count_classes(train_ids)
 
 
-def convert_labels(
-    sources: Sequence[Path],
-    read_train_ids: Callable[[Path], np.ndarray],
-    destination_of: Callable[[Path], Path],
-    nproc: int,
-) -> list[dict[int, int]]:
-    """Converts all labels and returns their class counts, in the order of ``sources``.
-
-    Args:
-        sources: the data set's own label files.
-        read_train_ids: from a file to its uint8 train ids (H, W). A module's function, because it
-            travels to other processes.
-        destination_of: from a file to the path of its train-id PNG.
-        nproc: number of processes; nothing but the speed depends on it.
-
-    Raises:
-        LabelError: a label cannot be read. Labels that are already in place are complete.
-    """
-    convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
-    return for_all(convert, sources, nproc)
-
-
 def for_all(convert: Callable[[object], object], sources: Sequence, nproc: int) -> list:
-    """Returns what ``convert`` gives for each label, in order, from ``nproc`` processes."""
+    """Return what ``convert`` gives for each label, in order, from ``nproc`` processes."""
+    shown = partial(tqdm, total=len(sources), unit='label', disable=None)
     if nproc == 1:
-        return _collect(map(convert, sources), len(sources))
+        return list(shown(map(convert, sources)))
     # fresh processes: OpenCV hangs when it is forked after it has used threads
     with ProcessPoolExecutor(nproc, multiprocessing.get_context('spawn')) as pool:
         try:
-            return _collect(pool.map(convert, sources, chunksize=8), len(sources))
+            return list(shown(pool.map(convert, sources, chunksize=8)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _collect(results: Iterable, total: int) -> list:
-    return list(tqdm(results, total=total, unit='label', disable=None))
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the sorted files that match, without hidden ones and those in hidden folders."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith('.') for part in path.relative_to(folder).parts)
+    )
 
 
 def find_labels(folder: Path, pattern: str) -> list[Path]:
-    """Returns the sorted label files, without the train-id PNGs that the converters write.
-
-    Hidden files and folders are passed over, as data sets do. Exits with a message where the folder
-    is missing or has none.
-    """
+    """Return the sorted label files, without the train-id PNGs that the converters write."""
     if not folder.is_dir():
         sys.exit(f'{folder}: no such folder. Give the root of the data set as the first argument.')
     found = [path for path in visible(folder, pattern) if not path.stem.endswith('TrainIds')]
@@ -157,50 +133,80 @@ def find_labels(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def visible(folder: Path, pattern: str) -> list[Path]:
-    """Returns the sorted files that match; those in hidden folders, and hidden ones, do not."""
-    return sorted(
-        path
-        for path in folder.glob(pattern)
-        if not any(part.startswith('.') for part in path.relative_to(folder).parts)
-    )
+def write_class_index(
+    root: Path, labels: Sequence[Path], counts: Sequence[dict[int, int]], label_dir: Path | str = ''
+) -> None:
+    """Write the class index of Rare Class Sampling: which label has how much of which class.
+
+    Args:
+        root: where it goes; paths in it are relative to it, or of labels elsewhere to label_dir.
+        labels: the train-id PNGs, sorted.
+        counts: per label, the pixels of each class that occurs in it.
+    """
+    below = root if labels[0].is_relative_to(root) else label_dir
+    files = [label.relative_to(below).as_posix() for label in labels]
+    stats = dict(zip(files, counts, strict=True))
+    samples: dict[int, list] = {}
+    for file, count in stats.items():
+        for train_id, pixels in count.items():
+            samples.setdefault(train_id, []).append([file, pixels])
+    contents = {
+        'sample_class_stats.json': [{**count, 'file': file} for file, count in stats.items()],
+        'sample_class_stats_dict.json': stats,
+        'samples_with_class.json': dict(sorted(samples.items())),
+    }
+    for name, content in contents.items():
+        write_atomically(root / name, (json.dumps(content, indent=1) + '\n').encode())
 
 
-def parse_root(description: str, default_root: str, argv: Sequence[str] | None):
-    """Parses the arguments that all converters share: ``root``, ``out`` (Paths) and ``nproc``."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('root', nargs='?', type=Path, default=Path(default_root))
+def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments of a converter, with ``--nproc`` added."""
     parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
+    args = parser.parse_args(argv)
+    if args.nproc < 1:
+        parser.error('--nproc must be at least 1')
+    return args
+
+
+def convert_dataset(
+    argv: Sequence[str] | None, description: str, read_train_ids: Callable[[Path], np.ndarray],
+    *, root: str, labels: str, images: str, pattern: str = '*.png', source: str = '',
+    ending: str = '.png', extra: Callable[[Path, Path], None] = lambda root, out: None,
+) -> None:  # fmt: skip
+    """Run the command that converts a published data set: train ids, then the class index.
+
+    Args:
+        argv, description: the command's arguments, and what its help says.
+        read_train_ids: from a label to its uint8 train ids (H, W).
+        root: of the data set, where the command gives none.
+        labels, pattern, ending: where its labels are below the root, and how their names end.
+        images: where its images are.
+        source: the folder of those labels that the class index is of; it may be missing.
+        extra: writes what else there is, given the root and where to write.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('root', nargs='?', type=Path, default=Path(root))
     parser.add_argument(
         '--out', type=Path, metavar='DIR',
         help='write labels and class index below DIR instead of root, which may be read-only then',
     )  # fmt: skip
-    args = parser.parse_args(argv)
-    if args.nproc < 1:
-        parser.error('--nproc must be at least 1')
+    args = parse_args(parser, argv)
     if not args.root.is_dir():
         sys.exit(f'{args.root}: no such folder. Give the root of the data set as first argument.')
     args.out = args.out or args.root
-    return args
-
-
-def moved(path: Path, root: Path, out: Path, name_of: Callable[[Path], Path]) -> Path:
-    """Returns ``name_of(path)`` with ``root`` replaced by ``out``."""
-    return out / name_of(path).relative_to(root)
-
-
-@contextlib.contextmanager
-def reporting_errors(args, images: str):
-    """Ends a converter with one line where labels cannot be read or train ids not be written.
-
-    At the end it says what a config has to state if they are not beside the data.
-
-    Args:
-        args: of ``parse_root``.
-        images: folder of the images below the root.
-    """
+    sources = find_labels(args.root / labels, pattern)
+    destination_of = partial(_train_ids_path, root=args.root, out=args.out, ending=ending)
+    convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
     try:
-        yield
+        counts = for_all(convert, sources, args.nproc)
+        folder = args.root / (source or labels)
+        indexed = [i for i, label in enumerate(sources) if folder in label.parents]
+        if indexed:
+            made = [destination_of(sources[i]) for i in indexed]
+            write_class_index(args.out, made, [counts[i] for i in indexed])
+        else:
+            print(f'{folder}: no labels, so no class index (only a source needs one).')
+        extra(args.root, args.out)
     except LabelError as error:
         exit_with(error)
     except UnwritableError as error:
@@ -210,3 +216,8 @@ def reporting_errors(args, images: str):
             f'In the config of this data set: data_root={str(args.out)!r}, '
             f'img_dir={str((args.root / images).absolute())!r}; ann_dir stays as it is.'
         )
+
+
+def _train_ids_path(label: Path, root: Path, out: Path, ending: str) -> Path:
+    name = label.name.removesuffix(ending) + '_labelTrainIds.png'
+    return out / label.relative_to(root).with_name(name)

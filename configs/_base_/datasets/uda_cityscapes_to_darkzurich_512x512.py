@@ -1,67 +1,14 @@
-# UDA from day (Cityscapes) to night (Dark Zurich): crops of 512x512 from half-size images.
-img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-crop_size = (512, 512)
-source_train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='Resize', img_scale=(1024, 512)),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Normalize', **img_norm_cfg),
-    dict(type='Pad', size=crop_size, pad_val=0, seg_pad_val=255),
-    dict(type='DefaultFormatBundle'),
-    dict(type='Collect', keys=['img', 'gt_semantic_seg']),
-]
-target_train_pipeline = [  # without annotations: the target has none
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', img_scale=(960, 540)),
-    dict(type='RandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Normalize', **img_norm_cfg),
-    dict(type='Pad', size=crop_size, pad_val=0, seg_pad_val=255),
-    dict(type='DefaultFormatBundle'),
-    dict(type='Collect', keys=['img']),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='MultiScaleFlipAug',
-        img_scale=(960, 540),
-        flip=False,
-        transforms=[
-            dict(type='Resize', keep_ratio=True),
-            dict(type='RandomFlip'),
-            dict(type='Normalize', **img_norm_cfg),
-            dict(type='ImageToTensor', keys=['img']),
-            dict(type='Collect', keys=['img']),
-        ],
-    ),
-]
-target_val = dict(
-    type='DarkZurichDataset',
-    data_root='data/dark_zurich/',
-    img_dir='rgb_anon/val',
-    ann_dir='gt/val',
-    pipeline=test_pipeline,
-)
+# UDA from day (Cityscapes) to night (Dark Zurich): crops of 512x512 from half-size images. All but
+# the target's folders is as for ACDC.
+_base_ = 'uda_cityscapes_to_acdc_512x512.py'
+target_val = dict(type='DarkZurichDataset', data_root='data/dark_zurich/')
 data = dict(
-    samples_per_gpu=2,
-    workers_per_gpu=4,
     train=dict(
-        type='UDADataset',
-        source=dict(
-            type='CityscapesDataset',
-            data_root='data/cityscapes/',
-            img_dir='leftImg8bit/train',
-            ann_dir='gtFine/train',
-            pipeline=source_train_pipeline,
-        ),
         target=dict(
             type='DarkZurichDataset',
             data_root='data/dark_zurich/',
             img_dir='rgb_anon/train/night',
-            pipeline=target_train_pipeline,
-        ),
+        )
     ),
     val=target_val,
     test=target_val,

@@ -8,7 +8,6 @@ import os.path as osp
 from collections import Counter
 from dataclasses import dataclass
 
-from mmseg.datasets.class_subset import renumbered
 from mmseg.datasets.rare_class_sampling import (
     SAMPLES_FILE,
     STATS_FILE,
@@ -16,6 +15,7 @@ from mmseg.datasets.rare_class_sampling import (
     class_probabilities,
     class_shares,
     read_index_file,
+    renumbered,
 )
 from mmseg.engine.data_checks.messages import a_few, convert_command
 from mmseg.utils.user_error import UserError
