@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from mmseg.datasets import CityscapesDataset
+from mmseg.utils.drawing import color_label
 from mmseg.utils.files import moved_into_place
-from mmseg.utils.palette import color_label
 
 ROWS = 4
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mmseg.utils.panels import draw_panels
+from mmseg.utils.drawing import draw_panels
 
 _CELL, _NAMES, _BAR = 40, 130, 300  # pixels
 # BGR.
