@@ -1,228 +1,221 @@
-"""Segment own pictures and videos: ``python -m demo.image_demo INPUT [CONFIG] CHECKPOINT``."""
+"""Segment own images and videos: ``python -m demo.image_demo INPUT ... [CONFIG] CHECKPOINT``."""
 
 import argparse
 import contextlib
+import functools
 import os.path as osp
 import sys
+from collections import Counter
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
-from demo.inputs import find_inputs
-from demo.outputs import Drawing, origin_in, output_paths
-from demo.video import Video, VideoWriter
-from mmseg.datasets.readable import image_loader, range_hint, read_image, unused_range
+from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
+from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
+from mmseg.datasets.readable import image_loader, read_image
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
-from mmseg.engine.picture_stream import predict_pictures
+from mmseg.engine.predict import predict_images
 from mmseg.engine.predictions import write_picture
 from mmseg.engine.trained import load_trained
+from mmseg.utils.drawing import paint, with_legend
+from mmseg.utils.image_files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError, reports_user_errors
+
+# What can be written; each is the end of its file's name, too: NAME_pred.png.
+KINDS = ('pred', 'overlay', 'labels', 'confidence', 'label_ids')
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         prog='python -m demo.image_demo',
-        description='Segment pictures of any size and kind, or a video, and write NAME_pred.png '
-        'beside each. docs/own_images.md says more.',
-        epilog='examples: python -m demo.image_demo demo/demo.png work_dirs/x/x.json '
-        'work_dirs/x/latest.pth   '
-        'python -m demo.image_demo photos work_dirs/x/latest.pth --overlay --legend --out shown',
+        usage='%(prog)s [OPTIONS] INPUT [INPUT ...] [CONFIG] CHECKPOINT',
+        description='Segment images of any size, or videos, and write NAME_pred.png beside each. '
+        'Checkpoints that do not hold their config need CONFIG, .py or .json. '
+        'docs/own_images.md says more.',
+        epilog='example: python -m demo.image_demo photos work_dirs/x/latest.pth --overlay '
+        '--legend --out shown',
     )
-    parser.add_argument(
-        'input', metavar='INPUT',
-        help="a picture, a folder (all pictures below it), a pattern in quotes ('a/**/*.jpg'), "
-        'or a video',
-    )  # fmt: skip
-    parser.add_argument(
-        'config', metavar='CONFIG', nargs='?',
-        help="the run's config, .py or .json; checkpoints trained here hold theirs",
-    )  # fmt: skip
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help="the run's checkpoint")
-    parser.add_argument(
-        '--out', help='file for one picture or video, else folder (default: beside each input)'
-    )
-    _add_outputs(parser)
-    parser.add_argument(
-        '--batch-size', type=int, default=1, metavar='N',
-        help='predict up to N neighbours of equal size at once (default: 1)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--weights', choices=['student', 'teacher'], default='student',
-        help='which network of the checkpoint (the student is what papers report)',
-    )  # fmt: skip
-    parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
-    args, more = parser.parse_known_intermixed_args(argv)
-    _check_args(parser, args, more)
-    return args
-
-
-def _add_outputs(parser):
-    group = parser.add_argument_group('what is written (default: NAME_pred.png, the colours)')
-    group.add_argument('--overlay', action='store_true', help='colours over the image')
-    group.add_argument('--labels', action='store_true', help='plain colours')
-    group.add_argument(
-        '--confidence', action='store_true',
-        help='probability of what is predicted, grey: white (255) is 1',
-    )  # fmt: skip
-    group.add_argument(
-        '--save-label-ids', action='store_true',
-        help="grey PNG whose numbers are train ids: places in the list of classes, from 0, for "
-        "Cityscapes' classes, too (its server's ids: tools/test.py --format-only)",
-    )  # fmt: skip
-    group.add_argument(
-        '--legend', action='store_true',
-        help='below what is coloured: classes and their share of the pixels',
-    )  # fmt: skip
-    group.add_argument(
-        '--opacity', type=float,
-        help='of the colours over the image (default: 1; for --overlay 0.5)',
-    )  # fmt: skip
-
-
-def _check_args(parser, args, more):
-    if any(entry.startswith('-') for entry in more):
-        parser.error(f'unrecognized arguments: {" ".join(more)}')
-    if more:
-        parser.error('INPUT is one path: put a pattern in quotes, or give a folder')
-    if args.checkpoint.endswith(('.py', '.json')):
-        parser.error(f'CHECKPOINT is missing: {args.checkpoint} is a config')
+    add = parser.add_argument
+    add('inputs', metavar='INPUT', nargs='+', help='images, videos, folders (all images below)')
+    add('checkpoint', metavar='CHECKPOINT', help="the run's checkpoint")
+    add('--out', help='folder, or file for a single output (default: beside each input)')
+    output = functools.partial(add, action='append_const', dest='kinds')
+    output('--overlay', const='overlay', help='write colours over the image')
+    output('--labels', const='labels', help='write plain colours')
+    output('--confidence', const='confidence', help='write the probability: white (255) is 1')
+    output('--save-label-ids', const='label_ids', help='write train ids as grey values')
+    add('--legend', action='store_true', help='classes and ratios of pixels below what is coloured')
+    add('--opacity', type=float, help='of colours over the image (default: 1; --overlay: 0.5)')
+    add('--palette', metavar='DATASET', choices=dataset_aliases, help='e.g. cityscapes, ade, voc')
+    add('--batch-size', type=int, default=1, metavar='N', help='images of equal size at once')
+    add('--weights', choices=['student', 'teacher'], default='student', help='which network')
+    add('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
+    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of the config')
+    args = parser.parse_intermixed_args(argv)
+    args.config = args.inputs.pop() if args.inputs[-1].endswith(('.py', '.json')) else None
+    if not args.inputs or args.checkpoint.endswith(('.py', '.json')):
+        parser.error('INPUT or CHECKPOINT is missing')
     if args.opacity is not None and not 0 < args.opacity <= 1:
         parser.error('--opacity must be above 0 and at most 1')
     if args.batch_size < 1:
         parser.error('--batch-size must be at least 1')
+    args.kinds = args.kinds or ['pred']
+    return args
 
 
 @reports_user_errors
 def main(argv=None):
     """Segment; returns the paths of the files that were written."""
     args = parse_args(argv)
-    kinds = _kinds(args)
-    inputs = find_inputs(args.input)
-    if inputs.is_video and args.save_label_ids:
-        raise UserError('--save-label-ids: a video cannot hold ids exactly; give its frames.')
-    paths = output_paths(inputs, args.out, kinds)
-    if inputs.left_out:
-        print(f'Left out {inputs.left_out} file(s) with names of outputs, such as NAME_pred.png')
-
+    paths = find_inputs(args.inputs)
+    outputs = output_paths(args.inputs, paths, args.out, args.kinds)
     segmentor = _load(args)
-    drawing = Drawing(
-        kinds, segmentor.CLASSES, segmentor.PALETTE, args.opacity, args.legend, inputs.is_video
-    )
-    if inputs.is_video:
-        return _predict_video(args, segmentor, drawing, inputs.paths[0], paths)
-    return _predict_pictures(args, segmentor, drawing, inputs, paths)
-
-
-def _kinds(args):
-    """The outputs that are asked for."""
-    asked = {
-        'overlay': args.overlay,
-        'labels': args.labels,
-        'confidence': args.confidence,
-        'label_ids': args.save_label_ids,
-    }
-    return [kind for kind, wanted in asked.items() if wanted] or ['pred']
-
-
-def _load(args):
-    """The segmentor; its config is the given one or the checkpoint's."""
-    options = parse_options(args.cfg_options)
-    device = choose_device(args.device)
-    keep_freed_memory(device)
-    if args.config is not None:
-        cfg = load_config(args.config, options)
-        segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
-    else:
-        segmentor = load_trained(None, args.checkpoint, device, args.weights, options)
-    test_cfg = segmentor.test_cfg
-    if test_cfg.mode == 'slide' and not {'crop_size', 'stride'} <= set(test_cfg):
-        raise UserError(
-            'model.test_cfg.mode=slide needs model.test_cfg.crop_size and model.test_cfg.stride, '
-            'such as 512,512 and 341,341.'
-        )
-    return segmentor
-
-
-def _predict_pictures(args, segmentor, drawing, inputs, paths):
-    written, failures = [], 0
-    is_single = inputs.folder is None
-    images = _read(inputs.paths, segmentor.cfg)
-    for found in _predicted(
-        args, segmentor, drawing, images, len(inputs.paths), 'image', is_single
-    ):
-        if found.error is not None:
-            if is_single:
-                raise found.error
-            failures += 1
-            tqdm.write(f'Skipped: {found.error}', file=sys.stderr)
-            continue
-        drawn = drawing.pictures(found.picture, found.label, found.confidence)
-        for kind, picture in drawn.items():
-            path = paths[found.name][kind]
-            write_picture(picture, path, origin_in(path, found.name))
-            written.append(path)
-            if is_single:
-                print(f'Wrote {path}')
-    if not is_single:
-        print(f'Wrote {len(written)} files below {args.out or inputs.folder}')
-    if failures:
-        raise UserError(f'{failures} of {len(inputs.paths)} pictures could not be read.')
+    images = [path for path in paths if not _is_video(path)]
+    written = _predict_images(args, segmentor, images, outputs) if images else []
+    for path in filter(_is_video, paths):
+        written += _predict_video(args, segmentor, path, outputs[path])
     return written
 
 
-def _predict_video(args, segmentor, drawing, path, paths):
-    video = Video(path)
-    with contextlib.ExitStack() as stack:
-        writers = {
-            kind: stack.enter_context(VideoWriter(file, video.rate))
-            for kind, file in paths[path].items()
-        }
-        frames = ((path, frame) for frame in video)
-        for found in _predicted(args, segmentor, drawing, frames, video.length, 'frame'):
-            drawn = drawing.pictures(found.picture, found.label, found.confidence)
-            for kind, picture in drawn.items():
-                writers[kind].write(picture)
-    if video.read:
-        for file in paths[path].values():
-            print(f'Wrote {file}')
-    video.check_end()
-    return list(paths[path].values())
+def find_inputs(given):
+    """List the given files and all images below the given folders, except outputs of this demo.
+
+    A single file is taken whatever its name.
+    """
+    if len(given) == 1 and osp.isfile(given[0]):
+        return given
+    found = []
+    for path in given:
+        if osp.isdir(path):
+            names = visible_files(path, follow_links=False)
+            found += [osp.join(path, n) for n in names if n.lower().endswith(IMAGE_ENDINGS)]
+        elif osp.isfile(path):
+            found.append(path)
+        else:
+            raise UserError(f'{path} does not exist.')
+    endings = tuple(f'_{kind}' for kind in KINDS)
+    paths = [path for path in found if not osp.splitext(path)[0].endswith(endings)]
+    if not paths:
+        but = f' but {len(found)} that an earlier run wrote' if found else ''
+        raise UserError(f'no images in {given[0]}{but}; they end in {", ".join(IMAGE_ENDINGS)}.')
+    return paths
 
 
-def _predicted(args, segmentor, drawing, pictures, total, unit, quiet=False):
-    """Predict pictures, with a progress bar where there is a terminal to draw on."""
-    predictions = predict_pictures(
-        segmentor, pictures, args.batch_size, with_confidence='confidence' in drawing.kinds
-    )
-    with contextlib.closing(predictions):
-        yield from tqdm(predictions, total=total, unit=unit, disable=quiet or None)
+def output_paths(given, paths, out, kinds):
+    """Decide which files are written: per input, per kind; no input may be among them.
+
+    They go beside the inputs, or into the folder ``out``, in subfolders as below the common folder
+    of what was given; ``out`` may also be the file of a single output.
+    """
+    is_file = out and osp.splitext(out)[1] and not osp.isdir(out) and len(paths + kinds) == 2
+    folder = osp.commonpath([osp.abspath(p if osp.isdir(p) else osp.dirname(p)) for p in given])
+    stems = Counter(osp.splitext(path)[0] for path in paths)
+    inputs = {osp.realpath(path) for path in paths}
+    outputs = {}
+    for path in paths:
+        # a.jpg beside a.png becomes a.jpg_pred.png.
+        stem = path if stems[osp.splitext(path)[0]] > 1 else osp.splitext(path)[0]
+        if out:
+            stem = osp.join(out, osp.relpath(stem, folder))
+        ending = '.mp4' if _is_video(path) else '.png'
+        outputs[path] = {kind: out if is_file else f'{stem}_{kind}{ending}' for kind in kinds}
+        for kind, file in outputs[path].items():
+            if _is_video(path) and kind == 'label_ids':
+                raise UserError('--save-label-ids: a video cannot hold ids exactly.')
+            if (_is_video(path) or kind == 'label_ids') and not file.lower().endswith(ending):
+                raise UserError(f'--out {file}: this is written as {ending} alone.')
+            if osp.realpath(file) in inputs:
+                raise UserError(f'{path}: its output would replace {file}; choose another --out.')
+    return outputs
 
 
-def _read(paths, cfg):
-    """Names and images, loaded as tests load them; a mistake in the place of what cannot be."""
-    load, warned = image_loader(cfg.data.test.pipeline), False
+def _is_video(path):
+    return path.lower().endswith(VIDEO_ENDINGS)
+
+
+def _load(args):
+    options, device = parse_options(args.cfg_options), choose_device(args.device)
+    keep_freed_memory(device)
+    cfg = load_config(args.config, options) if args.config else None
+    segmentor = load_trained(cfg, args.checkpoint, device, args.weights, options)
+    if args.palette:
+        segmentor.PALETTE = get_palette(args.palette)
+    return segmentor
+
+
+def _predict_images(args, segmentor, paths, outputs):
+    skipped, written = [], []
+    images = _read_images(paths, segmentor.cfg, skipped)
+    for name, *predicted in _progress(args, segmentor, images, len(paths), 'image'):
+        for kind, file in outputs[name].items():
+            write_picture(_draw(kind, args, segmentor, *predicted), file)
+            written.append(file)
+    print(f'Wrote {", ".join(written) if len(paths) == 1 else f"{len(written)} files"}')
+    if skipped:
+        raise UserError(f'{len(skipped)} of {len(paths)} images could not be read.')
+    return written
+
+
+def _read_images(paths, cfg, skipped):
+    """Yield names and images, loaded as tests load them; skip and report what cannot be read."""
+    load = image_loader(cfg.data.test.pipeline)
     for path in paths:
         try:
             image = read_image(path, load)
         except UserError as error:
-            yield path, error
-            continue
-        largest = None if warned else unused_range(path, image, load)
-        if largest is not None:
-            warned = True
-            tqdm.write(
-                f'Warning: {path} holds 16 bits, but no value above {largest}: '
-                f'{range_hint(largest)}. Here: --cfg-options '
-                'data.test.pipeline.0.type=LoadImageInRange data.test.pipeline.0.value_range=…',
-                file=sys.stderr,
-            )
-        yield path, image
+            if len(paths) == 1:
+                raise
+            skipped.append(path)
+            tqdm.write(f'Skipped: {error}', file=sys.stderr)
+        else:
+            yield path, image
+
+
+def _predict_video(args, segmentor, path, files):
+    capture = cv2.VideoCapture(path)
+    if not capture.isOpened():
+        raise UserError(f'{path} cannot be read as a video: it is damaged, or none.')
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25
+    length = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))  # 0: unknown
+    frames = ((path, frame) for frame in read_frames(capture))
+    count = 0
+    with contextlib.ExitStack() as stack:
+        writers = {k: stack.enter_context(VideoWriter(file, rate)) for k, file in files.items()}
+        for _, *predicted in _progress(args, segmentor, frames, length or None, 'frame'):
+            for kind, writer in writers.items():
+                writer.write(_draw(kind, args, segmentor, *predicted, is_frame=True))
+            count += 1
+    # Some containers know their length in seconds only, which is rounded.
+    if count == 0 or count + 1 < 0.98 * length:
+        raise UserError(f'{path} breaks off after frame {count} of {length}.')
+    print(f'Wrote {", ".join(files.values())}')
+    return list(files.values())
+
+
+def _progress(args, segmentor, images, total, unit):
+    """Predict images, with a progress bar where there is a terminal to draw on."""
+    predictions = predict_images(segmentor, images, args.batch_size, 'confidence' in args.kinds)
+    return tqdm(predictions, total=total, unit=unit, disable=True if total == 1 else None)
+
+
+def _draw(kind, args, segmentor, image, label, confidence, is_frame=False):
+    """Draw one kind of output: (H, W, 3) BGR or (H, W) grey, uint8."""
+    if kind == 'confidence':
+        return np.round(255 * confidence).astype(np.uint8)
+    if kind == 'label_ids':
+        return label
+    opacity = {'pred': args.opacity or 1, 'overlay': args.opacity or 0.5, 'labels': 1}[kind]
+    painted = paint(label, segmentor.PALETTE, image, opacity)
+    if not args.legend:
+        return painted
+    return with_legend(painted, label, segmentor.CLASSES, segmentor.PALETTE, all_classes=is_frame)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from mmseg.engine.config import load_config
 from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.trained import load_trained
-from mmseg.utils.palette import distinct_palette
+from mmseg.utils.drawing import distinct_palette
 from mmseg.utils.user_error import UserError
 from tests.own_domains import BASES, config_of
 from tests.test_mistakes import refused

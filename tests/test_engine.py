@@ -23,6 +23,7 @@ from tests.tiny_runs import (
     files_below,
     noted_steps,
     only,
+    predict_image,
     records_in,
     run_experiment,
 )
@@ -245,7 +246,6 @@ def test_source_only_run_starts_a_uda_run(workplace, monkeypatch):
 
 def test_prediction_is_the_students(trained_run):
     from mmseg.engine.config import load_config
-    from mmseg.engine.inference import predict_image
     from mmseg.engine.trained import load_trained
 
     path = only('data/street_scenes/cityscapes/leftImg8bit/val/*/*_000001_*.png')

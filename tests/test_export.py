@@ -14,11 +14,10 @@ import torch
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.config import load_config
-from mmseg.engine.inference import predict_image
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
 from mmseg.models.encoder_channels import fill_in_channels
-from tests.tiny_runs import CHECKOUT, only, run_python
+from tests.tiny_runs import CHECKOUT, only, predict_image, run_python
 from tools import export
 from tools.export import ImageToLabels, check_agreement
 

@@ -15,7 +15,7 @@ from PIL import Image
 import run_experiments
 from demo import image_demo
 from mmseg.engine.trained import load_trained
-from mmseg.utils.palette import distinct_palette
+from mmseg.utils.drawing import distinct_palette
 from tests.own_domains import blocks, config_of, own_domains, save_colors, write_images
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, TrainedRun

@@ -1,4 +1,4 @@
-"""Predictions of pictures in memory: those of the files, whatever size, batch and memory."""
+"""Predictions of images in memory: those of the files, whatever their size and batch."""
 
 from types import SimpleNamespace
 
@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from mmseg.datasets.pipelines import Compose
 from mmseg.datasets.run_loader import collate
-from mmseg.engine import inference
-from mmseg.engine.config import load_config
-from mmseg.engine.inference import predict_image, predict_labels, predict_with_confidence
-from mmseg.engine.picture_pipeline import PicturePipeline
-from mmseg.engine.picture_stream import predict_pictures
+from mmseg.engine.predict import predict_images, predict_labels, predict_with_confidence
 from mmseg.engine.trained import load_trained
-from mmseg.utils.background import made_ahead
 from mmseg.utils.user_error import UserError
-from tests.tiny_runs import only
+from tests.tiny_runs import only, predict_image
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -32,9 +28,10 @@ def segmentor(trained_run):
     return segmentor
 
 
-def batch_of(segmentor, *pictures):
-    pipeline = PicturePipeline(segmentor.cfg)
-    return collate([pipeline(picture, 'name') for picture in pictures])
+def batch_of(segmentor, *numbers):
+    pipeline = Compose(segmentor.cfg.data.test.pipeline)
+    files = [only(VAL.format(number)) for number in numbers]
+    return collate([pipeline(dict(img_info=dict(filename=f), img_prefix=None)) for f in files])
 
 
 def picture(number, size=(256, 512)):
@@ -50,7 +47,7 @@ def aug_test(segmentor):
 def test_confidence_is_the_softmax_of_what_is_predicted(segmentor, averaged):
     if averaged:
         aug_test(segmentor)
-    batch = batch_of(segmentor, picture(0), picture(1))
+    batch = batch_of(segmentor, 0, 1)
     with torch.no_grad():
         logits = segmentor.aug_test_logits if averaged else segmentor.simple_test_logits
         probabilities = logits(**batch)
@@ -75,60 +72,31 @@ def test_confidence_of_a_single_output_is_its_sigmoids(segmentor):
     np.testing.assert_allclose(confidence[0, 0], expected, rtol=1e-6)
 
 
-def test_few_classes_at_a_time_are_all_at_once(segmentor, monkeypatch):
-    batch = batch_of(segmentor, picture(0))
-    expected = predict_with_confidence(segmentor, **batch)
-    sizes = []
-    resize = inference.resize
-
-    def noted(part, **options):
-        sizes.append(part.shape[1])
-        return resize(part, **options)
-
-    monkeypatch.setattr(inference, 'resize', noted)
-    monkeypatch.setattr(inference, '_LOGITS_AT_ONCE', 5 * 256 * 512 * 4)
-    labels, confidence = predict_with_confidence(segmentor, **batch)
-    assert sizes == [5, 5, 5, 4] * 2
-    np.testing.assert_array_equal(labels, expected[0])
-    np.testing.assert_allclose(confidence, expected[1], rtol=1e-6)
-    monkeypatch.setattr(inference, '_LOGITS_AT_ONCE', 1)
-    np.testing.assert_array_equal(predict_labels(segmentor, **batch), expected[0])
-
-
 SLIDE = dict(mode='slide', crop_size=(96, 96), stride=(64, 64))
 
 
 @pytest.mark.parametrize('mode', [None, SLIDE], ids=['whole', 'slide'])
-@pytest.mark.parametrize('size', [(1, 1), (1, 700), (700, 1), (3, 5), (77, 123), (20, 600)])
+@pytest.mark.parametrize('size', [(1, 1), (1, 400), (400, 1), (3, 5), (77, 123), (20, 600)])
 def test_any_size(segmentor, size, mode):
     if mode:
         segmentor.test_cfg = SimpleNamespace(**mode)
-    (found,) = predict_pictures(segmentor, [('name', picture(0, size))], with_confidence=True)
-    assert found.label.shape == found.confidence.shape == size
-    assert (found.confidence > 1 / 20).all() and (found.confidence <= 1).all()
+    image = picture(0, size)
+    ((_, _, label, confidence),) = predict_images(segmentor, [('', image)], with_confidence=True)
+    assert label.shape == confidence.shape == size
+    assert (confidence > 1 / 20).all() and (confidence <= 1).all()
 
 
-def test_pictures_that_are_not_resized_may_be_small(segmentor):
+def test_images_that_are_not_resized_may_be_small(segmentor):
     pipeline = segmentor.cfg.data.test.pipeline[1]
     pipeline.update(img_scale=None, img_ratios=[1.0])
-    (found,) = predict_pictures(segmentor, [('name', picture(0, (9, 300)))])
-    assert found.label.shape == (9, 300)
-
-
-def test_a_long_picture_is_predicted_as_one_that_goes_on(segmentor):
-    stripe = picture(0, (4, 640))
-    longer = np.concatenate([stripe, np.repeat(stripe[-1:], 16, axis=0)])
-    found, expected = (
-        next(predict_pictures(segmentor, [('name', image)])) for image in (stripe, longer)
-    )
-    np.testing.assert_array_equal(found.label, expected.label[:4])
+    ((_, _, label, _),) = predict_images(segmentor, [('name', picture(0, (9, 300)))])
+    assert label.shape == (9, 300)
 
 
 def test_batches_are_of_equal_size_and_predict_the_same(segmentor, monkeypatch):
     sizes = [(128, 256), (128, 256), (99, 256), (128, 256), (128, 256)]
     images = [(f'{i}', picture(i % 3, size)) for i, size in enumerate(sizes)]
-    images.insert(1, ('broken', UserError('broken')))
-    expected = [next(predict_pictures(segmentor, [image])) for image in images]
+    expected = list(predict_images(segmentor, images))
     seen = []
     encode_decode = segmentor.encode_decode
     monkeypatch.setattr(
@@ -136,44 +104,34 @@ def test_batches_are_of_equal_size_and_predict_the_same(segmentor, monkeypatch):
         'encode_decode',
         lambda img, metas: seen.append(len(img)) or encode_decode(img, metas),
     )
-    found = list(predict_pictures(segmentor, images, batch_size=3))
+    found = list(predict_images(segmentor, images, batch_size=3))
     assert seen == [2, 1, 2]
-    assert [one.name for one in found] == ['broken', '0', '1', '2', '3', '4']
-    assert str(found[0].error) == 'broken' and found[0].label is None
-    by_name = {one.name: one for one in expected}
-    for one in found[1:]:
-        assert (one.label != by_name[one.name].label).mean() < 1e-3
+    for (name, image, label, _), other in zip(found, expected, strict=True):
+        assert name == other[0] and image is other[1]
+        assert (label != other[2]).mean() < 1e-3
 
 
-def test_files_are_predicted_as_by_the_pipelines_own_loader(segmentor, trained_run):
-    from mmseg.datasets.pipelines import Compose
-
+def test_files_are_predicted_as_by_the_whole_pipeline(segmentor):
     path = only(VAL.format(1))
-    pipeline = load_config(trained_run.config).data.test.pipeline
-    sample = Compose(pipeline)(dict(img_info=dict(filename=path), img_prefix=None))
-    expected = predict_labels(segmentor, **collate([sample]))[0]
-    np.testing.assert_array_equal(predict_image(segmentor, segmentor.cfg, path), expected)
+    ((_, _, label, _),) = predict_images(segmentor, [('name', cv2.imread(path))])
+    np.testing.assert_array_equal(label, predict_image(segmentor, segmentor.cfg, path))
 
 
-def test_a_pipeline_without_a_colour_loader_is_refused(segmentor):
-    segmentor.cfg.data.test.pipeline[0].color_type = 'grayscale'
-    with pytest.raises(UserError, match='LoadImageFromFile for colour'):
-        PicturePipeline(segmentor.cfg)
+def test_images_are_read_ahead_and_errors_raised_in_their_place(segmentor):
+    read = []
 
-
-def test_items_are_made_ahead_in_order_and_raise_in_their_place():
-    made = []
-
-    def items():
+    def images():
         for number in range(3):
-            made.append(number)
-            yield number
+            read.append(number)
+            yield number, picture(number, (32, 64))
         raise UserError('the fourth')
 
-    with made_ahead(items()) as ready:
-        assert [next(ready) for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(UserError, match='the fourth'):
-            next(ready)
-    assert made == [0, 1, 2]
-    with made_ahead(iter(int, 1)) as ready:  # endless
-        assert next(ready) == 0
+    predictions = predict_images(segmentor, images())
+    assert next(predictions)[0] == 0
+    assert [name for name, *_ in (next(predictions), next(predictions))] == [1, 2]
+    assert read == [0, 1, 2]
+    with pytest.raises(UserError, match='the fourth'):
+        next(predictions)
+    predictions = predict_images(segmentor, ((0, picture(0, (32, 64))) for _ in iter(int, 1)))
+    assert next(predictions)[0] == 0
+    predictions.close()  # of endlessly many

@@ -14,9 +14,15 @@ from safetensors.torch import load_file as load_safetensors
 
 from mmseg.engine.checkpoint import load_file, segmentor_weights
 from mmseg.engine.config import as_dict, load_config
-from mmseg.engine.inference import predict_image
 from mmseg.engine.trained import load_trained
-from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, only, run_experiment, run_python
+from tests.tiny_runs import (
+    CHECKOUT,
+    SOURCE_ONLY_CONFIG,
+    only,
+    predict_image,
+    run_experiment,
+    run_python,
+)
 from tools import print_config, publish_model
 
 pytestmark = pytest.mark.usefixtures('one_thread')

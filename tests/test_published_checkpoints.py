@@ -16,13 +16,12 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.engine import train
 from mmseg.engine.config import load_config
 from mmseg.engine.config_checks.unread import check_keys
-from mmseg.engine.inference import predict_image
-from mmseg.engine.predictions import paint
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
+from mmseg.utils.drawing import paint
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import fill
-from tests.tiny_runs import CHECKOUT
+from tests.tiny_runs import CHECKOUT, predict_image
 
 CONFIG = CHECKOUT / 'configs/daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
 KEYS = json.loads((CHECKOUT / 'tests/golden/daformer_sepaspp_mitb5_keys.json').read_text())

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from mmcv import Config
 from PIL import Image
 
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
@@ -25,7 +24,6 @@ from mmseg.datasets.readable import (
 from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import DatasetUse
-from mmseg.engine.picture_pipeline import PicturePipeline
 from mmseg.utils.image_files import IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 
@@ -164,8 +162,7 @@ def test_training_tests_and_demo_see_the_same_pixels(root, load, error):
     config = data_set(root, load)
     trained = build_files(config)[0]['img']
     tested = build_files(dict(config, pipeline=[load]), dict(test_mode=True))[0]['img']
-    cfg = Config(dict(data=dict(test=dict(pipeline=[load]))))
-    shown = read_image(path, PicturePipeline(cfg).load)
+    shown = read_image(path, image_loader([load]))
     assert np.array_equal(trained, tested) and np.array_equal(trained, shown)
     if error is not None:
         assert np.abs(trained[..., ::-1].astype(int) - RGB).max() <= error

@@ -96,6 +96,16 @@ def assert_same_steps(one, other):
             assert same, (iteration, name)
 
 
+def predict_image(segmentor, cfg, path):
+    """Train ids (H, W) of an image file, by the config's test pipeline."""
+    from mmseg.datasets.pipelines import Compose
+    from mmseg.datasets.run_loader import collate
+    from mmseg.engine.predict import predict_labels
+
+    sample = Compose(cfg.data.test.pipeline)(dict(img_info=dict(filename=path), img_prefix=None))
+    return predict_labels(segmentor, **collate([sample]))[0]
+
+
 def only(pattern):
     """The one path that a pattern matches."""
     (path,) = glob.glob(str(pattern))

@@ -26,10 +26,11 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.predictions import PredictionFolder, paint, write_id_map, write_picture
+from mmseg.engine.predictions import PredictionFolder, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
+from mmseg.utils.drawing import paint
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.given_config import read_config
 

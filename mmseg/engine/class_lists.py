@@ -9,7 +9,7 @@ any shares the list of the others.
 from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.id_map import read_id_map, train_id_of
 from mmseg.models.encoder_channels import head_configs
-from mmseg.utils.palette import distinct_palette
+from mmseg.utils.drawing import distinct_palette
 from mmseg.utils.user_error import UserError
 
 MOST_CLASSES = 255  # train ids are bytes, and 255 is no class

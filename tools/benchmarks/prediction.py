@@ -14,7 +14,7 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.run_loader import to_device
 from mmseg.datasets.test_samples import TestSamples, collate_equal
 from mmseg.engine.evaluation import count_areas
-from mmseg.engine.inference import predict_labels
+from mmseg.engine.predict import predict_labels
 from mmseg.models import build_segmentor
 from tools.benchmarks.model import BASE_CONFIGS, model_config
 from tools.benchmarks.timing import times_faster

@@ -5,8 +5,7 @@ import os.path as osp
 import mmcv
 import numpy as np
 
-from mmseg.utils.palette import color_label
-from mmseg.utils.panels import draw_panels
+from mmseg.utils.drawing import color_label, draw_panels
 
 DEBUG_FOLDER = 'class_mix_debug'  # in the run's
 _PANEL_WIDTH = 320

@@ -1,0 +1,121 @@
+"""Drawing labels: colours, overlays, panels with titles, and a legend."""
+
+import functools
+import os.path as osp
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
+_TITLE_HEIGHT = 22
+_SMALLEST_FONT, _LARGEST_FONT = 12, 96  # pixels
+
+
+def color_label(label, palette):
+    """Colour train ids (H, W), those beyond the RGB palette black; gives (H, W, 3) RGB uint8."""
+    return _color_table(palette)[label.astype(np.uint8)]
+
+
+def paint(label, palette, image=None, opacity=1.0):
+    """Colour train ids as :func:`color_label`, but BGR, over their image (H, W, 3) BGR if given."""
+    painted = color_label(label, palette)[..., ::-1]
+    if image is None or opacity == 1:
+        return painted
+    return cv2.addWeighted(painted, opacity, image, 1 - opacity, 0)
+
+
+def distinct_palette(count):
+    """Choose up to 255 RGB colours, each as far as possible from black, white and those before it.
+
+    The first ones do not depend on ``count``. Black stands for pixels without a class.
+    """
+    levels = np.linspace(0, 255, 7).round()
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(-1, 3)
+    colors = []
+    nearest = np.minimum(*(np.linalg.norm(cube - taken, axis=1) for taken in (_BLACK, _WHITE)))
+    for _ in range(count):
+        color = cube[nearest.argmax()]
+        colors.append([int(channel) for channel in color])
+        nearest = np.minimum(nearest, np.linalg.norm(cube - color, axis=1))
+    return colors
+
+
+def draw_panels(rows, width):
+    """Arrange images in a grid, each under its title.
+
+    Args:
+        rows (list[list[tuple[str, np.ndarray]]]): Title and BGR image (H, W, 3) of each panel.
+            Images are resized to the aspect ratio of the first.
+        width (int): Width of an image in pixels, without its border of 2 on each side.
+    """
+    height, first_width = rows[0][0][1].shape[:2]
+    size = (width, round(width * height / first_width))
+    return np.vstack([np.hstack([_panel(*panel, size) for panel in row]) for row in rows])
+
+
+def with_legend(image, label, classes, palette, all_classes=False):
+    """Add a legend below an image: colour, name and ratio of the pixels of each class.
+
+    The font grows with the image; an image narrower than one entry is widened with white.
+
+    Args:
+        image (np.ndarray): (H, W, 3) BGR uint8.
+        label (np.ndarray): (H, W) train ids.
+        classes (Sequence[str]), palette (list): Name and RGB colour per train id.
+        all_classes (bool): List all classes in their order, so that all frames of a video get
+            equally large legends. Otherwise those that occur, the most frequent first.
+    """
+    counts = np.bincount(label.ravel(), minlength=len(classes))
+    train_ids = range(len(classes))
+    if not all_classes:
+        train_ids = [i for i in np.argsort(-counts, kind='stable') if counts[i]]
+    colors = [tuple(color) for color in _color_table(palette).tolist()]
+    entries = [(classes[i], f'{counts[i] / label.size:.1%}', colors[i]) for i in train_ids]
+    legend = _draw_legend(entries, image.shape[1])
+    missing = legend.shape[1] - image.shape[1]
+    image = np.pad(image, ((0, 0), (0, missing), (0, 0)), constant_values=255)
+    return np.concatenate([image, legend[..., ::-1]])
+
+
+def _color_table(palette):
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    return colors
+
+
+def _panel(title, image, size):
+    tile = np.ascontiguousarray(image, dtype=np.uint8)
+    tile = cv2.resize(tile, size, interpolation=cv2.INTER_NEAREST)
+    tile = cv2.copyMakeBorder(tile, _TITLE_HEIGHT, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
+    cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BLACK, 1, cv2.LINE_AA)
+    return tile
+
+
+@functools.lru_cache(maxsize=4)
+def _font(size):
+    import matplotlib  # only for its font, which has more than Latin letters
+
+    path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+    return ImageFont.truetype(path, size)
+
+
+def _draw_legend(entries, width):
+    """Draw (name, ratio, RGB colour) entries in columns, at least ``width`` wide; RGB."""
+    size = min(max(round(width / 64), _SMALLEST_FONT), _LARGEST_FONT)
+    font = _font(size)
+    gap, line = size // 2, round(1.6 * size)
+    name_width = max(round(font.getlength(name)) for name, _, _ in entries)
+    # Ratios are aligned, so that they stay in place from frame to frame of a video.
+    entry_width = line + name_width + gap + round(font.getlength('100.0%'))
+    column = entry_width + 3 * gap
+    columns = min(max(1, (width - gap) // column), len(entries))
+    rows = -(-len(entries) // columns)
+    canvas = Image.new('RGB', (max(width, gap + column), rows * line + 2 * gap), _WHITE)
+    draw = ImageDraw.Draw(canvas)
+    for number, (name, ratio, color) in enumerate(entries):
+        x, y = gap + number // rows * column, gap + number % rows * line + line // 8
+        draw.rectangle((x, y, x + size, y + size), color, _GREY)
+        draw.text((x + line, y + size / 2), name, _BLACK, font, anchor='lm')
+        draw.text((x + entry_width, y + size / 2), ratio, _BLACK, font, anchor='rm')
+    return np.asarray(canvas)
