@@ -6,15 +6,12 @@ tests it on the target's validation set. The same command again goes on where it
 
 import argparse
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import tools.openmp  # noqa: F401
 
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.exit_with import exit_with
 from tools.small_scale import small_scale
-
-CHECKOUT = Path(__file__).resolve().parent
 
 
 def parse_args(argv):
@@ -124,31 +121,18 @@ def main(argv=None):
         configs = select(generate_experiment_cfgs(args.exp), args)
         if not configs:
             raise ValueError(f'no run of experiment {args.exp} fits; --list shows what there is.')
-        cluster = None
-        if args.machine == 'slurm' and not args.status:
-            cluster = cluster_of(args)
     except ValueError as error:
         exit_with(error)
     if args.small:
         configs = [small_scale(config) for config in configs]
     if args.status:
-        from tools.sweeps.status import show_status
+        from tools.status import show_status
 
         show_status(f'{args.machine}-exp{configs[0]["exp"]}', configs)
         return
     from tools.launch import launch_experiment
 
-    launch_experiment(args, configs, cluster)
-
-
-def cluster_of(args):
-    """Returns what to ask the cluster for; raises ValueError if jobs cannot be submitted so."""
-    from tools.sweeps.cluster import check_reachable, read_cluster
-
-    cluster = read_cluster(args.slurm or CHECKOUT / 'configs' / 'slurm.yaml')
-    if not args.dry_run:
-        check_reachable(cluster)
-    return cluster
+    launch_experiment(args, configs)
 
 
 def list_experiments(args):

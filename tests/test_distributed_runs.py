@@ -232,7 +232,9 @@ def test_torchrun_starts_again_after_a_kill(workplace, uninterrupted, machines):
         f'--nproc_per_node={2 // machines}', '--max-restarts=1', 'killed.py', UDA_CONFIG,
         '--work-dir', 'run', '--device', 'cpu', '--cfg-options', *options,
     ]  # fmt: skip
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment = {
+        **os.environ, 'OMP_NUM_THREADS': '1', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1',
+    }  # fmt: skip
     with open('printed.txt', 'wb') as file:
         launchers = [
             subprocess.Popen(command, env=environment, stdout=file, stderr=file)
@@ -292,6 +294,15 @@ def test_several_processes_need_a_launcher_that_says_where_they_meet(error_of, m
     assert 'run_experiments.py starts its processes itself' in error
 
 
+def test_restarts_need_a_store_for_each_attempt(error_of, monkeypatch):
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '3')
+    monkeypatch.setenv('TORCHELASTIC_USE_AGENT_STORE', 'True')
+    error = error_of(train.main, [str(UDA_CONFIG)])
+    assert 'set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1' in error
+
+
 def test_more_processes_than_gpus(error_of, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
@@ -300,6 +311,6 @@ def test_more_processes_than_gpus(error_of, monkeypatch):
     def start(*arguments):
         run_experiment(UDA_CONFIG, arguments=['--n-gpus', '4', *arguments])
 
-    assert '4 processes, but torch sees 1 GPU(s)' in error_of(start)
-    assert '--device cuda:0 is one device for 4' in error_of(start, '--device', 'cuda:0')
+    assert '4 processes, but --device cuda has 1 GPU(s)' in error_of(start)
+    assert '4 processes, but --device cuda:0 has 1 GPU(s)' in error_of(start, '--device', 'cuda:0')
     assert 'n_gpus' in error_of(run_experiment, UDA_CONFIG, 'n_gpus=0')

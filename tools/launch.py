@@ -18,17 +18,12 @@ from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools import train
 from tools.collect_results import read_results, results_csv, results_table
-from tools.processes import train_on
+from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
 from tools.run_folder import find_work_dirs
 from tools.runs import FoundRun, child_config, find_run, new_run, put_over, resolve, write_config
 from tools.same_run import describe
-from tools.sweeps.lock_holder import lock_holder
-from tools.sweeps.notes import leave_note, remove_note
-from tools.sweeps.pool import train_side_by_side
-from tools.sweeps.slots import slots_for
-from tools.sweeps.sweep_files import output_of
-from tools.sweeps.training_process import Training
+from tools.status import lock_holder
 
 
 @dataclass
@@ -72,7 +67,7 @@ def launch_config(args):
 
 
 @reports_user_errors
-def launch_experiment(args, configs, cluster=None):
+def launch_experiment(args, configs):
     """Train an experiment's runs: one after the other, several at a time, or as jobs of a cluster.
 
     A run that cannot go on (a loss that is not finite, a full disk) does not keep the others from
@@ -81,7 +76,6 @@ def launch_experiment(args, configs, cluster=None):
     Args:
         args: run_experiments.py's.
         configs: some of what `generate_experiment_cfgs` gave, perhaps at small scale.
-        cluster: for `--machine slurm`, the `Cluster`.
     """
     group = f'{args.machine}-exp{configs[0]["exp"]}'
     runs = [_checked_run(config, group, args) for config in configs]
@@ -89,11 +83,11 @@ def launch_experiment(args, configs, cluster=None):
         for run in runs:
             _place(run, group, args)
         return
-    if cluster is not None:
+    if args.machine == 'slurm':
         _check_files(runs)
-        from tools.sweeps.slurm import submit_all  # submitit is needed for clusters alone
+        from tools.slurm import submit  # importing submitit is for clusters alone
 
-        submit_all(_trainings(runs, group, args, args.device), group, cluster)
+        submit(_trainings(runs, group, args, args.device), args.slurm)
         return
     if args.jobs is None:
         _check_devices(runs, args)
@@ -104,7 +98,7 @@ def launch_experiment(args, configs, cluster=None):
         _check_files(runs)
         # The slots say which GPUs there are for each; only the CPU has to be named.
         device = 'cpu' if args.device == 'cpu' else None
-        failed = train_side_by_side(_trainings(runs, group, args, device), group, slots)
+        failed = run_all(_trainings(runs, group, args, device), slots)
     show_results(osp.join('work_dirs', group))
     if failed:
         sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
@@ -133,8 +127,6 @@ def _train_in_turn(runs, group, args):
         place = _place(run, group, args)
         if place is None:
             continue
-        name = _name_of(place[0])
-        remove_note(group, name)
         try:
             _train(run, *place, args)
         except SystemExit as stop:
@@ -142,7 +134,6 @@ def _train_in_turn(runs, group, args):
             if not isinstance(stop.code, str):
                 raise
             print(stop.code, file=sys.stderr)
-            leave_note(group, name, {'failed': stop.code})
             failed.append(run.cfg.name)
     return failed
 
@@ -159,9 +150,7 @@ def _trainings(runs, group, args, device):
         if holder is not None:
             print(f'It is in progress: process {holder}')
             continue
-        name = _name_of(path)
-        output = output_of(group, name)
-        trainings.append(Training(name, path, work_dir, output, _n_gpus(run.cfg), device))
+        trainings.append(Training(path, work_dir, _n_gpus(run.cfg), device))
     return trainings
 
 
@@ -257,16 +246,11 @@ def _place(run, group, args):
     return write_config(run.cfg, group, run.child, found.name, work_dir), work_dir
 
 
-def _name_of(path):
-    """The name of the run with this config file."""
-    return osp.splitext(osp.basename(path))[0]
-
-
 def _train(run, path, work_dir, args):
     """Train a placed run: in this process, or in as many as its config says."""
-    command = [path, '--work-dir', work_dir, *(['--device', args.device] if args.device else [])]
     if _n_gpus(run.cfg) > 1:
-        train_on(run.cfg.n_gpus, command)
+        train_with_torchrun(Training(path, work_dir, run.cfg.n_gpus, args.device))
     else:
-        train.main(command)
+        device = ['--device', args.device] if args.device else []
+        train.main([path, '--work-dir', work_dir, *device])
     print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
