@@ -129,13 +129,7 @@ STUDIES = {
 
 
 def generate_experiment_cfgs(experiment):
-    """Return the configurations of an experiment's runs, in the order of the table.
-
-    Args:
-        experiment: its ID, a key of `STUDIES`.
-
-    Returns:
-        A list of plain dicts as `tools.run_config.run_config` returns them.
+    """Return the configurations of an experiment's runs, as `run_config` does, in table order.
 
     Raises:
         ValueError: there is no such experiment; lists those that exist.

@@ -156,15 +156,9 @@ class Run:
 
 
 def run_config(run, experiment):
-    """Return a run's configuration.
+    """Return the configuration of a `Run` of an experiment, a plain dict as JSON holds it.
 
-    Args:
-        run: the `Run`.
-        experiment: the ID that it belongs to.
-
-    Returns:
-        A plain dict that can be written as JSON. The files in its `_base_` are relative to the
-        folder configs; see `with_bases_from`.
+    The files in its `_base_` are relative to the folder configs; see `with_bases_from`.
 
     Raises:
         ValueError: a part does not exist, or parts do not go together; lists what there is.

@@ -72,13 +72,13 @@ class Run:
         return self.cfg.get('n_gpus') or 1
 
     def place(self, work_dir=None):
-        """Set name and folder of the run, write its generated config, and print which run it is.
+        """Set name and folder of the run, print which it is, and write its generated config.
 
         Args:
             work_dir (str | None): Folder of a new run; None: ``work_dirs/{group}/{name}``.
 
         Returns:
-            str | None: Path of the generated config; None if the run is finished.
+            str | None: Path of that config; None if the run is finished.
         """
         found = self.found
         if self.is_finished:
@@ -140,15 +140,12 @@ def find_run(cfg, group, work_dir=None, new=False):
     Args:
         cfg (mmcv.Config): Checked.
         group (str): Folder of the runs below work_dirs.
-        work_dir (str | None): The only folder to look at instead.
+        work_dir (str | None): The only folder to look at instead; must hold no other run.
         new (bool): Take no run that is there.
 
     Returns:
         FoundRun | None: The newest unfinished run that is the same, else the newest finished one,
-        else the one with the fewest differences; None if there is no run.
-
-    Raises:
-        UserError: ``work_dir`` holds a run that is not to be resumed.
+        else the one with the fewest differences.
     """
     if new and not work_dir:
         return None
