@@ -1,23 +1,26 @@
 """The paper's experiments: which runs stand behind which table.
 
-`STUDIES` is meant to be read beside the tables; tools/run_parts.py says what the names of networks
-and data sets stand for, tools/run_config.py puts a run's configuration together.
+`STUDIES` is meant to be read beside the tables; tools/run_config.py says what the names of networks
+and data sets stand for.
 """
 
 from dataclasses import dataclass
 
-from tools.run_config import Run, run_config
-from tools.run_parts import Method, look_up
+from tools.run_config import Method, Run, look_up, run_config
 
 SOURCE_ONLY = Method('source-only')
 TARGET_ONLY = Method('target-only')
 DACS = Method('dacs')
-DACS_UNIFORM_CLASSES = Method('dacs', rcs=float('inf'))
-DACS_RCS = Method('dacs', rcs=0.01)
-DACS_FD = Method('dacs_fd')
-DACS_THING_FD = Method('dacs_fdthings')
-DACS_THING_FD_RCS = Method('dacs_fdthings', rcs=0.01)
 FULL = Method('dacs_a999_fdthings', rcs=0.01, cpl=True)
+# One after the other, as in table 5.
+COMPONENTS = [
+    Method('dacs', rcs=float('inf')),  # uniform classes
+    Method('dacs', rcs=0.01),
+    Method('dacs_fd'),
+    Method('dacs_fdthings'),
+    Method('dacs_fdthings', rcs=0.01),
+    FULL,
+]
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,7 @@ class Study:
     """What one table of the paper compares.
 
     Args:
-        title: what `--list` says about it.
         runs: (network, method) pairs; a network is (architecture, encoder).
-        seeds: every pair runs once with each.
         datasets: (source, target) pairs; all runs are done on each.
         schedule: a file of _base_/schedules.
         start_up_test: two quiet iterations that show that a run starts, instead of a whole one.
@@ -42,7 +43,7 @@ class Study:
 
 
 def grid(networks, methods):
-    """Returns every network with every method."""
+    """Return every network with every method."""
     return [(network, method) for network in networks for method in methods]
 
 
@@ -69,10 +70,7 @@ MIT_B3, MIT_B4 = ('segformer', 'mitb3'), ('segformer', 'mitb4')
 STUDIES = {
     1: Study(
         'Table 1: network architectures with and without UDA',
-        grid(
-            [DLV2, DANET, ISANET, DLV3P, SEGFORMER],
-            [SOURCE_ONLY, DACS, TARGET_ONLY],
-        ),
+        grid([DLV2, DANET, ISANET, DLV3P, SEGFORMER], [SOURCE_ONLY, DACS, TARGET_ONLY]),
     ),
     2: Study(
         "Table 2: SegFormer's encoder and decoder, each with a CNN's counterpart",
@@ -80,10 +78,7 @@ STUDIES = {
     ),
     3: Study(
         'Table 3: the size of the encoder',
-        grid(
-            [*CNN_SIZES, MIT_B3, MIT_B4],
-            [SOURCE_ONLY, DACS, TARGET_ONLY],
-        ),
+        grid([*CNN_SIZES, MIT_B3, MIT_B4], [SOURCE_ONLY, DACS, TARGET_ONLY]),
         seeds=(0,),
     ),
     4: Study(
@@ -94,15 +89,7 @@ STUDIES = {
     ),
     5: Study(
         'Table 5: rare class sampling, feature distance, slower teacher and pseudo-label crop',
-        [
-            (SEGFORMER, DACS_UNIFORM_CLASSES),
-            (SEGFORMER, DACS_RCS),
-            (SEGFORMER, DACS_FD),
-            (SEGFORMER, DACS_THING_FD),
-            (SEGFORMER, DACS_THING_FD_RCS),
-            (SEGFORMER, FULL),
-            (DLV2, FULL),
-        ],
+        [*grid([SEGFORMER], COMPONENTS), (DLV2, FULL)],
     ),
     6: Study(
         'Table 7: decoders; its last row is DAFormer on GTA to Cityscapes',
@@ -134,20 +121,7 @@ STUDIES = {
     ),
     101: Study(
         'start-up test of every way of training: 2 iterations each',
-        grid(
-            [SEGFORMER],
-            [
-                SOURCE_ONLY,
-                TARGET_ONLY,
-                DACS,
-                DACS_UNIFORM_CLASSES,
-                DACS_RCS,
-                DACS_FD,
-                DACS_THING_FD,
-                DACS_THING_FD_RCS,
-                FULL,
-            ],
-        ),
+        grid([SEGFORMER], [SOURCE_ONLY, TARGET_ONLY, DACS, *COMPONENTS]),
         seeds=(0,),
         start_up_test=True,
     ),
@@ -155,14 +129,7 @@ STUDIES = {
 
 
 def generate_experiment_cfgs(experiment):
-    """Returns the configurations of an experiment's runs.
-
-    Args:
-        experiment: its ID, a key of `STUDIES`.
-
-    Returns:
-        A list of plain dicts, in the order of the table; their `_base_` files are relative to the
-        folder configs (`tools.run_config.with_bases_from` makes them relative to another).
+    """Return the configurations of an experiment's runs, as `run_config` does, in table order.
 
     Raises:
         ValueError: there is no such experiment; lists those that exist.

@@ -1,7 +1,7 @@
 """Train one config (``--config FILE``) or all runs of an experiment of the paper (``--exp ID``).
 
 Writes the generated config of each run below configs/generated/, trains it into work_dirs/ and
-tests it on the target's validation set. The same command again goes on where it stopped.
+tests it on the target's validation set. The same command again resumes where it stopped.
 """
 
 import argparse
@@ -12,12 +12,13 @@ import tools.openmp  # noqa: F401
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.exit_with import exit_with
 from tools.small_scale import small_scale
+from tools.train import add_config_options
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description='Train a config, or an experiment of the paper, with everything around it. '
-        'The same command again goes on where it stopped.',
+        'The same command again resumes where it stopped.',
         epilog='examples: python run_experiments.py --config configs/street_scenes/uda_mitb0.py   '
         'python run_experiments.py --exp 6 --only daformer_sepaspp --seeds 0 1',
     )
@@ -37,7 +38,7 @@ def parse_args(argv):
     )
     parser.add_argument(
         '--debug', action='store_true',
-        help='log every 10, evaluate every 200, draw debug pictures every 10 iterations',
+        help='log every 10, evaluate every 200, draw debug images every 10 iterations',
     )  # fmt: skip
     parser.add_argument(
         '--small', action='store_true',
@@ -54,85 +55,64 @@ def parse_args(argv):
         '(default: one after the other, in this process)',
     )  # fmt: skip
     parser.add_argument(
-        '--slurm', metavar='FILE',
-        help='what to ask SLURM for (default: configs/slurm.yaml)',
-    )  # fmt: skip
+        '--slurm', metavar='FILE', help='what to ask SLURM for (default: configs/slurm.yaml)'
+    )
     parser.add_argument(
         '--status', action='store_true', help='show how far the runs of an experiment are'
     )
-    parser.add_argument('--work-dir', help='folder of the run (default: made below work_dirs/)')
     parser.add_argument(
         '--new', action='store_true', help='start another run even if there is one of this config'
     )
-    parser.add_argument('--load-from', metavar='FILE', help='start the student from these weights')
-    parser.add_argument(
-        '--load-from-without-classifier', action='store_true', default=None,
-        help='leave the classifiers of --load-from out: it is of other classes',
-    )  # fmt: skip
-    parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument(
         '--n-gpus', type=int, metavar='N',
         help="processes to train with, one per GPU (replaces the config's n_gpus)",
     )  # fmt: skip
-    parser.add_argument('--seed', type=int, help="replaces the config's seed")
-    parser.add_argument(
-        '--deterministic', action='store_true', default=None,
-        help='on a GPU: the same tensors every time, more slowly (on the CPU they always are)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--cfg-options', nargs='+', metavar='KEY=VALUE',
-        help='replace entries of the config, e.g. runner.max_iters=100 data.samples_per_gpu=1',
-    )  # fmt: skip
+    add_config_options(parser)
     args = parser.parse_args(argv)
-    of_config = ('work_dir', 'load_from', 'load_from_without_classifier', 'seed', 'cfg_options')
-    for option in of_config:
-        if args.config is None and getattr(args, option) is not None:
-            parser.error(f'--{option.replace("_", "-")} goes with --config')
-    for option in ('only', 'seeds'):
-        if args.config is not None and getattr(args, option) is not None:
-            parser.error(f'--{option} goes with --exp and --list')
-    for option in ('small', 'status', 'jobs', 'slurm'):
-        if args.exp is None and getattr(args, option) not in (None, False):
-            parser.error(f'--{option} goes with --exp')
+    of_config = 'work_dir load_from load_from_without_classifier seed cfg_options'
+    for options, goes, with_what in (
+        (of_config, args.config is not None, '--config'),
+        ('only seeds', args.config is None, '--exp and --list'),
+        ('small status jobs slurm', args.exp is not None, '--exp'),
+        ('slurm', args.machine == 'slurm', '--machine slurm'),
+        ('jobs', args.machine == 'local', '--machine local: a cluster has its own queue'),
+    ):
+        for option in options.split():
+            value = getattr(args, option)
+            if not goes and value is not None and value is not False:
+                parser.error(f'--{option.replace("_", "-")} goes with {with_what}')
     if args.exp is None and args.machine == 'slurm':
         parser.error('--machine slurm goes with --exp')
-    if args.slurm is not None and args.machine != 'slurm':
-        parser.error('--slurm goes with --machine slurm')
-    if args.jobs is not None and args.machine == 'slurm':
-        parser.error('--jobs goes with --machine local: a cluster has its own queue')
     if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: at least one run at a time is needed')
     return args
 
 
 def main(argv=None):
-    """Find or make the run, then train it; with ``--exp`` all of its runs."""
+    """Train a config or the runs of an experiment, or show them."""
     args = parse_args(argv)
     if args.list:
         list_experiments(args)
         return
-    if args.exp is None:
-        # Importing mmseg takes seconds: only after the arguments are known to be good.
-        from tools.launch import launch_config
-
-        launch_config(args)
-        return
-    try:
-        configs = select(generate_experiment_cfgs(args.exp), args)
-        if not configs:
-            raise ValueError(f'no run of experiment {args.exp} fits; --list shows what there is.')
-    except ValueError as error:
-        exit_with(error)
-    if args.small:
-        configs = [small_scale(config) for config in configs]
+    configs = None
+    if args.exp is not None:
+        try:
+            configs = select(generate_experiment_cfgs(args.exp), args)
+            if not configs:
+                raise ValueError(f'no run of experiment {args.exp} fits; --list shows all.')
+        except ValueError as error:
+            exit_with(error)
+        if args.small:
+            configs = [small_scale(config) for config in configs]
     if args.status:
         from tools.status import show_status
 
         show_status(f'{args.machine}-exp{configs[0]["exp"]}', configs)
         return
-    from tools.launch import launch_experiment
+    # Importing mmseg takes seconds: only after the arguments are known to be good.
+    from tools.launch import launch
 
-    launch_experiment(args, configs)
+    launch(args, configs)
 
 
 def list_experiments(args):
@@ -146,7 +126,7 @@ def list_experiments(args):
 
 
 def select(configs, args):
-    """Returns the configs that ``--only`` and ``--seeds`` select."""
+    """Return the configs that ``--only`` and ``--seeds`` select."""
     return [
         config
         for config in configs

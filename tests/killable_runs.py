@@ -29,7 +29,7 @@ class KillableRun:
 
     def __init__(self, folder, plan=None, options=()):
         context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload(['tools.train', 'run_experiments', 'tests.killable_runs'])
+        context.set_forkserver_preload(['tools.launch', 'run_experiments', 'tests.killable_runs'])
         self.process = context.Process(target=_run, args=(str(folder), plan, options))
         with pytest.MonkeyPatch.context() as patch:
             # The first start begins the process that imports everything; it finds it by this.

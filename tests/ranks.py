@@ -28,7 +28,7 @@ class Ranks:
 
     def __init__(self, folder, function, *arguments, count=2):
         context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload(['tools.train', 'run_experiments', 'tests.killable_runs'])
+        context.set_forkserver_preload(['tools.launch', 'run_experiments', 'tests.killable_runs'])
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]

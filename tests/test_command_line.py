@@ -1,6 +1,8 @@
 """The commands as a user types them: their options and what they write."""
 
+import ast
 import glob
+import graphlib
 import os
 import shutil
 import subprocess
@@ -41,14 +43,14 @@ def test_same_command_again_says_that_the_run_is_finished(trained_run, capsys):
     ('options', 'arguments'), [((), ['--new']), (['uda.alpha=0.9'], []), ((), ['--seed', '1'])]
 )
 def test_what_starts_another_run(copied_run, monkeypatch, capsys, options, arguments):
-    calls = []
-    monkeypatch.setattr('tools.train.main', calls.append)
+    trained = []
+    monkeypatch.setattr('tools.launch.train_run', lambda cfg, device: trained.append(cfg))
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE, *options, arguments=arguments)
-    (argv,) = calls
-    assert f'New run: {argv[0]}' in capsys.readouterr().out
-    assert os.path.dirname(argv[0]) == 'configs/generated/local-street_scenes'
-    assert copied_run.name not in argv[0]
-    assert argv[argv.index('--work-dir') + 1] != copied_run.work_dir
+    (cfg,) = trained
+    generated = f'configs/generated/local-street_scenes/{cfg.name}.json'
+    assert f'New run: {generated}' in capsys.readouterr().out and os.path.isfile(generated)
+    assert cfg.name != copied_run.name
+    assert cfg.work_dir == f'work_dirs/local-street_scenes/{cfg.name}'
 
 
 def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
@@ -56,7 +58,7 @@ def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
     os.remove(f'{copied_run.work_dir}/iter_4.pth')
     for path in glob.glob('work_dirs/local-street_scenes/finished/*.json'):
         os.utime(path, (2e9, 2e9))
-    monkeypatch.setattr('tools.train.main', lambda argv: None)
+    monkeypatch.setattr('tools.launch.train_run', lambda cfg, device: None)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
     assert f'Resuming {copied_run.work_dir}' in capsys.readouterr().out
 
@@ -64,12 +66,56 @@ def test_unfinished_run_is_preferred(copied_run, monkeypatch, capsys):
 def test_override_of_a_list_entry_is_in_the_generated_config(workplace, monkeypatch):
     from mmseg.engine.config import load_config
 
-    calls = []
-    monkeypatch.setattr('tools.train.main', calls.append)
+    monkeypatch.setattr('tools.launch.train_run', lambda cfg, device: None)
     run_experiment(UDA_CONFIG, 'data.train.source.pipeline.3.cat_max_ratio=0.5')
-    pipeline = load_config(calls[0][0]).data.train.source.pipeline
+    pipeline = load_config(only('configs/generated/*/*.json')).data.train.source.pipeline
     assert pipeline[3].cat_max_ratio == 0.5 and pipeline[3].type == 'RandomCrop'
     assert pipeline[0].type == 'LoadImageFromFile'
+
+
+def test_start_reads_and_checks_a_config_once(workplace, monkeypatch):
+    import mmcv
+
+    from tools import launch
+
+    calls = []
+
+    def counted(owner, name):
+        function = getattr(owner, name)
+
+        def call(*args, **options):
+            calls.append((name, args[0]))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(mmcv.Config, 'fromfile')
+    counted(launch, 'check_config')
+    counted(launch, 'check_files')
+    trained = []
+    monkeypatch.setattr('tools.training.train', lambda cfg, *_: trained.append(cfg))
+    run_experiment(UDA_CONFIG)
+    assert [name for name, _ in calls] == ['fromfile', 'check_config', 'check_files']
+    assert all(cfg is trained[0] for _, cfg in calls[1:])
+
+
+def test_imports_have_no_cycle():
+    """Those at the top of modules; a function may import what takes seconds."""
+    patterns = ('*.py', 'mmseg/**/*.py', 'tools/**/*.py', 'demo/**/*.py')
+    paths = [path for pattern in patterns for path in CHECKOUT.glob(pattern)]
+    names = {'.'.join(path.relative_to(CHECKOUT).with_suffix('').parts): path for path in paths}
+    graph = {}
+    for name, path in names.items():
+        imported = set()
+        for node in ast.parse(path.read_text(encoding='utf-8')).body:
+            aliases = {alias.name for alias in getattr(node, 'names', ())}
+            if isinstance(node, ast.Import):
+                imported |= aliases
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {node.module, *(f'{node.module}.{alias}' for alias in aliases)}
+        graph[name] = imported & names.keys()
+    assert 'mmseg.engine.train' in graph['tools.training']
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 # test.sh

@@ -325,11 +325,11 @@ def test_own_classes(own_classes):
 
 
 def test_all_that_the_code_reads_is_known():
-    from tools import runs
-    from tools import train as tool
+    from tools import launch, runs, training
 
     read = set()
-    for module in (build, config, determinism, evaluation, preflight, runs, train, trained, tool):
+    modules = (build, config, determinism, evaluation, preflight, train, trained)
+    for module in (*modules, launch, runs, training):
         read |= keys_read_in(module, 'cfg')
     read = {key for key in read if not hasattr(mmcv.Config, key) and key != '_cfg_dict'}
     assert {'model', 'uda', 'work_dir', 'cudnn_benchmark', 'resume_from'} < read

@@ -111,7 +111,7 @@ def test_stopped_run_goes_on_as_if_it_had_not_stopped(workplace, monkeypatch, tr
             run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
         assert exit_info.value.code == 128 + number
         printed = capsys.readouterr()
-        assert 'goes on from here' in printed.out
+        assert 'The same command resumes' in printed.out
         # mmcv's list of how each parameter was initialised has hundreds of lines.
         assert 'Training on cpu' in printed.err and 'init_weights' not in printed.err
         run = TrainedRun(workplace)  # one run, whichever command of them
@@ -218,7 +218,7 @@ def test_full_memory_is_one_line(workplace, monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nMore.')
 
-    monkeypatch.setattr('tools.train.train', full)
+    monkeypatch.setattr('tools.training.train', full)
     with pytest.raises(SystemExit, match=r'^Error: the memory of cpu is full \(CUDA[^\n]*$'):
         run_experiment(UDA_CONFIG)
 

@@ -5,17 +5,18 @@ import json
 import os
 import os.path as osp
 import re
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 import run_experiments
-import tools.train
 from mmseg.engine.config import load_config, parse_options
+from mmseg.utils.user_error import UserError
 from tests.tiny_runs import CHECKOUT, SMALL, SOURCE_ONLY_CONFIG, UDA_CONFIG, only, run_python
-from tools.runs import child_config
+from tools.launch import apply_overrides
+from tools.training import train_run
 
 SOURCE_ONLY = 'street_scenes/source_only_mitb0.py'
 
@@ -23,10 +24,8 @@ SOURCE_ONLY = 'street_scenes/source_only_mitb0.py'
 def tiny_experiment(_):
     """Two runs that differ in their seed; bases are relative to configs/, as in experiments.py."""
     options = parse_options([*SMALL, 'runner.max_iters=2'])
-    return [
-        {**child_config(SOURCE_ONLY, options), 'name': f'tiny_s{seed}', 'exp': 7, 'seed': seed}
-        for seed in (0, 1)
-    ]
+    stated = apply_overrides({'_base_': [SOURCE_ONLY], 'exp': 7}, options)
+    return [{**stated, 'name': f'tiny_s{seed}', 'seed': seed} for seed in (0, 1)]
 
 
 def runs():
@@ -90,7 +89,7 @@ def test_an_unknown_experiment_lists_those_that_exist(workplace):
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
-        (['--exp', '7', '--seed', '1'], '--seed goes with --config'),
+        (['--exp', '7', '--seed', '0'], '--seed goes with --config'),
         (['--exp', '7', '--cfg-options', 'a=1'], '--cfg-options goes with --config'),
         (['--list', '--work-dir', 'x'], '--work-dir goes with --config'),
         (['--config', 'x.py', '--only', 'x'], '--only goes with --exp'),
@@ -106,13 +105,12 @@ def test_options_that_do_not_go_together(arguments, says, capsys):
 
 
 def test_a_failed_run_does_not_keep_the_others(workplace, monkeypatch, capsys, one_thread):
-    def train_first_fails(argv):
-        if '_s0_' in argv[0]:
-            sys.exit('Error: no space is left')
-        real_train(argv)
+    def train_first_fails(cfg, device):
+        if cfg.seed == 0:
+            raise UserError('no space is left')
+        return train_run(cfg, device)
 
-    real_train = tools.train.main
-    monkeypatch.setattr(tools.train, 'main', train_first_fails)
+    monkeypatch.setattr('tools.launch.train_run', train_first_fails)
     monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', tiny_experiment)
     with pytest.raises(SystemExit, match='Error: 1 of 2 runs failed: tiny_s0'):
         run_experiments.main(['--exp', '7'])
@@ -124,11 +122,11 @@ def test_a_failed_run_does_not_keep_the_others(workplace, monkeypatch, capsys, o
 def test_a_signal_stops_the_experiment(workplace, monkeypatch):
     started = []
 
-    def stopped_by_signal(argv):
-        started.append(argv)
-        sys.exit(143)
+    def stopped_by_signal(cfg, device):
+        started.append(cfg)
+        return signal.SIGTERM
 
-    monkeypatch.setattr(tools.train, 'main', stopped_by_signal)
+    monkeypatch.setattr('tools.launch.train_run', stopped_by_signal)
     monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', tiny_experiment)
     with pytest.raises(SystemExit) as stopped:
         run_experiments.main(['--exp', '7'])
@@ -165,7 +163,7 @@ def test_dry_run_writes_the_configs_that_the_training_then_uses(
     tmp_path, workplace, monkeypatch, capsys, one_thread
 ):
     monkeypatch.setattr(run_experiments, 'generate_experiment_cfgs', tiny_experiment)
-    monkeypatch.setattr(tools.train, 'main', lambda argv: started.append(argv[0]))
+    monkeypatch.setattr('tools.launch.train_run', lambda cfg, device: started.append(cfg.name))
     started = []
     run_experiments.main(['--exp', '7', '--dry-run'])
     written = sorted(glob.glob('configs/generated/local-exp7/*.json'))
@@ -173,7 +171,7 @@ def test_dry_run_writes_the_configs_that_the_training_then_uses(
 
     run_experiments.main(['--exp', '7', '--dry-run'])
     run_experiments.main(['--exp', '7', '--seeds', '1'])
-    assert started == [path for path in written if '_s1_' in path]
+    assert started == [Path(path).stem for path in written if '_s1_' in path]
     assert sorted(glob.glob('configs/generated/local-exp7/*.json')) == written
 
 

@@ -220,7 +220,7 @@ def test_mmcv_knows_on_new_pythons_that_operators_are_missing(monkeypatch):
 
 @pytest.mark.parametrize(
     ('tool', 'needs_torch'),
-    [('run_experiments.py', False), ('tools/train.py', True), ('tools/test.py', True),
+    [('run_experiments.py', False), ('tools/train.py', False), ('tools/test.py', True),
      ('demo/image_demo.py', True)],
 )  # fmt: skip
 def test_tool_works_from_another_folder(tmp_path, monkeypatch, tool, needs_torch):

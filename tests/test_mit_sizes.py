@@ -7,10 +7,9 @@ from experiments import TARGET_ONLY
 from mmseg.engine.config import load_config
 from mmseg.models import build_backbone, build_head
 from mmseg.models.builder import BACKBONES, build_neck
-from tests.tiny_runs import CHECKOUT
-from tools.run_config import Run, run_config, with_bases_from
-from tools.run_parts import ARCHITECTURES, ENCODERS
-from tools.runs import child_config, resolve
+from tests.tiny_runs import CHECKOUT, resolve
+from tools.launch import apply_overrides
+from tools.run_config import ARCHITECTURES, ENCODERS, Run, run_config, with_bases_from
 
 SIZES = range(6)
 META = torch.device('meta')  # shapes alone: no memory, no arithmetic
@@ -71,7 +70,8 @@ def small_deeplab(neck):
     options = {
         'model.backbone': {'_delete_': True, 'type': 'mit_b0'}, 'model.neck': neck, 'data': {},
     }  # fmt: skip
-    return resolve({**child_config(str(file), options), 'name': 'deeplab'}).model.decode_head
+    stated = {'_base_': [str(file)], 'name': 'deeplab'}
+    return resolve(apply_overrides(stated, options)).model.decode_head
 
 
 def test_an_adapter_stacks_channels():

@@ -18,7 +18,6 @@ from mmseg.engine.checkpoint import (
     prune_resume_states,
     save_file,
 )
-from mmseg.engine.lock import locked
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
@@ -29,6 +28,7 @@ from tests.tiny_runs import (
     files_below,
     run_experiment,
 )
+from tools.training import locked
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -196,6 +196,6 @@ def test_run_killed_before_it_tidied_up_is_tidied_up(copied_run, shared_run, cap
 def test_finished_run_with_a_truncated_checkpoint_goes_on(copied_run, monkeypatch, capsys):
     with open(f'{copied_run.work_dir}/iter_4.pth', 'r+b') as file:
         file.truncate(1_000_000)
-    monkeypatch.setattr('tools.train.main', lambda argv: None)
+    monkeypatch.setattr('tools.launch.train_run', lambda cfg, device: None)
     run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
     assert f'Resuming {copied_run.work_dir}' in capsys.readouterr().out

@@ -9,8 +9,8 @@ import pytest
 
 import run_experiments
 from experiments import STUDIES, generate_experiment_cfgs
+from tests.tiny_runs import resolve
 from tools.run_config import with_bases_from
-from tools.runs import resolve
 from tools.small_scale import small_scale
 
 

@@ -58,6 +58,14 @@ def run_python(*arguments, cwd):
     )  # fmt: skip
 
 
+def resolve(stated):
+    """Return the complete config that a stated one, with its ``_base_``, means."""
+    from mmseg.engine.config import complete_config
+    from tools.launch import read_stated
+
+    return complete_config(read_stated(stated), stated['name'])
+
+
 def noted_steps(patch):
     """Note what each iteration of the runs to come is given, and which losses it finds.
 

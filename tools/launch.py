@@ -1,182 +1,140 @@
-"""From a config to its trained run: resumes the run there is, or starts one.
+"""From the options of run_experiments.py and tools/train.py to trained runs.
 
-run_experiments.py imports this once its arguments are known to be good.
+They import this once their arguments are known to be good.
 """
 
-import glob
+import copy
+import json
 import os.path as osp
 import sys
-from dataclasses import dataclass
+import tempfile
 
-from mmseg.engine.checkpoint import saved_checkpoints
-from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.config_checks.unread import check_keys
-from mmseg.engine.config_checks.values import check_values
-from mmseg.engine.distributed import check_processes, is_launched
-from mmseg.engine.preflight import check_files
+from mmseg.engine.config import as_dict, complete_config, load_config, parse_options, read_file
+from mmseg.engine.distributed import (
+    check_is_launched,
+    check_processes,
+    is_launched,
+    joined_processes,
+    rank_0_first,
+)
+from mmseg.engine.preflight import check_config, check_files
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
-from tools import train
 from tools.collect_results import read_results, results_csv, results_table
 from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
 from tools.run_folder import find_work_dirs
-from tools.runs import FoundRun, child_config, find_run, new_run, put_over, resolve, write_config
-from tools.same_run import describe
+from tools.runs import Run, find_run
 from tools.status import lock_holder
-
-
-@dataclass
-class _Run:
-    """A run that is asked for: its resolved config, how it was stated, and what there is of it."""
-
-    cfg: object
-    child: dict
-    found: FoundRun | None
-
-    @property
-    def is_there(self):
-        """Whether it has begun: what is found may also be another run of its name."""
-        return self.found is not None and not self.found.differences
-
-    @property
-    def is_finished(self):
-        return self.is_there and self.found.is_finished
+from tools.training import train_run
 
 
 @reports_user_errors
-def launch_config(args):
-    """Train the config that run_experiments.py was given."""
-    overrides = parse_options(args.cfg_options)
-    for key in (*('seed', 'load_from', 'load_from_without_classifier', 'deterministic', 'n_gpus'),):
-        if getattr(args, key) is not None:
-            overrides[key] = getattr(args, key)
-    if args.debug:
-        overrides = {**debug_overrides(load_config(args.config)), **overrides}
-    cfg = load_config(args.config, overrides)
-    group = f'{args.machine}-{cfg.get("exp", "basic")}'
-    check_keys(cfg, args.config)
-    check_values(cfg, args.config)
-    run = _Run(cfg, child_config(args.config, overrides), _find(cfg, group, args))
-    if not args.dry_run:
-        _check_devices([run], args)
-        _check_files([run])
-    place = _place(run, group, args)
-    if place is not None and not args.dry_run:
-        _train(run, *place, args)
+def train_file(args):
+    """Train the config of tools/train.py, perhaps as one of several processes."""
+    with joined_processes(args.device) as device:
+        with rank_0_first() as is_rank_0:
+            cfg = load_config(args.config, _overrides(args))
+            name = osp.splitext(osp.basename(args.config))[0]
+            cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+            if is_rank_0:
+                check_config(cfg, args.config)
+                check_is_launched(cfg, args.config)
+                check_files(cfg)
+        signal = train_run(cfg, device)
+    if signal is not None:
+        sys.exit(128 + signal)
 
 
 @reports_user_errors
-def launch_experiment(args, configs):
-    """Train an experiment's runs: one after the other, several at a time, or as jobs of a cluster.
-
-    A run that cannot go on (a loss that is not finite, a full disk) does not keep the others from
-    theirs. All of them are checked before the first one takes its hours.
+def launch(args, configs=None):
+    """Train what run_experiments.py was given; all runs are checked before the first one starts.
 
     Args:
-        args: run_experiments.py's.
-        configs: some of what `generate_experiment_cfgs` gave, perhaps at small scale.
+        args: Its options.
+        configs: Some of what `generate_experiment_cfgs` returned, perhaps at small scale; None for
+            the config of ``--config``.
     """
-    group = f'{args.machine}-exp{configs[0]["exp"]}'
-    runs = [_checked_run(config, group, args) for config in configs]
+    runs = [_run(args, config) for config in configs or [None]]
     if args.dry_run:
         for run in runs:
-            _place(run, group, args)
+            run.place(args.work_dir)
         return
-    if args.machine == 'slurm':
+    if configs and args.machine == 'slurm':
         _check_files(runs)
         from tools.slurm import submit  # importing submitit is for clusters alone
 
-        submit(_trainings(runs, group, args, args.device), args.slurm)
+        submit(_trainings(runs, args.device), args.slurm)
         return
-    if args.jobs is None:
-        _check_devices(runs, args)
-        _check_files(runs)
-        failed = _train_in_turn(runs, group, args)
-    else:
-        slots = slots_for(args.jobs, max(_n_gpus(run.cfg) for run in runs), args.device)
+    if args.jobs is not None:
+        slots = slots_for(args.jobs, max(run.n_gpus for run in runs), args.device)
         _check_files(runs)
         # The slots say which GPUs there are for each; only the CPU has to be named.
-        device = 'cpu' if args.device == 'cpu' else None
-        failed = run_all(_trainings(runs, group, args, device), slots)
-    show_results(osp.join('work_dirs', group))
+        failed = run_all(_trainings(runs, 'cpu' if args.device == 'cpu' else None), slots)
+    else:
+        _check_devices(runs, args)
+        _check_files(runs)
+        failed = _train_in_turn(runs, args) if configs else _train(runs[0], args)
+    if configs:
+        _show_results(osp.join('work_dirs', runs[0].group))
     if failed:
         sys.exit(f'Error: {len(failed)} of {len(runs)} runs failed: {", ".join(failed)}')
 
 
-def _checked_run(config, group, args):
-    """The run of one of the experiment's configs."""
-    child = with_bases_from(config, '.')
+def _run(args, config=None):
+    """Read, complete and check a config, and find what there is of its run."""
+    if config is None:
+        name, cfg, stated = args.config, read_file(args.config), {'_base_': [args.config]}
+        group = f'{args.machine}-{cfg.get("exp", "basic")}'
+    else:
+        name, stated = config['name'], with_bases_from(config, '.')
+        cfg, group = read_stated(stated), f'{args.machine}-exp{config["exp"]}'
+    overrides = _overrides(args)
     if args.debug:
-        child = put_over(child, debug_overrides(child))
-    if args.deterministic:
-        child = put_over(child, {'deterministic': True})
-    if args.n_gpus is not None:
-        child = put_over(child, {'n_gpus': args.n_gpus})
-    cfg = resolve(child)
-    check_keys(cfg, cfg.name)
-    check_values(cfg, cfg.name)
-    return _Run(cfg, child, _find(cfg, group, args))
+        overrides = _debug_overrides(cfg) | overrides
+    stated = apply_overrides(stated, overrides)
+    complete_config(cfg, name, overrides)
+    # A config cannot set an entry of its base's list, nor be its own base.
+    sets_entry = any(step.isdigit() for key in overrides for step in key.split('.'))
+    if sets_entry or name.endswith('.json'):
+        stated = as_dict(cfg)
+    check_config(cfg, name)
+    return Run(cfg, stated, group, find_run(cfg, group, args.work_dir, args.new))
 
 
-def _train_in_turn(runs, group, args):
-    """Train here, one run after the other; returns the names of those that failed."""
-    failed = []
-    for number, run in enumerate(runs, 1):
-        print(f'Run {number} of {len(runs)}: {run.cfg.name}')
-        place = _place(run, group, args)
-        if place is None:
-            continue
-        try:
-            _train(run, *place, args)
-        except SystemExit as stop:
-            # A message is an error of this run alone; a number says that a signal stopped it.
-            if not isinstance(stop.code, str):
-                raise
-            print(stop.code, file=sys.stderr)
-            failed.append(run.cfg.name)
-    return failed
+def _overrides(args):
+    """Return the values that the options set, by dotted key."""
+    keys = ('seed', 'deterministic', 'n_gpus', 'resume_from', 'load_from')
+    given = {key: getattr(args, key, None) for key in (*keys, 'load_from_without_classifier')}
+    given = {key: value for key, value in given.items() if value is not None}
+    return parse_options(args.cfg_options) | given
 
 
-def _trainings(runs, group, args, device):
-    """What trains the runs in other processes, less those that are finished or in progress."""
-    trainings = []
-    for run in runs:
-        place = _place(run, group, args)
-        if place is None:
-            continue
-        path, work_dir = place
-        holder = lock_holder(work_dir)
-        if holder is not None:
-            print(f'It is in progress: process {holder}')
-            continue
-        trainings.append(Training(path, work_dir, _n_gpus(run.cfg), device))
-    return trainings
-
-
-def _n_gpus(cfg):
-    """How many processes train a run, each on a GPU."""
-    return cfg.get('n_gpus') or 1
-
-
-def debug_overrides(cfg):
-    """Returns what ``--debug`` sets, by dotted key: more logs, evaluations and pictures."""
+def _debug_overrides(cfg):
+    """Return what ``--debug`` sets, by dotted key: more logs, evaluations and images."""
     overrides = {'log_config.interval': 10, 'evaluation.interval': 200}
-    if 'uda' in cfg:
-        overrides['uda.debug_img_interval'] = 10
-    return overrides
+    return overrides | ({'uda.debug_img_interval': 10} if 'uda' in cfg else {})
 
 
-def show_results(folder):
-    """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
-    results = read_results(find_work_dirs([folder]))
-    if not results:
-        return
-    table = results_table(results)
-    print(table)
-    write_text(osp.join(folder, 'results.txt'), f'{table}\n')
-    write_text(osp.join(folder, 'results.csv'), results_csv(results))
-    print(f'The same, and IoU per class, is in {osp.join(folder, "results.csv")}')
+def apply_overrides(stated, overrides):
+    """Return a stated config with values set by dotted key."""
+    stated = copy.deepcopy(stated)
+    for key, value in overrides.items():
+        place = stated
+        *parents, last = key.split('.')
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return stated
+
+
+def read_stated(stated):
+    """Read a config that is no file, but may have files as bases."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = osp.join(folder, f'{stated["name"]}.json')
+        bases = [osp.relpath(base, folder) for base in stated['_base_']]
+        write_text(path, json.dumps({**stated, '_base_': bases}))
+        return read_file(path)
 
 
 def _check_devices(runs, args):
@@ -187,70 +145,69 @@ def _check_devices(runs, args):
             'which goes with tools/train.py.'
         )
     for run in runs:
-        check_processes(_n_gpus(run.cfg), args.device)
+        check_processes(run.n_gpus, args.device)
 
 
 def _check_files(runs):
     """Check the files of those runs that are not finished."""
-    unfinished = []
-    for run in runs:
-        if not run.is_finished:
-            unfinished.append(run.cfg)
-            if run.is_there:
-                run.cfg.work_dir = run.found.work_dir
-    check_files(*unfinished)
+    unfinished = [run for run in runs if not run.is_finished]
+    for run in unfinished:
+        if run.is_there:
+            run.cfg.work_dir = run.found.work_dir
+    check_files(*(run.cfg for run in unfinished))
 
 
-def _find(cfg, group, args):
-    """The run to resume, else the one of this name that differs least; None if there is none."""
-    if args.work_dir:
-        found = find_run(cfg, [args.work_dir])
-        if found and (args.new or (found.differences and saved_checkpoints(args.work_dir))):
-            what = (
-                f'another run: {describe(found.differences)}' if found.differences else 'this run'
-            )
-            raise UserError(
-                f'{args.work_dir} holds {what} ({found.config}). Choose another --work-dir, or '
-                'delete that run.'
-            )
-        return found
-    if args.new:
-        return None
-    # Reading each config of a large study for each of its runs would take minutes.
-    pattern = osp.join('work_dirs', group, '*', f'*_{glob.escape(cfg.name)}_*.json')
-    return find_run(cfg, sorted({osp.dirname(path) for path in glob.glob(pattern)}))
-
-
-def _place(run, group, args):
-    """Name a checked run, or find what there is of it, and say so.
-
-    Returns:
-        tuple[str, str] | None: Its config file and its folder; None if it is finished.
-    """
-    found = run.found
-    if not run.is_there:
-        path = new_run(run.cfg, group, run.child, args.work_dir)
-        print(f'New run: {path}')
-        if found is not None and not args.work_dir:
-            print(f'{found.work_dir} is another run: {describe(found.differences)}')
-        return path, load_config(path).work_dir
-    # Not the one in the config: the folder may have been moved.
-    work_dir = found.work_dir
-    if found.is_finished:
-        print(f'This run is finished: {work_dir} (--new starts another).')
-        return None
-    print(f'Resuming {work_dir}')
-    if found.is_equal:
-        return found.config, work_dir
-    # tools/train.py says what has changed, and brings the config in the folder up to date.
-    return write_config(run.cfg, group, run.child, found.name, work_dir), work_dir
-
-
-def _train(run, path, work_dir, args):
-    """Train a placed run: in this process, or in as many as its config says."""
-    if _n_gpus(run.cfg) > 1:
-        train_with_torchrun(Training(path, work_dir, run.cfg.n_gpus, args.device))
+@reports_user_errors
+def _train(run, args):
+    """Train a run: in this process, or in as many as its config says."""
+    path = run.place(args.work_dir)
+    if path is None:
+        return
+    if run.n_gpus > 1:
+        train_with_torchrun(Training(path, run.cfg.work_dir, run.n_gpus, args.device))
     else:
-        device = ['--device', args.device] if args.device else []
-        train.main([path, '--work-dir', work_dir, *device])
-    print(f'Finished. Predictions and their IoU: sh test.sh {work_dir}')
+        with joined_processes(args.device) as device:
+            signal = train_run(run.cfg, device)
+        if signal is not None:
+            sys.exit(128 + signal)
+    print(f'Finished. Predictions and their IoU: sh test.sh {run.cfg.work_dir}')
+
+
+def _train_in_turn(runs, args):
+    """Train one run after the other; return the names of those that failed."""
+    failed = []
+    for number, run in enumerate(runs, 1):
+        print(f'Run {number} of {len(runs)}: {run.cfg.name}')
+        try:
+            _train(run, args)
+        except SystemExit as stop:
+            # A message is an error of this run alone; a number says that a signal stopped it.
+            if not isinstance(stop.code, str):
+                raise
+            print(stop.code, file=sys.stderr)
+            failed.append(run.cfg.name)
+    return failed
+
+
+def _trainings(runs, device):
+    """Return what trains the runs in other processes, less those finished or in progress."""
+    trainings = []
+    for run in runs:
+        path = run.place()
+        holder = path and lock_holder(run.cfg.work_dir)
+        if holder:
+            print(f'It is in progress: process {holder}')
+        elif path:
+            trainings.append(Training(path, run.cfg.work_dir, run.n_gpus, device))
+    return trainings
+
+
+def _show_results(folder):
+    """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
+    results = read_results(find_work_dirs([folder]))
+    if results:
+        table, csv = results_table(results), osp.join(folder, 'results.csv')
+        print(table)
+        write_text(osp.join(folder, 'results.txt'), f'{table}\n')
+        write_text(csv, results_csv(results))
+        print(f'The same, and IoU per class, is in {csv}')

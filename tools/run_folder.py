@@ -1,6 +1,7 @@
-"""Which files in a folder are a run's: those with the names that runs give. Imports no torch.
+"""Which files in a folder are a run's: those with the names that runs give.
 
 Other files may lie beside them: what `tee` wrote, figures of other tools, configs to compare with.
+Imports neither torch nor mmseg, so that states and results are shown at once.
 """
 
 import glob
@@ -13,7 +14,7 @@ _LOG = re.compile(r'\d{8}_\d{6}\.log')
 
 
 def find_config(work_dir):
-    """The resolved config that a run left in its folder: ``NAME.json``, which says ``NAME``.
+    """Find the resolved config that a run left in its folder: ``NAME.json``, which says ``NAME``.
 
     Returns:
         str | None: Its path; None if there is none.
@@ -29,16 +30,21 @@ def find_config(work_dir):
 
 
 def _is_config(path):
-    if path.endswith('.log.json') or not osp.isfile(path):  # a folder, or a link to nothing
-        return False
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except ValueError:
-        return False
+    content = None if path.endswith('.log.json') else read_json(path)
     name = osp.basename(path).removesuffix('.json')
     # A run's is resolved; with bases it is one that somebody wrote.
     return isinstance(content, dict) and content.get('name') == name and '_base_' not in content
+
+
+def read_json(path):
+    """Read a JSON file; None if it is a folder, a link to nothing, or something else."""
+    if not osp.isfile(path):
+        return None
+    with open(path, encoding='utf-8') as file:
+        try:
+            return json.load(file)
+        except ValueError:
+            return None
 
 
 def is_finished(work_dir, max_iters):
@@ -52,12 +58,12 @@ def is_finished(work_dir, max_iters):
 
 
 def json_logs(work_dir):
-    """The JSON logs in a run's folder, in order of time: one, unless older code resumed it."""
+    """List the JSON logs of a run in order of time: one, unless older code resumed it."""
     return [f'{path}.json' for path in _logs(work_dir, '*.log.json')]
 
 
 def text_logs(work_dir):
-    """The text logs in a run's folder, in order of time."""
+    """List the text logs of a run in order of time."""
     return _logs(work_dir, '*.log')
 
 
@@ -67,7 +73,7 @@ def _logs(work_dir, pattern):
 
 
 def find_work_dirs(folders):
-    """The folders of runs among and below `folders`: those that hold a JSON log."""
+    """List the folders of runs among and below `folders`: those that hold a JSON log."""
     logs = {
         log
         for folder in folders

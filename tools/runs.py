@@ -1,147 +1,174 @@
-"""Where a run lives: its generated config, its work folder, and finding the one to resume.
+"""Runs of a command: those that are there to be resumed, and names and folders of new ones.
 
 All paths are relative to the folder in which the command runs, normally the checkout.
 """
 
-import copy
 import glob
 import json
 import os.path as osp
 import subprocess
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mmseg.engine.checkpoint import is_finished
-from mmseg.engine.config import as_dict, load_config
+from mmseg.engine.checkpoint import is_finished, saved_checkpoints
+from mmseg.engine.config import as_dict
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
-from tools.run_folder import find_config
-from tools.same_run import compare_to_resume
+from tools.run_folder import find_config, read_json
+from tools.same_run import compare_to_resume, describe
 
 # What differs between two runs of one config.
-_OF_THE_RUN = ('name', 'work_dir', 'git_rev', 'resume_from')
+_OWN = ('name', 'work_dir', 'git_rev')
 
 
-@dataclass(frozen=True)
-class FoundRun:
-    """A run that is there, compared with what is asked for.
+class FoundRun(NamedTuple):
+    """A run that is there, compared with the one that a command asks for.
 
-    Args:
-        config: path of the resolved config in its folder.
-        name: the run's.
-        is_finished: whether it is finished.
-        differences: what makes it another run, as `compare_to_resume` gives it; {} for the same.
-        is_equal: whether its config is the one that is asked for, word for word.
+    Attributes:
+        differences: What makes it another run, as `compare_to_resume` returns it.
+        is_finished: Whether it has reached its end.
+        config: Path of the resolved config in its folder.
     """
 
-    config: str
-    name: str
-    is_finished: bool
     differences: dict
-    is_equal: bool
+    is_finished: bool
+    config: str
 
     @property
     def work_dir(self):
-        """Its folder now; the config names where it was when it began."""
+        """Its folder now; the config names the one in which it began."""
         return osp.dirname(self.config)
 
 
-def new_run(cfg, group, child, work_dir=None):
-    """Name a run and write its generated config, that of ``--dry-run`` if it is still waiting.
+@dataclass
+class Run:
+    """A run that a command asks for.
 
-    Args:
-        cfg (mmcv.Config): The resolved config.
+    Attributes:
+        cfg (mmcv.Config): Complete and checked.
+        stated (dict): Its generated config: ``_base_`` paths and what is set over them.
         group (str): ``{machine}-{experiment}``, the folder of generated configs and runs.
-        child (dict): The config as it was stated: ``_base_`` paths and what is put over them.
-        work_dir (str | None): None: ``work_dirs/{group}/{name}``.
-
-    Returns:
-        str: Path of the generated config, ``configs/generated/{group}/{name}.json``, which names
-        the ``work_dir``.
+        found (FoundRun | None): What there is of it, else the run that differs least from it.
     """
-    name = _waiting(cfg, group)
-    if name is None:
-        name = f'{time.strftime("%y%m%d_%H%M")}_{cfg.name}_{uuid.uuid4().hex[:5]}'
-    return write_config(cfg, group, child, name, work_dir or osp.join('work_dirs', group, name))
+
+    cfg: object
+    stated: dict
+    group: str
+    found: FoundRun | None
+
+    @property
+    def is_there(self):
+        return self.found is not None and not self.found.differences
+
+    @property
+    def is_finished(self):
+        return self.is_there and self.found.is_finished
+
+    @property
+    def n_gpus(self):
+        """Number of processes that train it, each on a GPU."""
+        return self.cfg.get('n_gpus') or 1
+
+    def place(self, work_dir=None):
+        """Set name and folder of the run, print which it is, and write its generated config.
+
+        Args:
+            work_dir (str | None): Folder of a new run; None: ``work_dirs/{group}/{name}``.
+
+        Returns:
+            str | None: Path of that config; None if the run is finished.
+        """
+        found = self.found
+        if self.is_finished:
+            print(f'This run is finished: {found.work_dir} (--new starts another).')
+            return None
+        if self.is_there:
+            print(f'Resuming {found.work_dir}')
+            return self._write(osp.basename(found.config).removesuffix('.json'), found.work_dir)
+        name = _waiting(self._content(), self._generated(f'*_{glob.escape(self.cfg.name)}_*'))
+        name = name or f'{time.strftime("%y%m%d_%H%M")}_{self.cfg.name}_{uuid.uuid4().hex[:5]}'
+        path = self._write(name, work_dir or osp.join('work_dirs', self.group, name))
+        print(f'New run: {path}')
+        if found is not None and not work_dir:
+            print(f'{found.work_dir} is another run: {describe(found.differences)}')
+        return path
+
+    def _generated(self, name):
+        return osp.join('configs', 'generated', self.group, f'{name}.json')
+
+    def _content(self):
+        """Return the generated config, less what is the run's own, as JSON holds it."""
+        content = json.loads(json.dumps(self.stated))
+        if '_base_' in content:
+            folder = osp.dirname(self._generated(''))
+            content['_base_'] = [osp.relpath(base, folder) for base in content['_base_']]
+        return content
+
+    def _write(self, name, work_dir):
+        own = dict(zip(_OWN, (name, work_dir, git_revision()), strict=True))
+        self.cfg.merge_from_dict(own)
+        write_text(self._generated(name), json.dumps(self._content() | own, indent=2) + '\n')
+        return self._generated(name)
 
 
-def write_config(cfg, group, child, name, work_dir):
-    """Write the generated config of a run; arguments and result as of :func:`new_run`."""
-    path = osp.join('configs', 'generated', group, f'{name}.json')
-    own = dict(name=name, work_dir=work_dir, git_rev=git_revision())
-    bases = [osp.relpath(base, osp.dirname(path)) for base in child['_base_']]
-    write_text(path, json.dumps({**child, '_base_': bases, **own}, indent=2) + '\n')
-    if not _describes(path, cfg):
-        # An override that a child config cannot express, such as an entry of a list.
-        write_text(path, json.dumps({**as_dict(cfg), **own}, indent=2) + '\n')
-    return path
-
-
-def _waiting(cfg, group):
-    """The name of an equal generated config whose run has not begun; None if there is none."""
-    pattern = osp.join('configs', 'generated', group, f'*_{glob.escape(cfg.name)}_*.json')
+def _waiting(content, pattern):
+    """Return the name of an equal generated config, of ``--dry-run``, whose run has not begun."""
     for path in sorted(glob.glob(pattern)):
-        if _describes(path, cfg) and not osp.isdir(load_config(path).work_dir):
-            return osp.splitext(osp.basename(path))[0]
+        there = read_json(path) or {}
+        equal = all(
+            there.get(key) == content.get(key) for key in (there | content).keys() - {*_OWN}
+        )
+        if equal and not osp.isdir(there['work_dir']):
+            return there['name']
     return None
 
 
-def resolve(child):
-    """Read a stated config (see :func:`new_run`) without leaving a file.
-
-    Returns:
-        mmcv.Config: The resolved config.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = osp.join(folder, f'{child["name"]}.json')
-        bases = [osp.relpath(base, folder) for base in child['_base_']]
-        write_text(path, json.dumps({**child, '_base_': bases}))
-        return load_config(path)
+def git_revision():
+    """Return the commit of the code, with ``-dirty`` if files differ from it; '' outside git."""
+    result = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
+        cwd=osp.dirname(osp.abspath(__file__)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return result.stdout.strip() if result.returncode == 0 else ''
 
 
-def child_config(base, overrides):
-    """State a config as a base file with dotted keys put over it."""
-    return put_over({'_base_': [base]}, overrides)
-
-
-def put_over(child, overrides):
-    """Put dotted keys over a stated config; returns another one."""
-    child = copy.deepcopy(child)
-    for key, value in overrides.items():
-        place = child
-        *parents, last = key.split('.')
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return child
-
-
-def find_run(cfg, work_dirs):
-    """Find the run that a command asks for, else the one that differs least.
+def find_run(cfg, group, work_dir=None, new=False):
+    """Find the run that a config describes, else the one of its name that differs least.
 
     Args:
-        cfg (mmcv.Config): The resolved and checked config of the command.
-        work_dirs (list[str]): Folders of runs.
+        cfg (mmcv.Config): Checked.
+        group (str): Folder of the runs below work_dirs.
+        work_dir (str | None): The only folder to look at instead; must hold no other run.
+        new (bool): Take no run that is there.
 
     Returns:
         FoundRun | None: The newest unfinished run that is the same, else the newest finished one,
-        else the one with the fewest differences; None if the folders hold no run.
+        else the one with the fewest differences.
     """
-    found = []
-    for work_dir in work_dirs:
-        path = config_of(work_dir)
-        if path is None:
-            continue
-        there = load_config(path)
-        differences, _ = compare_to_resume(as_dict(there), as_dict(cfg))
-        finished = is_finished(work_dir, there.runner.max_iters)
-        is_equal = comparable(there) == comparable(cfg)
-        run = FoundRun(path, there.name, finished, differences, is_equal)
-        rank = (-len(differences), not finished, osp.getmtime(path), path)
-        found.append((*rank, run))
-    return max(found)[-1] if found else None
+    if new and not work_dir:
+        return None
+    # Reading each config of a large study for each of its runs would take minutes.
+    pattern = osp.join('work_dirs', group, '*', f'*_{glob.escape(cfg.name)}_*.json')
+    work_dirs = {work_dir} if work_dir else {osp.dirname(path) for path in glob.glob(pattern)}
+    runs, wanted = [], as_dict(cfg)
+    for path in filter(None, map(config_of, work_dirs)):
+        there = read_json(path)
+        finished = is_finished(osp.dirname(path), there['runner']['max_iters'])
+        runs.append(FoundRun(compare_to_resume(there, wanted)[0], finished, path))
+    found = max(runs, default=None, key=_rank)
+    if work_dir and found and (new or (found.differences and saved_checkpoints(work_dir))):
+        what = f'another run: {describe(found.differences)}' if found.differences else 'this run'
+        raise UserError(
+            f'{work_dir} holds {what} ({found.config}). Choose another --work-dir, or delete that '
+            'run.'
+        )
+    return found
+
+
+def _rank(run):
+    return -len(run.differences), not run.is_finished, osp.getmtime(run.config), run.config
 
 
 def config_of(work_dir):
@@ -150,24 +177,3 @@ def config_of(work_dir):
         return find_config(work_dir)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def comparable(cfg):
-    """A resolved config without what is different in every run."""
-    return {key: value for key, value in as_dict(cfg).items() if key not in _OF_THE_RUN}
-
-
-def git_revision():
-    """The commit of the code, with ``-dirty`` where files differ from it; '' outside git."""
-    result = subprocess.run(
-        ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
-        cwd=osp.dirname(osp.abspath(__file__)), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return result.stdout.strip() if result.returncode == 0 else ''
-
-
-def _describes(path, cfg):
-    try:
-        return comparable(load_config(path)) == comparable(cfg)
-    except UserError:
-        return False

@@ -73,7 +73,7 @@ _SECTIONS = {
     *('model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'optimizer_config', 'lr_config'),
     *('seed', 'load_from', 'load_from_without_classifier', 'scale_lr'),
 }
-# What does not change results inside these; of the batch `_batch` looks at the whole.
+# What does not change results inside these; `_batch` compares the batch as a whole.
 _WITHOUT_INFLUENCE = re.compile(
     r'data\.(workers_per_gpu|samples_per_gpu|(val|test)_dataloader|test|train\.resized_dir)(\..*)?'
     r'|speed\.(accumulate|channels_last|compile)'
@@ -89,7 +89,7 @@ _PATHS = {
     # `images` or `latest.pth` alone says nothing.
     re.compile(r'load_from|data\..*\b(img_dir|ann_dir|train_ids_dir|split)'): 2,
 }
-# What names a run, or is said anew at each of its starts.
+# What names a run, or is stated anew at each of its starts.
 _OF_THE_START = re.compile(r'name(_.*)?|exp|work_dir|git_rev|resume_from')
 # Sections whose reader is known without a type.
 _UNTYPED = ('speed', 'lr_config', 'optimizer_config')
@@ -98,36 +98,30 @@ _SHOWN, _LONGEST = 8, 60
 
 
 def settings(config):
-    """The part of a config that results follow from, flat, without the seed."""
+    """Return the part of a config that results follow from, flat, without the seed."""
     flat = flatten({key: config[key] for key in config if key in _SECTIONS - {'seed'}})
     found = {key: value for key, value in flat.items() if not _WITHOUT_INFLUENCE.fullmatch(key)}
     return {**found, _BATCH: _batch(config)}
 
 
 def compare(old, new):
-    """Compare the configs of two runs, or of a run and of the command that would resume it.
-
-    A key that one of them lacks counts as its default, so that a config which states one more is
-    still the same.
+    """Compare the configs of two runs; a key that one of them lacks counts as its default.
 
     Args:
         old, new (dict): Resolved configs.
 
     Returns:
         tuple[dict, dict]: What makes them different runs, and what differs without changing
-        results; dotted key to (old, new), each in the order of the configs' own keys.
+        results: (old, new) by dotted key, in the order of the configs.
     """
     influential, others = {}, {}
     old, new = _with_whole_paths(old), _with_whole_paths(new)
     for key, values in differences(_stated(old), _stated(new)).items():
         if _OF_THE_START.fullmatch(key) or _is_default(key, values, (old, new)):
             continue
-        section = key.partition('.')[0]
-        matters = section in _SECTIONS and not _WITHOUT_INFLUENCE.fullmatch(key)
-        if matters and not _is_moved(key, *values):
-            influential[key] = values
-        else:
-            others[key] = values
+        matters = key.partition('.')[0] in _SECTIONS and not _WITHOUT_INFLUENCE.fullmatch(key)
+        is_other = not matters or _is_moved(key, *values)
+        (others if is_other else influential)[key] = values
     if _batch(old) != _batch(new):
         influential[_BATCH] = _batch(old), _batch(new)
     return influential, others
@@ -146,7 +140,7 @@ def compare_to_resume(old, new):
 
 
 def describe(found):
-    """What :func:`compare` found, in one line: ``optimizer.lr: 6e-05 → 0.0001; …``."""
+    """Return what :func:`compare` found as a line: ``optimizer.lr: 6e-05 → 0.0001; …``."""
     shown = [f'{key}: {_short(old)} → {_short(new)}' for key, (old, new) in found.items()]
     more = len(shown) - _SHOWN
     return '; '.join(shown[:_SHOWN]) + (f'; and {more} more' if more > 0 else '')
@@ -158,7 +152,7 @@ def _short(value):
 
 
 def _with_whole_paths(config):
-    """A config whose folders of data sets are not relative to a ``data_root``."""
+    """Join the folders of data sets to their ``data_root``."""
     if isinstance(config, list):
         return [_with_whole_paths(value) for value in config]
     if not isinstance(config, dict):
@@ -173,16 +167,12 @@ def _with_whole_paths(config):
 
 
 def _stated(config):
-    """A config without the sections and settings that say nothing."""
-    return {
-        key: value
-        for key, value in config.items()
-        if not (value is None or value is False or value == {})
-    }
+    """Drop sections and settings that say nothing."""
+    return {key: v for key, v in config.items() if not (v is None or v is False or v == {})}
 
 
 def _batch(config):
-    """How many images make an optimizer step.
+    """Count the images of an optimizer step.
 
     The processes and micro-batches that share them change rounding, BatchNorm's statistics and
     what is drawn from, and are no other experiment.
@@ -199,11 +189,10 @@ def _is_moved(key, old, new):
     count = next((count for keys, count in _PATHS.items() if keys.fullmatch(key)), 0)
     if not (count and isinstance(old, str) and isinstance(new, str)):
         return False
-    there = [osp.exists(path) for path in (old, new)]
-    if all(there):
+    if osp.exists(old) and osp.exists(new):
         return osp.samefile(old, new)
     ends = [osp.normpath(path).split(os.sep)[-count:] for path in (old, new)]
-    return any(there) and ends[0] == ends[1]
+    return (osp.exists(old) or osp.exists(new)) and ends[0] == ends[1]
 
 
 def _is_default(key, values, configs):

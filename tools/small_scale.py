@@ -1,13 +1,10 @@
 """A run at small scale: on StreetScenes, from random weights, for two iterations.
 
-It shows that a run starts, evaluates and saves here, in seconds and without data sets or weights to
-download. The network and the way of training stay as they are.
+It shows that a run starts, evaluates and saves, in seconds and without anything to download.
 """
 
 from tools.run_config import START_UP_TEST_ITERATIONS
 
-UDA_DATA = '_base_/datasets/uda_street_scenes_128x128.py'
-SUPERVISED_DATA = '_base_/datasets/street_scenes_128x128.py'
 TARGET_WITH_LABELS = {
     'type': 'CityscapesDataset',
     'data_root': 'data/street_scenes/cityscapes/',
@@ -19,41 +16,39 @@ MIN_PIXELS = 10  # of a class in an image: even a handful of images has some of 
 
 
 def small_scale(config):
-    """Returns the configuration at small scale, under a name and an `exp` that say so.
+    """Return a configuration at small scale, under a name and an `exp` that say so.
 
     Args:
         config: as `tools.run_config.run_config` makes it; stays as it is.
     """
     train, uda = config['data'].get('train', {}), config.get('uda')
-    if uda is None:
-        data_file = SUPERVISED_DATA
-        if config['name_uda'] == 'target-only':
-            train = TARGET_WITH_LABELS
-    else:
-        data_file = UDA_DATA
-        if 'rare_class_sampling' in train:
-            sampling = {**train['rare_class_sampling'], 'min_pixels': MIN_PIXELS}
-            train = {'rare_class_sampling': sampling}
-        # All that a run sets there itself are the rows of the crop without weight.
-        uda = {key: rows // SMALLER for key, rows in uda.items()}
+    if 'rare_class_sampling' in train:
+        train = {'rare_class_sampling': {**train['rare_class_sampling'], 'min_pixels': MIN_PIXELS}}
+    if config['name_uda'] == 'target-only':
+        train = TARGET_WITH_LABELS
+    data_file = 'street_scenes_128x128' if uda is None else 'uda_street_scenes_128x128'
+    bases = [
+        f'_base_/datasets/{data_file}.py' if base.startswith('_base_/datasets/') else base
+        for base in config['_base_']
+    ]
     iterations = START_UP_TEST_ITERATIONS
-    return {
+    # Gigabytes of optimizer state in every run would help nobody.
+    checkpoints = {'interval': iterations, 'save_optimizer': False}
+    small = {
         **config,
-        '_base_': [
-            data_file if base.startswith('_base_/datasets/') else base for base in config['_base_']
-        ],
+        '_base_': bases,
         'model': {**config['model'], 'pretrained': None},
         # Starting four loaders would take longer than loading the few images.
         'data': {**config['data'], 'train': train, 'workers_per_gpu': 1},
-        **({} if uda is None else {'uda': uda}),
         'runner': {**config['runner'], 'max_iters': iterations},
-        # Gigabytes of optimizer state in every run would help nobody.
-        'checkpoint_config': {
-            **config['checkpoint_config'], 'interval': iterations, 'save_optimizer': False,
-        },
+        'checkpoint_config': {**config['checkpoint_config'], **checkpoints},
         'evaluation': {**config['evaluation'], 'interval': iterations},
         'log_config': {'interval': 1},
         'name': f'small_{config["name"]}',
         'exp': f'{config["exp"]}-small',
         'name_dataset': 'street_scenes',
-    }  # fmt: skip
+    }
+    if uda is not None:
+        # All that a run sets there are the rows of the crop without weight.
+        small['uda'] = {key: rows // SMALLER for key, rows in uda.items()}
+    return small

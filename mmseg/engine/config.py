@@ -17,98 +17,27 @@ from mmseg.utils.user_error import UserError
 
 
 def load_config(path, overrides=None):
-    """Read a config with its bases.
+    """Read and complete a config.
 
     Args:
         path (str): A Python file (which is executed: trust it) or a JSON file.
-        overrides (dict | None): Dotted keys to values, put over it.
+        overrides (dict | None): Values by dotted key.
 
     Returns:
         mmcv.Config: With ``seed``, ``name`` and ``log_level`` set.
-
-    Raises:
-        UserError: If a file is missing or not readable as a config.
     """
+    return complete_config(read_file(path), path, overrides)
+
+
+def read_file(path):
+    """Read a config with its bases; see :func:`complete_config` for what it still lacks."""
     if not osp.isfile(path):
         raise UserError(f'config {path} does not exist. The ready ones are below configs/.')
     if osp.splitext(path)[1] not in ('.py', '.json'):
         raise UserError(f'config {path}: configs are Python files (.py) or JSON files (.json).')
-    cfg = _read(path)
-    _check_describes_run(cfg, path)
-    _put_over(cfg, overrides, path)
-    return _completed(cfg, path)
-
-
-def config_in_checkpoint(meta, path, overrides=None):
-    """The config that a checkpoint keeps of its run.
-
-    Args:
-        meta (dict): The checkpoint's; its ``config`` is the resolved config as JSON.
-        path (str): Of the checkpoint.
-        overrides (dict | None): As for :func:`load_config`.
-
-    Returns:
-        mmcv.Config: As :func:`load_config` gives it.
-
-    Raises:
-        UserError: It keeps none, as published checkpoints do, or a damaged one.
-    """
-    if not isinstance(meta.get('config'), str):
-        raise UserError(f'{path} holds no config: give the config of its run, too.')
-    try:
-        cfg = Config(json.loads(meta['config']))
-    except (ValueError, TypeError) as error:
-        raise UserError(f'{path} holds a damaged config ({error}): give one, too.') from error
-    _check_describes_run(cfg, path)
-    _put_over(cfg, overrides, path)
-    return _completed(cfg, path)
-
-
-def _put_over(cfg, overrides, path):
-    try:
-        cfg.merge_from_dict(overrides or {})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from error
-    _check_describes_run(cfg, path)
-
-
-def _completed(cfg, path):
-    """What every config needs, however it was read: tuples, classes, channels, seed and name."""
-    if cfg.get('custom_imports'):
-        raise UserError(
-            f'config {path} has custom_imports, which no config may: JSON ones are data. Put the '
-            'modules into a folder below mmseg/models or mmseg/datasets: there they are found.'
-        )
-    _restore_tuples(cfg._cfg_dict)
-    _restore_tuples_of_parts(cfg.model)
-    try:
-        complete_classes(cfg)
-    except UserError as error:
-        raise UserError(f'config {path}: {error}') from error
-    with blamed_on('model'):
-        fill_in_channels(cfg.model)
-    if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
-        cfg.optimizer_config = None  # as published configs have it, or an empty dict
-    if cfg.get('seed') is None:
-        cfg.seed = 0
-    if cfg.get('name') is None:
-        cfg.name = osp.splitext(osp.basename(path))[0]
-    if cfg.get('log_level') is None:
-        cfg.log_level = 'INFO'
-    return cfg
-
-
-def _check_describes_run(cfg, path):
-    for key in ('model', 'data'):
-        if not isinstance(cfg.get(key), dict):
-            raise UserError(f'config {path} has no {key!r}: it describes no run.')
-
-
-def _read(path):
-    """Read a config file. It is code of the user's, so whatever it raises is for the user."""
     try:
         return Config.fromfile(path, import_custom_modules=False)
-    except Exception as error:
+    except Exception as error:  # it is code of the user's
         where = ''
         for frame, line in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_name == '<module>':
@@ -121,6 +50,62 @@ def _read(path):
         raise UserError(f'config {path} cannot be read: {reason}{where}') from error
 
 
+def config_in_checkpoint(meta, path, overrides=None):
+    """Return the config that a checkpoint keeps of its run.
+
+    Args:
+        meta (dict): The checkpoint's; its ``config`` is the resolved config as JSON.
+        path (str): Of the checkpoint.
+        overrides (dict | None): Values by dotted key.
+    """
+    if not isinstance(meta.get('config'), str):
+        raise UserError(f'{path} holds no config: give the config of its run, too.')
+    try:
+        cfg = Config(json.loads(meta['config']))
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} holds a damaged config ({error}): give one, too.') from error
+    return complete_config(cfg, path, overrides)
+
+
+def complete_config(cfg, path, overrides=None):
+    """Apply overrides, then set in place what every config needs.
+
+    These are tuples that JSON lacks, class lists, channels, ``seed``, ``name`` and ``log_level``.
+    """
+    _check_describes_run(cfg, path)
+    try:
+        cfg.merge_from_dict(overrides or {})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from error
+    _check_describes_run(cfg, path)
+    if cfg.get('custom_imports'):
+        raise UserError(
+            f'config {path} has custom_imports, which no config may: JSON ones are data. Put the '
+            'modules into a folder below mmseg/models or mmseg/datasets: there they are found.'
+        )
+    _restore_scales(cfg._cfg_dict)
+    _restore_tuples_of_parts(cfg.model)
+    try:
+        complete_classes(cfg)
+    except UserError as error:
+        raise UserError(f'config {path}: {error}') from error
+    with blamed_on('model'):
+        fill_in_channels(cfg.model)
+    if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
+        cfg.optimizer_config = None  # as published configs have it, or an empty dict
+    defaults = dict(seed=0, name=osp.splitext(osp.basename(path))[0], log_level='INFO')
+    for key, value in defaults.items():
+        if cfg.get(key) is None:
+            cfg[key] = value
+    return cfg
+
+
+def _check_describes_run(cfg, path):
+    for key in ('model', 'data'):
+        if not isinstance(cfg.get(key), dict):
+            raise UserError(f'config {path} has no {key!r}: it describes no run.')
+
+
 def parse_options(options, flag='--cfg-options'):
     """Parse ``KEY=VALUE`` strings as mmcv's ``--cfg-options`` does.
 
@@ -129,13 +114,13 @@ def parse_options(options, flag='--cfg-options'):
         flag (str): The option that they were given to, for messages.
 
     Returns:
-        dict: Dotted keys to Python values.
+        dict: Python values by dotted key.
     """
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='*', action=DictAction, default={})
     for option in options or []:
         if '=' not in option:
             raise UserError(f'{flag} {option}: write it as KEY=VALUE.')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
     try:
         return dict(parser.parse_args(['--options', *(options or [])]).options)
     except (AssertionError, RecursionError) as error:  # brackets that mmcv cannot match
@@ -146,12 +131,12 @@ def parse_options(options, flag='--cfg-options'):
 
 
 def as_dict(cfg):
-    """The resolved config as JSON would hold it: plain dicts and lists."""
+    """Return the resolved config as JSON holds it: plain dicts and lists."""
     return json.loads(json.dumps(cfg._cfg_dict.to_dict()))
 
 
 def _restore_tuples_of_parts(config):
-    """Arguments whose default is a tuple get tuples: some networks insist on it (CGNet)."""
+    """Make tuples of arguments whose default is one: some networks insist on it (CGNet)."""
     for entry in config.values() if isinstance(config, dict) else config:
         if isinstance(entry, dict | list | tuple):
             _restore_tuples_of_parts(entry)
@@ -163,18 +148,16 @@ def _restore_tuples_of_parts(config):
             config[name] = tuple(config[name])
 
 
-def _restore_tuples(value):
-    """JSON has no tuples, and MMSegmentation takes a list of two numbers for two scales."""
-    if isinstance(value, list):
-        for entry in value:
-            _restore_tuples(entry)
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            if key == 'img_scale' and isinstance(entry, list):
-                value[key] = (
-                    tuple(entry)
-                    if all(isinstance(side, int) for side in entry)
-                    else [tuple(scale) if isinstance(scale, list) else scale for scale in entry]
-                )
-            else:
-                _restore_tuples(entry)
+def _restore_scales(value):
+    """Make tuples of scales: MMSegmentation takes a list of two numbers for two scales."""
+    for entry in value.values() if isinstance(value, dict) else value:
+        if isinstance(entry, dict | list):
+            _restore_scales(entry)
+    scale = value.get('img_scale') if isinstance(value, dict) else None
+    if isinstance(scale, list):
+        is_one = all(isinstance(side, int) for side in scale)
+        value['img_scale'] = (
+            tuple(scale)
+            if is_one
+            else [tuple(entry) if isinstance(entry, list) else entry for entry in scale]
+        )

@@ -1,27 +1,29 @@
-"""What is checked before a run writes anything: data sets, files of weights, loggers' packages."""
+"""What is checked before a run writes anything: its config, data sets, weights and loggers."""
 
 import importlib.util
 import os.path as osp
 import sys
 
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
+from mmseg.engine.config_checks.unread import check_keys
+from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.data_checks.datasets import check_dataset
 from mmseg.engine.data_checks.files import file_of, list_files, unused_images, uses_of
 from mmseg.models.weights import is_address, local_file
 from mmseg.utils.user_error import UserError
 
 
+def check_config(cfg, name):
+    """Check the keys and values of a complete config, called ``name`` in messages."""
+    check_keys(cfg, name)
+    check_values(cfg, name)
+
+
 def check_files(*cfgs):
-    """Check the data sets, weight files and loggers of training configs before anything is written.
+    """Check the data sets, weight files and loggers of training configs.
 
-    Of each data set all files are listed and a few decoded; ``tools/check_dataset.py`` reports
-    everything.
-
-    Args:
-        *cfgs (mmcv.Config): Resolved. What several of them use is checked once.
-
-    Raises:
-        UserError: Names the first problem and the command or change that mends it.
+    Lists all files of each data set and decodes a few; ``tools/check_dataset.py`` reports
+    everything. What several configs use is checked once.
     """
     checked = []
     for cfg in cfgs:
@@ -33,25 +35,13 @@ def check_files(*cfgs):
                     raise UserError(report.problems[0])
                 _warn(report.unused)
                 checked.append(use)
-        # A run that goes on has its weights in its own checkpoints.
+        # A run that resumes has its weights in its own checkpoints.
         if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
             check_weights(cfg)
 
 
-def check_loggers(cfg):
-    """Check that the package of a logger is there; TensorBoard's is required anyway."""
-    wanted = any(hook.type == 'WandbLoggerHook' for hook in cfg.log_config.hooks)
-    found = importlib.util.find_spec('wandb')
-    # A folder of that name, such as wandb writes, looks like a package without a file.
-    if wanted and (found is None or found.origin is None):
-        raise UserError(
-            'log_config.hooks has a WandbLoggerHook, but wandb is not installed: pip install '
-            'wandb, or remove the hook.'
-        )
-
-
 def check_test_files(cfg, needs_labels):
-    """Check that the data set to test on has its files; raises as :func:`check_files`."""
+    """Check that the data set to test on has its files."""
     _warn(unused_images(list_files(cfg.data.test, needs_labels, file_of(cfg))))
 
 
@@ -60,25 +50,36 @@ def _warn(line):
         print(f'Warning: {line}', file=sys.stderr)
 
 
+def check_loggers(cfg):
+    """Check that the package of a logger is there; TensorBoard's is required anyway."""
+    found = importlib.util.find_spec('wandb')
+    # A folder of that name, such as wandb writes, looks like a package without a file.
+    is_missing = found is None or found.origin is None
+    if is_missing and any(hook.type == 'WandbLoggerHook' for hook in cfg.log_config.hooks):
+        raise UserError(
+            'log_config.hooks has a WandbLoggerHook, but wandb is not installed: pip install '
+            'wandb, or remove the hook.'
+        )
+
+
 def check_weights(cfg):
-    """Check that weight files exist; pretrained ones with an address are downloaded."""
-    for name, path in (
+    """Check that weight files exist; download pretrained ones that have an address."""
+    pretrained = (
         ('model.pretrained', cfg.model.get('pretrained')),
         ('model.backbone.pretrained', cfg.model.backbone.get('pretrained')),
-        ('load_from', cfg.get('load_from')),
-        ('resume_from', cfg.get('resume_from')),
-    ):
-        if path and 'pretrained' in name and is_address(path):
+    )
+    for name, path in pretrained:
+        if path and is_address(path):
             local_file(path)
         elif path and not osp.isfile(path):
-            hint = ''
-            if 'pretrained' in name:
-                hint = (
-                    ' Put the ImageNet weights there as the README says ("Weights": '
-                    'python tools/download.py --help), or train '
-                    f'from scratch with --cfg-options {name}=None.'
-                )
-            raise UserError(f'{name} names {path}, which does not exist.{hint}')
+            raise UserError(
+                f'{name} names {path}, which does not exist. Put the ImageNet weights there as the '
+                'README says ("Weights": python tools/download.py --help), or train from scratch '
+                f'with --cfg-options {name}=None.'
+            )
+    for name in ('load_from', 'resume_from'):
+        if cfg.get(name) and not osp.isfile(cfg[name]):
+            raise UserError(f'{name} names {cfg[name]}, which does not exist.')
     if cfg.get('load_from_without_classifier') and not cfg.get('load_from'):
         raise UserError('load_from_without_classifier is set, but load_from names no checkpoint.')
     if cfg.get('load_from'):

@@ -1,0 +1,153 @@
+"""Trains one run in its folder: holds it against other processes, leaves config and code there."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import json
+import os
+import os.path as osp
+import platform
+import tarfile
+
+import torch
+
+from mmseg.engine.allocator import keep_freed_memory
+from mmseg.engine.checkpoint import is_finished, saved_checkpoints
+from mmseg.engine.config import as_dict
+from mmseg.engine.distributed import rank_0_first
+from mmseg.engine.train import train
+from mmseg.utils import files
+from mmseg.utils.user_error import UserError
+from tools.run_folder import read_json
+from tools.runs import config_of
+from tools.same_run import compare_to_resume, describe
+
+_CHECKOUT = osp.dirname(osp.dirname(osp.abspath(__file__)))
+_CODE = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py', 'configs/**/*.py')
+
+
+def train_run(cfg, device):
+    """Train in the run's folder, to which no other process may write meanwhile.
+
+    Args:
+        cfg (mmcv.Config): Checked, with ``work_dir``.
+        device (torch.device): Of this process.
+
+    Returns:
+        int | None: The signal that stopped the run before its end.
+    """
+    keep_freed_memory(device)
+    changes = ''
+    with contextlib.ExitStack() as stack:
+        with rank_0_first() as is_rank_0:
+            if is_rank_0:
+                stack.enter_context(locked(cfg.work_dir))
+                with files.refusing_to_write(cfg.work_dir):
+                    changes = _prepare(cfg)
+        if is_finished(cfg.work_dir, cfg.runner.max_iters):
+            if is_rank_0:
+                print(f'This run is finished: {cfg.work_dir}')
+            return None
+        try:
+            with files.refusing_to_write(cfg.work_dir):
+                signal = train(cfg, device, changes)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, '
+                'or set model.backbone.with_cp=True or speed.accumulate higher, and give the same '
+                'command again to resume. A smaller data.samples_per_gpu or crop makes another run.'
+            ) from error
+    if is_rank_0 and signal is not None:
+        print(f'Stopped by signal {signal}. The same command resumes.')
+    return signal
+
+
+@contextlib.contextmanager
+def locked(work_dir):
+    """Hold a run's folder, made where it is missing, until the end of this process at the latest.
+
+    Raises:
+        UserError: Another process holds it, or nothing can be written there.
+    """
+    path = osp.join(work_dir, '.lock')
+    with contextlib.ExitStack() as stack:
+        with files.refusing_to_write(path, files.UNWRITABLE):
+            os.makedirs(work_dir, exist_ok=True)
+            file = stack.enter_context(open(path, 'ab+', buffering=0))
+        try:
+            # Not flock: data workers would inherit that, and they outlive a kill -9 by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                file.seek(0)
+                raise UserError(
+                    f'process {file.read().decode()} is training in {work_dir}. Wait for it or '
+                    'stop it, or choose another --work-dir.'
+                ) from error
+            # Some network file systems have no locks; runs must start there, too.
+            print(f'{work_dir} cannot be locked ({error}): start no second run in it.')
+        with files.refusing_to_write(path):
+            file.truncate(0)
+            file.write(f'{os.getpid()} on {platform.node()}'.encode())
+        yield
+
+
+def _prepare(cfg):
+    """Leave config and code in the run's folder; return what differs from its last start.
+
+    A run keeps its name, and from its first checkpoint on the revision of the code and the batch
+    that it began with: the number of processes and the images of each, which belong together.
+    """
+    checkpoints = saved_checkpoints(cfg.work_dir)
+    there, changes = _config_there(cfg, checkpoints)
+    if is_finished(cfg.work_dir, cfg.runner.max_iters):
+        return ''
+    content = as_dict(cfg)
+    if there is not None:
+        cfg.name = content['name'] = there['name']
+        if checkpoints:
+            content.update({key: there[key] for key in ('git_rev', 'n_gpus') if key in there})
+            if 'n_gpus' in there:
+                content['data']['samples_per_gpu'] = there['data']['samples_per_gpu']
+            cfg.git_rev = content.get('git_rev', '')
+    path = osp.join(cfg.work_dir, f'{cfg.name}.json')
+    if there is None and osp.exists(path):
+        raise UserError(f'{path} is there and no config of a run: choose another --work-dir.')
+    files.write_text(path, json.dumps(content, indent=2) + '\n')
+    files.remove_parts(cfg.work_dir)
+    _archive_code(osp.join(cfg.work_dir, 'code.tar.gz'), again=not checkpoints)
+    return changes
+
+
+def _config_there(cfg, checkpoints):
+    """Return the config of the same run in the folder, or None, and what has changed, in words."""
+    path = config_of(cfg.work_dir)
+    if path is None:
+        if checkpoints:
+            raise UserError(
+                f'{cfg.work_dir} holds {checkpoints[0]}, but not the config of its run (NAME.json, '
+                'in which "name" is NAME). Choose another --work-dir, or restore that file.'
+            )
+        return None, ''
+    there = read_json(path)
+    differences, changes = compare_to_resume(there, as_dict(cfg))
+    if not differences:
+        return there, describe(changes)
+    if checkpoints or osp.realpath(path) == osp.realpath(cfg.filename or ''):
+        raise UserError(
+            f'{cfg.work_dir} holds a run with other settings ({path}): {describe(differences)}. '
+            'Choose another --work-dir, or delete that run.'
+        )
+    os.remove(path)  # nothing is lost with it
+    return None, ''
+
+
+def _archive_code(path, again):
+    """Keep the source of the first start that saved anything."""
+    if osp.exists(path) and not again:
+        return
+    with files.moved_into_place(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
+        for pattern in _CODE:
+            for name in sorted(glob.glob(pattern, root_dir=_CHECKOUT, recursive=True)):
+                archive.add(osp.join(_CHECKOUT, name), arcname=osp.join('code', name))
