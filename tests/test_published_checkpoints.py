@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine import train
+from mmseg.engine.checks.config import check_keys
 from mmseg.engine.config import load_config
-from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.inference import predict_image
 from mmseg.engine.predictions import paint
 from mmseg.engine.trained import load_trained

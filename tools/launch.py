@@ -9,9 +9,8 @@ import sys
 from dataclasses import dataclass
 
 from mmseg.engine.checkpoint import saved_checkpoints
+from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.config_checks.unread import check_keys
-from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.distributed import check_processes, is_launched
 from mmseg.engine.preflight import check_files
 from mmseg.utils.files import write_text

@@ -15,10 +15,9 @@ import torch
 
 from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
+from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.code_archive import archive_code
 from mmseg.engine.config import as_dict, load_config, parse_options
-from mmseg.engine.config_checks.unread import check_keys
-from mmseg.engine.config_checks.values import check_values
 from mmseg.engine.distributed import check_is_launched, joined_processes, rank_0_first
 from mmseg.engine.lock import locked
 from mmseg.engine.preflight import check_files

@@ -79,7 +79,7 @@ def main(argv=None) -> None:
 
 def convert(place: str, config: dict, args) -> None:
     """Converts the data set that stands at ``place`` in the config and says what was found."""
-    from mmseg.engine.data_checks.files import list_files
+    from mmseg.engine.checks.data import list_files
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
     labels = _own_labels(place, dataset)
@@ -101,7 +101,7 @@ def convert(place: str, config: dict, args) -> None:
 
 def _own_labels(place, dataset):
     """The label of every image, as the user has it."""
-    from mmseg.engine.data_checks.messages import a_few
+    from mmseg.engine.checks.data import a_few
     from mmseg.utils.user_error import UserError
 
     names = [dataset.own_label(info['ann']['seg_map']) for info in dataset.img_infos]
