@@ -1,7 +1,6 @@
 """The dry run before iteration 0: what it finds, and that it changes nothing."""
 
 import copy
-import re
 import shutil
 from types import SimpleNamespace
 
@@ -12,8 +11,8 @@ from mmcv.utils import ConfigDict
 from torch import nn
 
 from mmseg.engine import train as train_module
+from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.config import load_config
-from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.models import build_segmentor
@@ -167,74 +166,26 @@ def test_options_of_the_optimizer(cfg, options):
 # Classes
 
 
-def test_ids_that_a_head_does_not_ignore(cfg):
-    label = torch.zeros(1, 64, 96, dtype=torch.int64)
-    label[:, 0] = 255
-    sample = {**SAMPLE, 'gt_semantic_seg': DataContainer(label)}
-    try_network(cfg, sample=sample)
-    cfg.model.auxiliary_head.ignore_index = 254
-    with pytest.raises(UserError, match=r'^model.auxiliary_head: .* id 255, .*ignore_index=254'):
-        try_network(cfg, sample=sample)
-
-
-@pytest.mark.parametrize(
-    ('head', 'place'),
-    [
-        ('decode_head', 'model.decode_head.loss_decode'),
-        ('auxiliary_head', r'model.auxiliary_head.0.loss_decode.1'),
-    ],
-)
-def test_class_weights_of_another_number(cfg, head, place):
-    loss = ConfigDict(type='CrossEntropyLoss', class_weight=[1.0] * 18)
-    cfg.model[head].loss_decode = loss
-    if head == 'auxiliary_head':
-        cfg.model[head].loss_decode = [
-            dict(type='DiceLoss'),
-            ConfigDict({**loss, 'loss_name': 'loss_2'}),
-        ]
-        cfg.model[head] = [cfg.model[head]]
-    says = f'^{place}.class_weight has 18 entries, but there are 19 classes'
-    with pytest.raises(UserError, match=says):
+def test_class_weights_of_another_number(cfg):
+    cfg.model.decode_head.loss_decode = ConfigDict(type='CrossEntropyLoss', class_weight=[1.0] * 18)
+    with pytest.raises(UserError, match=r'model.decode_head cannot be used: .* length 18'):
         try_network(cfg)
-    loss = cfg.model[head].loss_decode if head == 'decode_head' else cfg.model[head][0].loss_decode
-    (loss[1] if head == 'auxiliary_head' else loss).class_weight = [1.0] * 19
+    cfg.model.decode_head.loss_decode.class_weight = [1.0] * 19
     try_network(cfg)
 
 
 # Batches of one
 
 
-def says(size, parts=''):
-    given = f'data.samples_per_gpu={size}{parts}'
-    return re.escape(f'gets from one image ({given}): set data.samples_per_gpu=')
-
-
-@pytest.mark.parametrize(
-    ('given', 'message', 'mends'),
-    [
-        ({'data.samples_per_gpu': 1}, says(1), [{'data.samples_per_gpu': 2}]),
-        (
-            {'data.samples_per_gpu': 2, 'speed.accumulate': 2},
-            says(2, ' in speed.accumulate=2 micro-batches') + '4 or speed.accumulate=1,',
-            [{'data.samples_per_gpu': 4}, {'speed.accumulate': 1}],
-        ),
-        (
-            {'data.samples_per_gpu': 6, 'speed.accumulate': 6},
-            says(6, ' in speed.accumulate=6 micro-batches') + '12 or speed.accumulate=3,',
-            [{'speed.accumulate': 3}],
-        ),
-    ],
-)
-def test_a_pooling_head_and_batches_of_one(cfg, given, message, mends):
+@pytest.mark.parametrize('given', [{'data.samples_per_gpu': 1}, {'speed.accumulate': 2}])
+def test_a_pooling_head_and_batches_of_one(cfg, given):
     cfg.model.auxiliary_head = ConfigDict(POOLING)
+    try_network(cfg)
     cfg.merge_from_dict(given)
-    with pytest.raises(UserError, match=message) as refused:
+    with pytest.raises(UserError, match=r'^model.auxiliary_head: .*data.samples_per_gpu higher'):
         try_network(cfg)
-    assert str(refused.value).startswith('model.auxiliary_head.psp_modules.0.1.bn (BatchNorm2d)')
-    for mend in (*mends, {'model.auxiliary_head.norm_cfg': dict(type='GN', num_groups=4)}):
-        mended = copy.deepcopy(cfg)
-        mended.merge_from_dict(mend)
-        try_network(mended)
+    cfg.merge_from_dict({'model.auxiliary_head.norm_cfg': dict(type='GN', num_groups=4)})
+    try_network(cfg)
 
 
 class FrozenNorm(nn.BatchNorm2d):
@@ -293,13 +244,13 @@ def test_a_start_that_failed_leaves_its_folder_free(workplace, capsys):
         )
 
     weights = 'model.decode_head.loss_decode.class_weight='
-    with pytest.raises(SystemExit, match=r'Error: model.decode_head.*has 3 entries'):
+    with pytest.raises(SystemExit, match=r'Error: .*model.decode_head cannot be used.* length 3 '):
         start('runner.max_iters=1', f'{weights}1,2,3')
     start('runner.max_iters=1')
     assert (workplace / 'run' / 'iter_1.pth').exists()
     with pytest.raises(SystemExit, match=r'holds a run with other settings .*: optimizer.lr: '):
         start('runner.max_iters=1', 'optimizer.lr=0.1')
-    with pytest.raises(SystemExit, match=r'Error: model.decode_head.*has 3 entries'):
+    with pytest.raises(SystemExit, match=r'Error: .*model.decode_head cannot be used.* length 3 '):
         run_experiment(SOURCE_ONLY_CONFIG, f'{weights}1,2,3', arguments=['--work-dir', 'other'])
     run_experiment(SOURCE_ONLY_CONFIG, 'runner.max_iters=1', arguments=['--work-dir', 'other'])
     assert (workplace / 'other' / 'iter_1.pth').exists()

@@ -65,8 +65,8 @@ def test_every_config_resolves_with_all_that_a_run_needs(resolved):
 
 
 def test_every_key_is_read(resolved, tmp_path):
+    from mmseg.engine.checks.config import check_keys
     from mmseg.engine.config import as_dict
-    from mmseg.engine.config_checks.unread import check_keys
 
     file = tmp_path / 'resolved.json'
     for (_, name), config in resolved.items():

@@ -181,8 +181,8 @@ def test_training_refuses_labels_of_another_map(folder):
 def test_messages_name_the_converter(folder):
     stated = own_domains(NAMES, IDS)
     config = config_of(**stated)
-    with refused('mine/masks lacks the labels of 4 of 4 images',
-                 'Make them with: python tools/convert_datasets/custom.py own.json'):  # fmt: skip
+    with refused('mine/masks: 4 of 4 images have no label',
+                 'train ids with: python tools/convert_datasets/custom.py own.json'):  # fmt: skip
         run_experiments.main(['--config', config])
     for data_set in ('source', 'val'):
         del stated[data_set]['id_map']

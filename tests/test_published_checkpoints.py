@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine import train
+from mmseg.engine.checks.config import check_keys
 from mmseg.engine.config import load_config
-from mmseg.engine.config_checks.unread import check_keys
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
 from mmseg.utils.drawing import paint

@@ -22,8 +22,7 @@ from mmseg.datasets.readable import (
     read_image,
 )
 from mmseg.datasets.test_samples import TestSamples
-from mmseg.engine.data_checks.datasets import check_dataset
-from mmseg.engine.data_checks.files import DatasetUse
+from mmseg.engine.checks.data import DatasetUse, check_dataset
 from mmseg.utils.image_files import IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 

@@ -321,7 +321,7 @@ def test_folder_keeps_the_batch_that_its_run_began_with(unfinished, monkeypatch)
 
 def test_every_setting_is_known_to_change_results_or_not():
     """A key at the top level that the list does not know would change a run silently."""
-    from mmseg.engine.config_checks.unread import SETTINGS
+    from mmseg.engine.checks.config import SETTINGS
     from tools.same_run import _SECTIONS
 
     harmless = {

@@ -12,11 +12,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from prettytable import PrettyTable
-
+from mmseg.engine.checks.data import check_dataset, uses_of
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.data_checks.datasets import check_dataset
-from mmseg.engine.data_checks.files import uses_of
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 
@@ -52,38 +49,18 @@ def main(argv=None):
     reports = []
     for use in uses_of(cfg):
         report = check_dataset(use, args.full, args.nproc if args.full else 1)
-        _print(report)
         reports.append(report)
+        print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
+        for problem in report.problems:
+            print(f'- {problem}')
+        if report.sampling is not None:
+            print(report.sampling)
     images, examined = (sum(getattr(r, n) for r in reports) for n in ('num_images', 'num_examined'))
     decoded = f'{images} images ({examined} of them decoded{"" if args.full else "; --full: all"})'
     problems = sum(len(report.problems) for report in reports)
     if problems:
         raise UserError(f'{problems} problem(s) found in {decoded}; see above.')
     print(f'no problems found in {decoded}.')
-
-
-def _print(report):
-    print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
-    for problem in report.problems:
-        print(f'- {problem}')
-    if report.unused is not None:
-        print(f'Warning: {report.unused}')
-    if report.supplies:
-        print(_table(report.supplies))
-        print(f'An image supplies a class with more than {report.min_pixels} pixels of it.')
-
-
-def _table(supplies):
-    """What Rare Class Sampling draws from, the rarest class first."""
-    table = PrettyTable(
-        ['class', 'share of pixels', 'drawn', 'images that supply it', 'most pixels in one']
-    )
-    table.align = 'r'
-    table.align['class'] = 'l'
-    for s in supplies:
-        shares = f'{s.share:.2%}', f'{s.probability:.2%}'
-        table.add_row([s.name, *shares, s.num_images, s.most_pixels])
-    return table
 
 
 if __name__ == '__main__':

@@ -6,30 +6,30 @@ list of its own it is a choice of those classes; all others are ignored then. A 
 any shares the list of the others.
 """
 
+import numpy as np
+
 from mmseg.datasets.builder import DATASETS
-from mmseg.datasets.id_map import read_id_map, train_id_of
+from mmseg.datasets.id_map import train_id_of
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.drawing import distinct_palette
 from mmseg.utils.user_error import UserError
 
 MOST_CLASSES = 255  # train ids are bytes, and 255 is no class
+_STATE_ONCE = 'state the class list once, as classes = [...] at the top level of the config'
 
 
 def data_sets(cfg):
-    """The data sets of files of a config.
+    """Return the data sets of files of a config, place → config, the source first.
 
     Args:
         cfg (mmcv.Config): Resolved, but not checked.
-
-    Returns:
-        dict[str, dict]: Where each is stated, the source first, to its config.
     """
     places = {f'data.{key}': cfg.data.get(key) for key in ('train', 'val', 'test')}
     train = places['data.train']
     if isinstance(train, dict) and train.get('type') == 'UDADataset':
+        del places['data.train']
         pair = {f'data.train.{key}': train.get(key) for key in ('source', 'target')}
         places = {**pair, **places}
-        del places['data.train']
     return {
         place: dataset
         for place, dataset in places.items()
@@ -38,7 +38,7 @@ def data_sets(cfg):
 
 
 def class_list(dataset):
-    """The class list of a data set's config.
+    """Return the class list of a data set's config.
 
     Args:
         dataset (dict): Of a registered type.
@@ -56,49 +56,49 @@ def class_list(dataset):
     return list(chosen), [list(c) for c in palette or distinct_palette(len(chosen))]
 
 
+def shared_class_list(cfg):
+    """Return the class list that all data sets of a config share, and the data sets.
+
+    Raises:
+        UserError: If one has none, or another one.
+    """
+    found = data_sets(cfg)
+    lists = {place: class_list(dataset)[0] for place, dataset in found.items()}
+    first = next(iter(lists))
+    for place, names in lists.items():
+        kind = found[place]['type']
+        if names is None:
+            raise UserError(f'{place} ({kind}) has no class list: {_STATE_ONCE}')
+        if names != lists[first]:
+            raise UserError(
+                f'{first} ({found[first]["type"]}, {len(lists[first])} classes) and {place} '
+                f'({kind}, {len(names)}) have different classes: {_STATE_ONCE}'
+            )
+    return lists[first], found
+
+
 def complete_classes(cfg):
     """Write what follows from a config's class list into it, in place.
 
     That is ``classes`` and ``palette`` of its data sets, ``num_classes`` of its heads, and the
     train ids of ``uda.imnet_feature_dist_classes``. A config without a class list stays as it is.
-
-    Raises:
-        UserError: If a class list, a palette or an id map cannot be, data sets differ, or a name is
-            no class.
     """
     found = data_sets(cfg)
     _hand_out(cfg, found)
     for place, dataset in found.items():
-        _check_classes(f'{place}.classes', dataset.get('classes'), dataset)
-    _share(found)
+        if dataset.get('classes') is not None:
+            _check_classes(f'{place}.classes', dataset['classes'], _class_of(dataset).CLASSES)
+            if dataset.get('palette') is not None:
+                _check_palette(f'{place}.palette', dataset['palette'], len(dataset['classes']))
+    lists = [class_list(dataset) for dataset in found.values()]
+    names, palette = next((entry for entry in lists if entry[0] is not None), (None, None))
+    for dataset in found.values():
+        if names is not None and class_list(dataset)[0] is None:
+            dataset['classes'], dataset['palette'] = names, palette
     if any(dataset.get('classes') is not None for dataset in found.values()):
-        names = _only_list(found)
         for head in head_configs(cfg.model):
-            head['num_classes'] = len(names)
-        _check_id_maps(found, names)
-    _resolve_names(cfg, found)
-
-
-def _only_list(found):
-    """The class list that all data sets share."""
-    lists = {place: class_list(dataset)[0] for place, dataset in found.items()}
-    first = next(iter(lists))
-    for place, names in lists.items():
-        if names != lists[first]:
-            raise UserError(
-                f'{first} and {place} have different classes ({lists[first]} and {names}): '
-                'state the class list once, as classes = [...] at the top level of the config'
-            )
-    return lists[first]
-
-
-def _check_id_maps(found, names):
-    for place, dataset in found.items():
-        if dataset.get('id_map') is not None:
-            try:
-                read_id_map(dataset['id_map'], names)
-            except UserError as error:
-                raise UserError(f'{place}.{error}') from error
+            head['num_classes'] = len(shared_class_list(cfg)[0])
+    _resolve_names(cfg, names)
 
 
 def _hand_out(cfg, found):
@@ -109,10 +109,7 @@ def _hand_out(cfg, found):
         for place, dataset in found.items():
             stated = dataset.setdefault('classes', list(classes))
             if not isinstance(stated, list | tuple) or list(stated) != list(classes):
-                raise UserError(
-                    f'{place}.classes is {stated}, but classes of the config is {list(classes)}: '
-                    'state the class list once'
-                )
+                raise UserError(f'{place}.classes is {stated}, not {list(classes)}: {_STATE_ONCE}')
     if palette is None:
         return
     takers = [dataset for dataset in found.values() if _class_of(dataset).CLASSES is None]
@@ -126,62 +123,35 @@ def _hand_out(cfg, found):
         dataset.setdefault('palette', [list(color) for color in palette])
 
 
-def _share(found):
-    """Give data sets without a class list that of the first one that has one: GTA's to a camera."""
-    names, palette = next(
-        (class_list(d) for d in found.values() if class_list(d)[0] is not None), (None, None)
-    )
-    for dataset in found.values():
-        if names is not None and class_list(dataset)[0] is None:
-            dataset['classes'], dataset['palette'] = names, palette
-
-
-def _check_classes(place, classes, dataset=None):
-    """Check a stated class list; of a data set with a list of its own it is a choice."""
-    if classes is None:
-        return
+def _check_classes(place, classes, own=None):
+    """Check a stated class list; where a data set has ``own`` classes it is a choice of them."""
     is_list = isinstance(classes, list | tuple) and all(isinstance(c, str) and c for c in classes)
     if not is_list or not 2 <= len(classes) <= MOST_CLASSES or len({*classes}) < len(classes):
         raise UserError(
             f'{place} is {classes!r}; it has to be a list of 2 to {MOST_CLASSES} different names'
         )
-    if dataset is None:
-        return
-    own = _class_of(dataset).CLASSES
     for name in classes if own is not None else ():
-        train_id_of(name, own, f'{place} (a choice of the classes of {dataset["type"]})')
-    if own is None and dataset.get('palette') is not None:
-        _check_palette(place.replace('.classes', '.palette'), dataset['palette'], len(classes))
+        train_id_of(name, own, f"{place} (a choice of its data set's classes)")
 
 
 def _check_palette(place, palette, count):
-    is_list = isinstance(palette, list | tuple) and all(_is_color(color) for color in palette)
-    if not is_list or len(palette) != count:
+    colors = np.array(palette, dtype=object)
+    if colors.shape != (count, 3) or not all(c in range(256) for c in colors.flat):
         raise UserError(
             f'{place} has to be a list of {count} RGB colours, one per class, such as '
             '[[128, 64, 128], [70, 130, 180]]'
         )
 
 
-def _is_color(color):
-    return (
-        isinstance(color, list | tuple)
-        and len(color) == 3
-        and all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in color)
-    )
-
-
-def _resolve_names(cfg, found):
+def _resolve_names(cfg, names):
     """Replace names in ``uda.imnet_feature_dist_classes`` by train ids."""
     key = 'imnet_feature_dist_classes'
     uda = cfg.get('uda')
     entries = uda.get(key) if isinstance(uda, dict) else None
-    if not isinstance(entries, list | tuple) or not any(isinstance(e, str) for e in entries):
-        return
-    names = next((class_list(dataset)[0] for dataset in found.values()), None)
-    if names is None:
-        raise UserError(f'uda.{key} has names, but the config has no class list')
-    uda[key] = [train_id_of(e, names, f'uda.{key}') if isinstance(e, str) else e for e in entries]
+    if names is not None and isinstance(entries, list | tuple):
+        uda[key] = [
+            train_id_of(e, names, f'uda.{key}') if isinstance(e, str) else e for e in entries
+        ]
 
 
 def _class_of(dataset):

@@ -9,8 +9,8 @@ import traceback
 
 from mmcv import Config, DictAction
 
+from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.class_lists import complete_classes
-from mmseg.engine.config_checks.blame import blamed_on
 from mmseg.models.builder import BACKBONES
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError

@@ -12,11 +12,9 @@ import shutil
 import torch
 import torch.fx.experimental._config as meta_options
 from torch import nn
-from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
-from mmseg.engine.config_checks.blame import blamed_on
+from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.evaluation import loading
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.uda.student import LossesAndFeatures
 from mmseg.utils.user_error import UserError
 
@@ -40,7 +38,6 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
         UserError: Names the section of the config or the part of the network where it fails.
     """
     student, optimizer_copy = _on_meta(model.model, optimizer)
-    _check_heads(student, sample['gt_semantic_seg'].data)
     place = ['model']
     for name, part in _parts(student):
         part.register_forward_pre_hook(lambda *_, name=name: place.__setitem__(0, f'model.{name}'))
@@ -48,7 +45,9 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     parts = (cfg.get('speed') or {}).get('accumulate', 1)
     size = cfg.data.samples_per_gpu // parts
     student.train()
-    _expect_several_values(student, cfg.data.samples_per_gpu, parts)
+    for module in student.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.eval()  # with those of the other processes there are several values
     batch = {key: _batch(sample[key].data, size) for key in ('img', 'img_metas', 'gt_semantic_seg')}
     _try(place, LossesAndFeatures(student), **batch)
 
@@ -107,6 +106,11 @@ def _try(place, function, *arguments, **options):
         with torch.device('meta'), meta_options.patch(meta_nonzero_assume_all_nonzero=True):
             function(*arguments, **options)
     except Exception as error:
+        if 'more than 1 value per channel' in str(error):  # BatchNorm after a global pooling
+            raise UserError(
+                f'{"".join(place)}: {error}. Set data.samples_per_gpu higher or speed.accumulate '
+                "lower, or norm_cfg=dict(type='GN', num_groups=…) there."
+            ) from error
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):
             with blamed_on(''.join(place)):
@@ -123,56 +127,47 @@ def _step(segmentor, optimizer):
         optimizer.step()
 
 
-def _check_heads(segmentor, label):
-    """Check heads against their class weights and the values of a label."""
-    for name, head in segmentor.named_modules():
-        if not isinstance(head, BaseDecodeHead):
-            continue
-        foreign = label[(label >= head.num_classes) & (label != head.ignore_index)]
-        if foreign.numel():
-            raise UserError(
-                f'model.{name}: a label of data.train has the id {foreign[0]}, which is neither '
-                f'one of {head.num_classes} classes (from 0) nor ignore_index={head.ignore_index}.'
-            )
-        for loss_name, loss in head.named_modules(prefix=f'model.{name}'):
-            weights = getattr(loss, 'class_weight', None)
-            if weights is not None and len(weights) != head.num_classes:
-                raise UserError(
-                    f'{loss_name}.class_weight has {len(weights)} entries, but there are '
-                    f'{head.num_classes} classes: give one weight per class, in their order.'
-                )
-
-
-def _expect_several_values(segmentor, batch_size, parts):
-    """Let BatchNorm refuse to normalise single values, as after a global pooling of one image."""
-
-    def check(name, module, inputs):
-        if module.training and inputs[0].numel() == inputs[0].shape[1]:
-            given = f'data.samples_per_gpu={batch_size}'
-            mend = f'set data.samples_per_gpu={2 * parts}'
-            if parts > 1:
-                given += f' in speed.accumulate={parts} micro-batches'
-                fewer = max(n for n in range(1, parts) if batch_size % n == 0)
-                mend += f' or speed.accumulate={fewer}'
-            raise UserError(
-                f'model.{name} ({type(module).__name__}) cannot compute statistics of the one '
-                f'value per channel that it gets from one image ({given}): {mend}, or '
-                "norm_cfg=dict(type='GN', num_groups=…) there, or 'SyncBN' on several GPUs."
-            )
-
-    for name, module in segmentor.named_modules():
-        if isinstance(module, SyncBatchNorm):
-            module.eval()  # with those of the other processes there are several values
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(
-                lambda module, inputs, name=name: check(name, module, inputs)
-            )
-
-
 def _check_room(work_dir, tensors):
     needed, free = sum(tensor.nbytes for tensor in tensors), shutil.disk_usage(work_dir).free
     if free < needed:
         raise UserError(
             f'{work_dir} has {free / 1e9:.2f} GB of free space, and a checkpoint of this run takes '
             f'{needed / 1e9:.2f} GB: make room there, or choose another --work-dir.'
+        )
+
+
+def check_training_sample(sample):
+    """Check that the pipelines of the training data make what training takes.
+
+    Args:
+        sample (dict): Of a supervised data set or of UDADataset, still in mmcv's containers.
+    """
+    is_uda = 'target_img' in sample
+    source = 'data.train.source' if is_uda else 'data.train'
+    _check_sample(source, sample, ['img', 'img_metas', 'gt_semantic_seg'])
+    if is_uda:
+        _check_sample('data.train.target', sample, ['target_img', 'target_img_metas'])
+    shapes = {name: tuple(sample[name].data.shape[-2:]) for name in sample if 'metas' not in name}
+    if len(set(shapes.values())) > 1:
+        said = ', '.join(f'{name} {h}×{w}' for name, (h, w) in shapes.items())
+        raise UserError(f'the pipelines of data.train make different sizes: {said}')
+
+
+def check_test_sample(place, sample):
+    """Check a sample of a data set to test on: lists over augmentations."""
+    if not isinstance(sample.get('img'), list):
+        raise UserError(f'{place}.pipeline has no MultiScaleFlipAug')
+    _check_sample(place, {**sample, 'img': sample['img'][0]}, ['img', 'img_metas'])
+
+
+def _check_sample(place, sample, keys):
+    for key in keys:
+        if key not in sample:
+            name = key.removeprefix('target_')
+            raise UserError(f"{place}.pipeline leaves {name} out: 'Collect' has to name it in keys")
+    image = sample[keys[0]].data
+    if not torch.is_tensor(image) or not image.is_floating_point():
+        raise UserError(
+            f"{place}.pipeline leaves the image as it was read: 'Normalize' is missing, or what "
+            "makes tensors ('DefaultFormatBundle', in tests 'ImageToTensor')"
         )

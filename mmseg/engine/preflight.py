@@ -2,13 +2,10 @@
 
 import importlib.util
 import os.path as osp
-import sys
 
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
-from mmseg.engine.config_checks.unread import check_keys
-from mmseg.engine.config_checks.values import check_values
-from mmseg.engine.data_checks.datasets import check_dataset
-from mmseg.engine.data_checks.files import file_of, list_files, unused_images, uses_of
+from mmseg.engine.checks.config import check_keys, check_values
+from mmseg.engine.checks.data import check_dataset, file_of, list_files, uses_of
 from mmseg.models.weights import is_address, local_file
 from mmseg.utils.user_error import UserError
 
@@ -33,7 +30,6 @@ def check_files(*cfgs):
                 report = check_dataset(use)
                 if report.problems:
                     raise UserError(report.problems[0])
-                _warn(report.unused)
                 checked.append(use)
         # A run that resumes has its weights in its own checkpoints.
         if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
@@ -41,13 +37,8 @@ def check_files(*cfgs):
 
 
 def check_test_files(cfg, needs_labels):
-    """Check that the data set to test on has its files."""
-    _warn(unused_images(list_files(cfg.data.test, needs_labels, file_of(cfg))))
-
-
-def _warn(line):
-    if line is not None:
-        print(f'Warning: {line}', file=sys.stderr)
+    """Check that the data set to test on has its files; raises as :func:`check_files`."""
+    list_files(cfg.data.test, needs_labels, file_of(cfg))
 
 
 def check_loggers(cfg):

@@ -18,10 +18,9 @@ from mmseg.engine.checkpoint import (
     load_file,
     newest_loadable,
 )
-from mmseg.engine.config_checks.blame import blamed_on
-from mmseg.engine.config_checks.samples import check_test_sample, check_training_sample
+from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.determinism import set_determinism
-from mmseg.engine.dry_run import dry_run
+from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.evaluation_samples import evaluation_stem
 from mmseg.engine.hooks import Evaluation, is_due
@@ -41,7 +40,7 @@ def train(cfg, device, changes=''):
     """Train as the config says, resuming from what its ``work_dir`` holds.
 
     Args:
-        cfg (mmcv.Config): Checked (config_checks, ``preflight``); with ``work_dir`` and ``seed``.
+        cfg (mmcv.Config): Checked (``checks``, ``preflight``); with ``work_dir`` and ``seed``.
         device (torch.device): Where to train.
         changes (str): What differs from the last start of the run, for its log.
 

@@ -75,7 +75,7 @@ def main(argv=None) -> None:
 def convert(place: str, config: dict, args: argparse.Namespace) -> None:
     """Convert the data set that stands at ``place`` in the config and print what was found."""
     from mmseg.datasets.id_map import PNG_KEYWORD
-    from mmseg.engine.data_checks.files import list_files
+    from mmseg.engine.checks.data import list_files
     from mmseg.utils.user_error import UserError
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset

@@ -1,0 +1,1 @@
+"""Checks of configs and data sets before iteration 0."""

@@ -1,0 +1,154 @@
+"""One line for whatever the classes that a config names say when they are built from it."""
+
+import contextlib
+import difflib
+import inspect
+import os.path as osp
+import re
+import traceback
+
+import torch
+from mmcv.cnn import ACTIVATION_LAYERS, CONV_LAYERS, NORM_LAYERS
+from mmcv.runner import HOOKS, OPTIMIZERS
+
+from mmseg.datasets.builder import DATASETS, PIPELINES
+from mmseg.models.builder import MODELS
+from mmseg.models.decode_heads.decoder_layers import LAYERS
+from mmseg.utils.user_error import TRACEBACK, UserError
+
+# What a config can name; the layers of a decode head are in a dict.
+_REGISTRIES = (
+    *(MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
+    *(NORM_LAYERS, ACTIVATION_LAYERS, CONV_LAYERS, LAYERS),
+)
+_BUILDERS_OWN = {'requires_grad', 'constructor', 'paramwise_cfg'}  # taken out before the class
+# No value of a config raises these: no name becomes unknown, and memory is not the config's.
+_BUGS = (NameError, ImportError, RecursionError, MemoryError, torch.OutOfMemoryError)
+_VALUES = (str, bytes, int, float, list, tuple, dict, type(None))  # what a config can hold
+_TORCH = osp.dirname(torch.__file__)
+_UNKNOWN_KEY = re.compile(r"unexpected keyword argument '(\w+)'")
+_NO_TYPE = re.compile(r'(\w+) is not (?:in|registered in) the|Unrecognized \w+ type (\w+)')
+
+
+@contextlib.contextmanager
+def blamed_on(section, content=None):
+    """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
+
+    What can only be a bug keeps its type and traceback: an unknown name, a failed import, an
+    attribute that an object of a class lacks. Anything else may be a mistake in the class as well,
+    so the last line outside of torch where it happened is named, too.
+
+    Args:
+        section (str): Path in the config.
+        content (dict | list | None): What stands there; finds the path of an unknown key or type.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        first = error
+        while isinstance(first.__context__, type(error)):  # mmcv's registry raises once more
+            first = first.__context__
+        problem = _wrong_key(str(first), section, content)
+        if problem is not None:
+            raise UserError(problem) from error
+        if _is_bug(first):
+            error.add_note(f"while the config's {section} was built")
+            raise
+        frames = traceback.extract_tb(first.__traceback__)
+        frame = next((f for f in reversed(frames) if not f.filename.startswith(_TORCH)), frames[-1])
+        said = f'{type(error).__name__}: {error}'
+        if not str(first):  # a bare assertion says nothing but its own line
+            said += f' {frame.line}'
+        reason = ' '.join(said.split())
+        raise UserError(
+            f"the config's {section} cannot be used: {reason} ({frame.filename}, line "
+            f'{frame.lineno}; {TRACEBACK}=1 shows the call stack)'
+        ) from error
+
+
+def _is_bug(error):
+    if isinstance(error, AttributeError):  # a value of a wrong kind lacks attributes, too
+        return not isinstance(error.obj, _VALUES)
+    return isinstance(error, _BUGS)
+
+
+def _wrong_key(said, section, content):
+    """The key that an error is about, if it is one of ``content``; else None."""
+    parts = list(_dicts(content, section))
+    if found := _UNKNOWN_KEY.search(said):
+        for path, part in parts:
+            if found[1] in part:
+                return unknown_key(path, found[1], arguments_of(path, part) | _BUILDERS_OWN)
+    elif found := _NO_TYPE.search(said):
+        name = found[1] or found[2]
+        for path, part in parts:
+            key = next((key for key, value in part.items() if value == name), None)
+            if key is not None:
+                names = {name for r in _REGISTRIES for name in getattr(r, 'module_dict', r)}
+                return f'{path}.{key}: there is no {name}{_hint(name, names)}'
+    return None
+
+
+def unknown_key(path, key, known):
+    """Say that nothing reads a key, and which known one is meant.
+
+    Args:
+        path (str): Of its dict; '' is the top level of the config.
+        key (str): The key.
+        known (Collection[str]): The keys that are read.
+    """
+    prefix = f'{path}.' if path else ''
+    hint = _hint(key, known, prefix) or f'; known are {", ".join(sorted(known))}.'
+    return f'{prefix}{key}: nothing reads this key{hint}'
+
+
+def _hint(name, names, prefix=''):
+    near = difflib.get_close_matches(name, names, n=1)
+    return f'; did you mean {prefix}{near[0]}?' if near else ''
+
+
+def _dicts(content, path):
+    """Paths of all dicts in a part of a config, and the dicts."""
+    if isinstance(content, dict):
+        yield path, content
+        for key, value in content.items():
+            yield from _dicts(value, f'{path}.{key}' if path else key)
+    elif isinstance(content, list | tuple):
+        for number, entry in enumerate(content):
+            yield from _dicts(entry, f'{path}[{number}]')
+
+
+def class_at(path, part):
+    """The class or function that a dict of a config is for; None if that is not known."""
+    kind = part.get('type')
+    if path == 'lr_config':
+        kind = lr_hook(part.get('policy'))
+    elif path == 'optimizer_config':
+        kind = part.get('type', 'OptimizerHook')
+    return next((r.get(kind) for r in _REGISTRIES if isinstance(kind, str) and kind in r), None)
+
+
+def arguments_of(path, part):
+    """The names of the arguments that the class of a dict, or one of its bases, has."""
+    return {
+        name
+        for function in constructors(class_at(path, part))
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != 'self' and parameter.kind != parameter.VAR_KEYWORD
+    }
+
+
+def constructors(target):
+    """The functions that take what a class is built with: its ``__init__`` and its bases'."""
+    if not inspect.isclass(target):
+        return [] if target is None else [target]
+    found = [vars(base).get('__init__') for base in target.__mro__]
+    return [function for function in found if inspect.isfunction(function)]
+
+
+def lr_hook(policy):
+    """The name of the hook that mmcv finds for a policy: 'poly' is PolyLrUpdaterHook."""
+    name = str(policy)
+    return f'{name.title() if name.islower() else name}LrUpdaterHook'
