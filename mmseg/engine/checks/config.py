@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
-from mmcv.runner import HOOKS, OPTIMIZERS, get_dist_info
+from mmcv.runner import HOOKS, OPTIMIZERS
 from torch.overrides import TorchFunctionMode
 
 from mmseg.datasets.builder import DATASETS, PIPELINES
@@ -30,7 +30,6 @@ from mmseg.engine.checks.errors import (
 )
 from mmseg.engine.class_lists import shared_class_list
 from mmseg.engine.speed import speed_up
-from mmseg.engine.supervised import is_plain
 from mmseg.models.builder import MODELS, build_segmentor
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError
@@ -379,10 +378,6 @@ def _check_hooks(cfg):
 def _check_method_options(cfg):
     if (cfg.get('uda') is None) != (cfg.data.train.get('type') != 'UDADataset'):
         raise UserError('uda and data.train.type=UDADataset go together: one of them is missing')
-    if cfg.get('uda') is None and cfg.get('optimizer_config') is None:
-        raise UserError(
-            'optimizer_config is missing; without it, dict() at least, nothing is learnt'
-        )
 
 
 def _check_speed_options(cfg):
@@ -390,15 +385,9 @@ def _check_speed_options(cfg):
     parts = speed.get('accumulate', 1)
     if size % parts:
         raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
-    features = {
-        'uda': cfg.get('uda') is not None,
-        "speed.amp='fp16'": speed.get('amp') == 'fp16',
-        'speed.accumulate': parts > 1,
-        'several processes': get_dist_info()[1] > 1,
-    }
-    used = [name for name, is_used in features.items() if is_used]
-    if used and not is_plain(cfg.get('optimizer_config')):
-        raise UserError(f'with {used[0]}, optimizer_config can have grad_clip alone')
+    hook = {'type': 'OptimizerHook', 'grad_clip': None, **(cfg.get('optimizer_config') or {})}
+    if hook['type'] != 'OptimizerHook' or len(hook) > 2:
+        raise UserError('optimizer_config can have grad_clip alone; see speed for the rest')
 
 
 def _check_testing(cfg):
