@@ -18,9 +18,9 @@ from tqdm import tqdm
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
 from mmseg.datasets.readable import image_loader, read_image
-from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.devices import choose_device
+from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predict import predict_images
 from mmseg.engine.predictions import write_picture
 from mmseg.engine.trained import load_trained

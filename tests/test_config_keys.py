@@ -8,7 +8,7 @@ from pathlib import Path
 import mmcv
 import pytest
 
-from mmseg.engine import config, determinism, evaluation, preflight, train, trained
+from mmseg.engine import config, evaluation, performance, preflight, train, trained
 from mmseg.engine.checks.config import SETTINGS, TABLES, check_keys
 from mmseg.engine.config import as_dict, load_config
 from mmseg.models.builder import BACKBONES, HEADS
@@ -296,7 +296,7 @@ def test_all_that_the_code_reads_is_known():
     from tools import launch, runs, training
 
     read = set()
-    modules = (build, config, determinism, evaluation, preflight, train, trained)
+    modules = (build, config, evaluation, performance, preflight, train, trained)
     for module in (*modules, launch, runs, training):
         read |= set(re.findall(r"\bcfg(?:\.get\('|\['|\.)(\w+)", inspect.getsource(module)))
     read = {

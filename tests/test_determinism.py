@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmcv import Config
 
-from mmseg.engine.determinism import set_determinism
+from mmseg.engine.performance import set_determinism
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
     SOURCE_ONLY_CONFIG,

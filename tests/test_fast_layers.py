@@ -59,7 +59,7 @@ def test_freed_memory_is_kept_on_a_cpu(python_option, device, kept):
     code = (
         'import runpy, types\n'
         'def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20\n'
-        'allocator = runpy.run_path("mmseg/engine/allocator.py")\n'
+        'allocator = runpy.run_path("mmseg/engine/performance.py")\n'
         f'allocator["keep_freed_memory"](types.SimpleNamespace(type="{device}"))\n'
         'block = bytearray(200 * 2**20)\n'
         'held = resident()\n'

@@ -14,8 +14,8 @@ from mmcv.runner.hooks import OptimizerHook
 from torch import nn
 
 from mmseg.core import build_optimizer
-from mmseg.engine import speed as speed_module
-from mmseg.engine.speed import speed_up
+from mmseg.engine import performance as speed_module
+from mmseg.engine.performance import speed_up
 from mmseg.models import build_backbone
 from mmseg.models.uda import Supervised
 from mmseg.models.uda import dacs as dacs_module

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.readable import build_files, read_image
-from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
 from mmseg.engine.evaluation import (
@@ -26,6 +25,7 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
+from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predictions import PredictionFolder, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained

@@ -12,10 +12,10 @@ import tarfile
 
 import torch
 
-from mmseg.engine.allocator import keep_freed_memory
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import as_dict
 from mmseg.engine.distributed import rank_0_first
+from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.train import train
 from mmseg.utils import files
 from mmseg.utils.user_error import UserError

@@ -55,12 +55,7 @@ class SeededRunner(IterBasedRunner):
         self._timer = IterTimerHook()
 
     def register_hooks(self, lr_config, checkpoint_config, log_config, evaluation, records=()):
-        """Register the hooks of a run; the configs are MMSegmentation's.
-
-        Args:
-            evaluation (Evaluation | None): None evaluates nothing.
-            records (Iterable[Hook]): Of what happened, before the checkpoint.
-        """
+        """Register the hooks of a run; the configs are MMSegmentation's."""
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
         self.register_hook(self._timer, priority=_TIMER)
@@ -77,11 +72,7 @@ class SeededRunner(IterBasedRunner):
         self.register_hook(ResumeStateHook(evaluation), priority=_RESUME_STATE)
 
     def run(self, loader):
-        """Train from the current to the last iteration, or until a signal asks to stop.
-
-        Args:
-            loader (DataLoader): Gives exactly the batches of those iterations.
-        """
+        """Train with exactly the batches that are left, or until a signal asks to stop."""
         self.data_loader = loader
         self.call_hook('before_run')
         if self.rank == 0:
@@ -136,10 +127,9 @@ class SeededRunner(IterBasedRunner):
         self.call_hook('after_train_iter')
 
     def _stopped_before(self, batch, error):
-        """Save the state before an iteration whose losses or gradients are not finite.
+        """Save the state before an iteration that is not finite; return the error to raise.
 
-        Returns:
-            UserError: To be raised, on rank 0; the others end here without a word.
+        Only rank 0 returns: the others end here without a word.
         """
         lines = [f'Iteration {self.iter + 1}, the losses: {error.details}']
         for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
@@ -219,15 +209,10 @@ class SeededRunner(IterBasedRunner):
             self.log_buffer.n_history[name] = list(counts)
 
     def resume(self, checkpoint, path, lacks_evaluation=False):
-        """Go on where a checkpoint stopped.
+        """Resume from a checkpoint of this class that was read from ``path``.
 
         Args:
-            checkpoint (dict): As saved by this class.
-            path (str): Where it lies, for messages.
             lacks_evaluation (bool): Whether the evaluation of its iteration is to be made up.
-
-        Raises:
-            UserError: It is of another network, or of classes in another order.
         """
         if checkpoint['meta'].get('CLASSES', self.meta['CLASSES']) != self.meta['CLASSES']:
             raise UserError(

@@ -19,16 +19,15 @@ from mmseg.engine.checkpoint import (
     newest_loadable,
 )
 from mmseg.engine.checks.errors import blamed_on
-from mmseg.engine.determinism import set_determinism
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.evaluation_samples import evaluation_stem
 from mmseg.engine.hooks import Evaluation, is_due
 from mmseg.engine.logs import open_log, truncate_logs
 from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.performance import set_determinism, speed_up
 from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
-from mmseg.engine.speed import speed_up
 from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.engine.trained import start_from
 from mmseg.models.uda.build import build_train_model
@@ -63,7 +62,7 @@ def train(cfg, device, changes=''):
     for warning in warnings:
         logger.warning(warning)
     if path:
-        logger.info('Going on from %s', path)
+        logger.info('Resuming from %s', path)
     if path and changes:
         logger.info('Resuming with %s', changes)
     if done >= cfg.runner.max_iters and not lacks_evaluation:
@@ -105,7 +104,7 @@ def train(cfg, device, changes=''):
         before = checkpoint['meta'].get('environment')
         if before != _environment():
             logger.warning(
-                'The run began under %s and goes on under %s: it will not be bit-identical to '
+                'The run began under %s and resumes under %s: it will not be bit-identical to '
                 'an uninterrupted one.', before, _environment(),
             )  # fmt: skip
     else:
@@ -237,12 +236,12 @@ def _records(cfg, dataset, evaluation):
 
 
 def _checkpoint_to_resume(cfg, warn):
-    """Path and content of the checkpoint to go on from; (None, None) at the start of a run."""
+    """Return path and content of the checkpoint to resume from; (None, None) at the start."""
     own = newest_loadable(cfg.work_dir, warn) or (None, None)
     if not cfg.get('resume_from') or (own[0] and not osp.isfile(cfg.resume_from)):
         return own
     given = cfg.resume_from, load_file(cfg.resume_from)
-    # The same command once more goes on, too: it does not go back to where the run began.
+    # The same command once more does not go back to where the run began.
     if own[0] and own[1]['meta']['iter'] > given[1]['meta']['iter']:
         warn(f'{own[0]} is more advanced than {given[0]}. To go back, choose another --work-dir.')
         return own

@@ -28,18 +28,13 @@ _OVERFLOW = 'the gradient is', 'finite; their gradient overflowed'
 class Gradients:
     """Adds up the gradients of an iteration and steps the optimizer.
 
-    The images of a batch may go through the networks in micro-batches, whose gradients are
-    averaged: the gradient of the whole batch for losses that are means over images, in the memory
-    of one micro-batch. What belongs to a batch is of a micro-batch then: BatchNorm's statistics,
-    the classes that ClassMix draws from and the ratio of trusted pseudo-labels. Each draws as a
-    process of its own would, so that a sample's seeds do not depend on their number.
+    A batch may go through the networks in micro-batches, whose gradients are averaged. BatchNorm's
+    statistics, the classes that ClassMix draws from and the ratio of trusted pseudo-labels are of a
+    micro-batch then. Each draws as a process of its own would, so that a sample's seeds do not
+    depend on their number.
 
-    float16 has no numbers below 6e-8, where gradients are: losses are multiplied before the
-    backward pass and gradients divided after it (Micikevicius et al., ICLR 2018). A step whose
-    gradients overflow is left out and the factor halved, as ``torch.amp.GradScaler`` does.
-
-    Gradients are clipped by their norm over all trained weights, as the optimizer gets them:
-    summed over micro-batches, averaged over ranks and unscaled.
+    float16 losses are scaled (Micikevicius et al., ICLR 2018): a step whose gradients overflow is
+    left out and the factor halved. Gradients are clipped as the optimizer gets them.
 
     Args:
         parts (int): Number of micro-batches; it divides the batch.
@@ -54,16 +49,7 @@ class Gradients:
         self.grad_clip = grad_clip
 
     def split(self, batch, step):
-        """Yield each micro-batch with its place in the run, and whether it is the last one.
-
-        Args:
-            batch (dict): Tensors and lists over images.
-            step (Step): Of the whole batch.
-
-        Yields:
-            tuple[dict, Step, bool]: Micro-batches are like processes: they share what is drawn per
-            iteration.
-        """
+        """Yield each micro-batch with its place in the run, and whether it is the last one."""
         for i in range(self.parts):
             part = {}
             for key, values in batch.items():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mmseg.engine.allocator import keep_freed_memory
+from mmseg.engine.performance import keep_freed_memory
 from mmseg.models.uda import dacs
 from mmseg.utils.step import Step
 from tools.benchmarks.flops import count_flops

@@ -29,7 +29,7 @@ from mmseg.engine.checks.errors import (
     unknown_key,
 )
 from mmseg.engine.class_lists import shared_class_list
-from mmseg.engine.speed import speed_up
+from mmseg.engine.performance import speed_up
 from mmseg.models.builder import MODELS, build_segmentor
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError

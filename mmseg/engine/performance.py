@@ -1,4 +1,7 @@
-"""What the config's ``speed`` asks for: put around the networks, which know nothing of it."""
+"""How networks compute: the config's ``speed`` and ``deterministic``, and memory that is kept."""
+
+import ctypes
+import os
 
 import torch
 from torch import nn
@@ -22,13 +25,10 @@ def speed_up(
         method (UDAMethod): On ``device``. It must not be copied later.
         device (torch.device): Of the method.
         grad_clip (dict | None): See :class:`Gradients`.
-        amp (str | None): A name in ``PRECISIONS``: autocast; ``'fp16'`` with scaled losses.
+        amp (str | None): ``'bf16'`` or ``'fp16'`` (with scaled losses): autocast.
         channels_last (bool): Weights and feature maps lie in memory as (N, H, W, C).
         compile (str | None): Backend of ``torch.compile``.
-        accumulate (int): Parts of a batch, see :class:`Gradients`.
-
-    Raises:
-        UserError: The device cannot do it.
+        accumulate (int): Micro-batches, see :class:`Gradients`.
     """
     if amp == 'bf16' and not _has_bf16(device):
         raise UserError("speed.amp='bf16': this GPU cannot compute in bfloat16; use 'fp16'.")
@@ -95,3 +95,41 @@ def _try_compiler(backend, device):
             f'speed.compile={backend!r} does not work on {device} here ({type(error).__name__}: '
             f"{reason}). 'inductor' needs a C++ compiler, and Triton for a GPU."
         ) from error
+
+
+def set_determinism(cfg):
+    """Set torch up as ``cfg.deterministic`` and ``cfg.cudnn_benchmark`` say (both default off).
+
+    It changes nothing on the CPU, where operations sum in a fixed order. On a GPU many add up in
+    the order in which threads finish; torch then takes their deterministic form, or raises an error
+    that names the operation (of the networks here: the backward pass of UPerNet's adaptive
+    pooling). That is read from torch's documentation and code and was not measured on a GPU.
+
+    Call it before anything runs on a GPU: cuBLAS reads its variable when it starts.
+    """
+    deterministic = bool(cfg.get('deterministic'))
+    # A benchmark chooses kernels by their time, which is another one in every run.
+    torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark')) and not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        # The workspace that NVIDIA names as deterministic; another choice of the user's stays.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    # The call alone imports torch's compiler, which takes a second.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        # Not warn_only: with it, the fused attention's backward pass keeps its random order.
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def keep_freed_memory(device):
+    """Let a training on a CPU reuse memory that it has freed instead of asking for new pages.
+
+    Glibc maps every block above 32 MB anew and unmaps it when it is freed; clearing and mapping its
+    pages takes a quarter of a training step. Glibc reads its own environment variables before
+    Python starts, hence the call. Another C library, and a GPU, whose memory torch keeps, are left
+    alone.
+    """
+    libc = ctypes.CDLL(None)
+    if device.type == 'cpu' and hasattr(libc, 'gnu_get_libc_version'):
+        trim_threshold, mmap_max = -1, -4  # from glibc's malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, -1)
