@@ -176,7 +176,7 @@ def test_source_only_training_and_another_number_of_processes(workplace):
     lr = run.load()['optimizer']['param_groups'][0]['initial_lr']
     alone = Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, count=1)
     assert alone.end() == [0], run.printed(0)
-    assert "'processes': 2} and goes on under" in run.log()
+    assert "'processes': 2} and resumes under" in run.log()
     assert run.load()['optimizer']['param_groups'][0]['initial_lr'] == lr == 2 * 0.004
     assert 'grad_norm: ' in run.log()
 
