@@ -8,15 +8,9 @@ import numpy as np
 from mmseg.datasets.readable import read_image
 from mmseg.utils.drawing import draw_panels, paint
 
-EVALUATION_FOLDER = 'evaluation'  # in the run's
 _COUNT = 4
 _PANEL_WIDTH = 512
 _RED = (0, 0, 255)  # BGR
-
-
-def evaluation_stem(work_dir, iteration):
-    """Path of an evaluation's files without ``.json``, which is written last, or ``_K.png``."""
-    return osp.join(work_dir, EVALUATION_FOLDER, f'iter_{iteration:06d}')
 
 
 def sample_indices(count):

@@ -15,11 +15,11 @@ from mmcv.runner.hooks.logger import TextLoggerHook, WandbLoggerHook
 from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 
-from mmseg.engine.evaluation_samples import EVALUATION_FOLDER, evaluation_stem
-from mmseg.engine.rare_class_record import RARE_CLASS_FILE
 from mmseg.utils.files import remove_parts, write_text
 from mmseg.utils.user_error import UserError
 
+EVALUATION_FOLDER = 'evaluation'  # in the run's
+RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')
 # A run's own text log, and with .json behind it mmcv's JSON log. Other logs in the folder, such as
 # what `tee` writes, are left alone. (tools/run_folder.py reads the same names.)
 _OWN_LOG = re.compile(r'(\d{8}_\d{6})\.log(\.json)?')
@@ -27,6 +27,11 @@ _OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(\(val\))? \[(\d+)')
 # The first iteration is slower than all others; the next few say how fast a run is.
 _FIRST_ITERATIONS = 5
+
+
+def evaluation_stem(work_dir, iteration):
+    """Path of an evaluation's files without ``.json``, which is written last, or ``_K.png``."""
+    return osp.join(work_dir, EVALUATION_FOLDER, f'iter_{iteration:06d}')
 
 
 def open_log(cfg):

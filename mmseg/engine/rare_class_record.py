@@ -6,10 +6,8 @@ import os.path as osp
 import numpy as np
 from mmcv.runner.hooks import Hook
 
-from mmseg.engine.evaluation_samples import EVALUATION_FOLDER
+from mmseg.engine.logs import RARE_CLASS_FILE
 from mmseg.utils.files import write_text
-
-RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')  # in the run's folder
 
 
 class RareClassRecord(Hook):

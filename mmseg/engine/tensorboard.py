@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from mmseg.datasets.readable import read_image
 from mmseg.engine.charts import as_image, draw_confusion, draw_sampling
-from mmseg.engine.rare_class_record import RARE_CLASS_FILE
+from mmseg.engine.logs import RARE_CLASS_FILE
 from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
 
 

@@ -21,9 +21,8 @@ from mmseg.engine.checkpoint import (
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
-from mmseg.engine.evaluation_samples import evaluation_stem
 from mmseg.engine.hooks import Evaluation, is_due
-from mmseg.engine.logs import open_log, truncate_logs
+from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
 from mmseg.engine.optimizer import build_grouped_optimizer
 from mmseg.engine.performance import set_determinism, speed_up
 from mmseg.engine.rare_class_record import RareClassRecord
