@@ -20,7 +20,7 @@ from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.uda_dataset import SeededEpochs
 from mmseg.utils.seeding import seed_for, seeded_globals
 from mmseg.utils.user_error import UserError
-from tools.benchmarks.loader import plain_sample
+from tools.benchmarks.published import published_sample
 
 GOLDEN = osp.join(osp.dirname(__file__), 'golden')
 CPU = torch.device('cpu')
@@ -209,7 +209,7 @@ def test_crops_are_where_running_the_whole_pipeline_again_puts_them(data):
         return np.array([cells[i, j] for i in range(3) for j in range(3)])
 
     ours = count(dataset[i] for i in range(500))
-    plain = count(plain_sample(dataset, i)[0] for i in range(1000, 1500))
+    plain = count(published_sample(dataset, i)[0] for i in range(1000, 1500))
     expected = (ours + plain) / 2
     assert expected.min() > 5
     statistic = ((ours - expected) ** 2 / expected + (plain - expected) ** 2 / expected).sum()

@@ -17,8 +17,7 @@ from mmseg.engine.config import parse_options
 from mmseg.models.uda.build import build_train_model
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
-from tools.benchmarks.parts import count_parts
-from tools.benchmarks.training_memory import networks_of, training_memory
+from tools.benchmarks.network_size import count_parts, networks_of, training_memory
 from tools.given_config import inference_size, read_config
 
 

@@ -1,0 +1,159 @@
+"""Stand-ins for the published code, to measure against: a training step and a sample.
+
+They compute what ours compute (tests hold it) in the published way: source loss and feature
+distance go backward one after the other, attention matrices are written out, 1×1 layers run on
+tokens, the frozen network is a whole segmentor, and a rejected crop decodes its files again.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmseg.datasets.rare_class_sampling import MAX_CROP_REDRAWS
+from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, to_tokens
+from mmseg.models.decode_heads.decoder_layers import ChannelLinear
+from mmseg.models.uda.class_mix import draw_class_masks
+from mmseg.models.uda.feature_distance import downscale_label, feature_distance
+from mmseg.models.uda.pixel_weights import pixel_weights
+from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
+from mmseg.utils.seeding import seed_for, seeded_globals
+
+
+class ExplicitAttention(nn.Module):
+    """MiT's attention with its matrix of queries × keys in memory."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.__dict__.update(attention.__dict__)
+
+    def forward(self, tokens, size):
+        reduced = tokens
+        if self.reduction > 1:
+            reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
+        query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
+        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+        return self.proj((weights @ value).transpose(1, 2).flatten(2))
+
+
+class LinearOnTokens(nn.Module):
+    """The embedding layer through ``nn.Linear``."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.proj = layer.proj
+
+    def forward(self, feature):
+        return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
+
+
+_PUBLISHED = {EfficientAttention: ExplicitAttention, ChannelLinear: LinearOnTokens}
+
+
+def as_published(network):
+    """Put the published modules in the place of ours; weights and their names stay."""
+    for name, child in network.named_children():
+        if type(child) in _PUBLISHED:
+            setattr(network, name, _PUBLISHED[type(child)](child))
+        else:
+            as_published(child)
+    return network
+
+
+class PublishedStep:
+    """Carries out training steps with the state and the draws of a :class:`DACS`.
+
+    Args:
+        method (DACS): With feature distance on things; its networks are copied, its options read.
+        build_optimizer (Callable): Makes the optimizer of a module with the student as ``model``.
+    """
+
+    def __init__(self, method, build_optimizer):
+        self.method = method
+        self.model = as_published(copy.deepcopy(method.model)).train()
+        self.ema_model = copy.deepcopy(self.model).requires_grad_(False)
+        teacher_mode(self.ema_model)
+        self.imnet_model = copy.deepcopy(self.model).eval()
+        self.optimizer = build_optimizer(self)
+
+    def train_step(self, batch, step):
+        """Carry out one iteration; return the losses by name."""
+        method, img, label = self.method, batch['img'], batch['gt_semantic_seg']
+        self._update_teacher(step.iteration)
+        self.optimizer.zero_grad()
+
+        features = []
+        hook = self.model.backbone.register_forward_hook(lambda *args: features.extend(args[2]))
+        with hook:
+            losses = self.model.forward_train(img, batch['img_metas'], label)
+        log_vars = self._backward(losses, retain_graph=True)
+        distance = method.fd_lambda * self._distance(features[-1], img, label)
+        log_vars |= self._backward({'src.loss_imnet_feat_dist': distance})
+
+        with torch.no_grad():
+            logits = self.ema_model.encode_decode(batch['target_img'], batch['target_img_metas'])
+        confidence, pseudo_label = logits.softmax(dim=1).max(dim=1, keepdim=True)
+        ratio = (confidence >= method.pseudo_threshold).float().mean()
+        weight = pseudo_label_weights(pseudo_label, ratio, *method.ignore_rows)
+
+        generators = step.image_generators('class_mix', len(img))
+        mask = draw_class_masks(label, generators, self.model.num_classes + 1)
+        mixed_img = torch.where(mask, img, batch['target_img'])
+        mixed_img = method.augment(mixed_img, batch['img_metas'][0]['img_norm_cfg'], step)
+        mixed_label = torch.where(mask, label, pseudo_label)
+        with pixel_weights(self.model, torch.where(mask, torch.ones_like(weight), weight)):
+            losses = self.model.forward_train(mixed_img, batch['target_img_metas'], mixed_label)
+        log_vars |= self._backward({f'mix.{name}': loss for name, loss in losses.items()})
+        self.optimizer.step()
+        return log_vars
+
+    def _backward(self, losses, **options):
+        total = sum(loss.mean() for name, loss in losses.items() if 'loss' in name)
+        log_vars = {name: loss.mean().item() for name, loss in losses.items()}
+        total.backward(**options)
+        return log_vars
+
+    def _distance(self, student, img, label):
+        with torch.no_grad():
+            imagenet = self.imnet_model.extract_feat(img)[-1]
+        size, method = student.shape[-2:], self.method
+        small = downscale_label(label, size, method.fd_min_ratio, self.model.num_classes)
+        return feature_distance(student, imagenet, torch.isin(small, method.fd_classes))
+
+    @torch.no_grad()
+    def _update_teacher(self, iteration):
+        decay = min(1 - 1 / (iteration + 1), self.method.alpha)
+        pairs = zip(self.ema_model.parameters(), self.model.parameters(), strict=True)
+        for teacher, student in pairs:
+            teacher.data[:] = decay * teacher + (1 - decay) * student
+
+
+def published_sample(dataset, number):
+    """Load sample ``number`` by running the source's whole pipeline again for each rejected crop.
+
+    Class and images are those of ``dataset[number]``; the crop is another one, since rejected crops
+    draw a flip, too.
+
+    Args:
+        dataset (UDADataset): With Rare Class Sampling.
+        number (int): Of the sample.
+
+    Returns:
+        tuple[dict, int]: The sample and the number of redraws.
+    """
+    class_id, source_index, target_index = dataset.draw_pair(number)
+    with seeded_globals(seed_for(dataset.seed, 'source', number)):
+        source, redraws = dataset.source[source_index], 0
+        while redraws < MAX_CROP_REDRAWS and _too_few(source, class_id, dataset.min_crop_pixels):
+            source, redraws = dataset.source[source_index], redraws + 1
+    with seeded_globals(seed_for(dataset.seed, 'target', number)):
+        target = dataset.target.prepare_test_img(target_index)
+    sample = source | {'target_img': target['img'], 'target_img_metas': target['img_metas']}
+    return sample, redraws
+
+
+def _too_few(source, class_id, min_pixels):
+    return np.count_nonzero(source['gt_semantic_seg'].data.numpy() == class_id) <= min_pixels
