@@ -162,3 +162,6 @@ def test_channels_are_filled_in_for_any_encoder_and_for_single_levels(tmp_path):
     model = model_config(tmp_path, 'convnext_atto', overrides)
     assert model.decode_head.in_channels == [256, 512, 1024, 2048]
     assert model.auxiliary_head.in_channels == 1024
+    overrides['model.backbone'] = dict(_delete_=True, type='SwinTransformer')
+    with pytest.raises(UserError, match='cannot be used with SwinTransformer'):
+        model_config(tmp_path, 'convnext_atto', overrides)
