@@ -130,7 +130,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
             {k: v for k, v in state.items() if k != 'stem.1.bias'},
             'missing: timm_model.stem_1.bias',
         ),
-        ({**state, 'decode_head.bias': torch.ones(1)}, '1 unknown: decode_head.bias'),
+        ({**state, 'decode_head.bias': torch.ones(1)}, '1 unknown: timm_model.decode_head.bias'),
     ):
         torch.save(wrong, path)
         with pytest.raises(UserError, match=message):
@@ -140,7 +140,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('convnext_ato', 'has no model convnext_ato; like it are convnext_atto'),
+        ('convnext_ato', 'cannot build convnext_ato as an encoder: Unknown model'),
         ('vit_tiny_patch16_224', r'levels at the strides \[16, 16, 16\].*use a hierarchical'),
         ('beit3_base_patch16_224', 'levels at the strides|cannot build'),
     ],
@@ -162,3 +162,6 @@ def test_channels_are_filled_in_for_any_encoder_and_for_single_levels(tmp_path):
     model = model_config(tmp_path, 'convnext_atto', overrides)
     assert model.decode_head.in_channels == [256, 512, 1024, 2048]
     assert model.auxiliary_head.in_channels == 1024
+    overrides['model.backbone'] = dict(_delete_=True, type='SwinTransformer')
+    with pytest.raises(UserError, match='cannot be used with SwinTransformer'):
+        model_config(tmp_path, 'convnext_atto', overrides)
