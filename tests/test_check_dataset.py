@@ -211,7 +211,7 @@ def test_target_and_validation_are_checked(own_data, capsys, path, says):
     ('option', 'says'),
     [
         ('data.train.rare_class_sampling.min_pixels=2000',
-         ['min_pixels=2000 pixels of train id(s) [', ', 17, ', 'Lower data.train.rare_class_samp']),
+         ['min_pixels=2000 pixels of train id(s) [', '17', 'Lower data.train.rare_class_samp']),
         ('data.train.source.pipeline.3.crop_size=200,100',
          ['data.train.source.pipeline: the crop of 100×200', '480×264 becomes 320×176']),
         ('data.train.target.pipeline.2.crop_size=128,300',

@@ -33,9 +33,6 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
         optimizer (torch.optim.Optimizer): Over the student's parameters, without state.
         sample (dict): Of the training data, in mmcv's containers.
         test_sample (dict | None): Of the data to evaluate on; None evaluates nothing.
-
-    Raises:
-        UserError: Names the section of the config or the part of the network where it fails.
     """
     student, optimizer_copy = _on_meta(model.model, optimizer)
     place = ['model']
@@ -56,8 +53,12 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
         student.eval()
         size = loading(cfg, 'val')['batch_size']
         for img, meta in zip(test_sample['img'], test_sample['img_metas'], strict=True):
-            window = _batch(_window(img.data, student.test_cfg), size)
-            _try(place, torch.no_grad()(student.encode_decode), window, _batch(meta.data, size))
+            img = img.data
+            if student.test_cfg.mode == 'slide':  # the network sees a window at a time
+                height, width = student.test_cfg.crop_size
+                img = img[:, :height, :width]
+            metas = _batch(meta.data, size)
+            _try(place, torch.no_grad()(student.encode_decode), _batch(img, size), metas)
 
     place[:] = ['optimizer']
     _try(place, _step, student, optimizer_copy)
@@ -90,13 +91,6 @@ def _batch(value, size):
     if torch.is_tensor(value):
         return torch.empty(size, *value.shape, dtype=value.dtype, device='meta')
     return [value] * size
-
-
-def _window(img, test_cfg):
-    """What the network sees of an image (C, H, W) at once in evaluation."""
-    if test_cfg.mode == 'slide':
-        return img[:, : test_cfg.crop_size[0], : test_cfg.crop_size[1]]
-    return img
 
 
 def _try(place, function, *arguments, **options):
@@ -137,11 +131,7 @@ def _check_room(work_dir, tensors):
 
 
 def check_training_sample(sample):
-    """Check that the pipelines of the training data make what training takes.
-
-    Args:
-        sample (dict): Of a supervised data set or of UDADataset, still in mmcv's containers.
-    """
+    """Check that the pipelines of the training data make what training takes."""
     is_uda = 'target_img' in sample
     source = 'data.train.source' if is_uda else 'data.train'
     _check_sample(source, sample, ['img', 'img_metas', 'gt_semantic_seg'])

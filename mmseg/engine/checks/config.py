@@ -196,13 +196,11 @@ REQUIRED = (
     'runner.max_iters', 'model.backbone', 'model.decode_head', 'model.test_cfg.mode',
     'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'optimizer.lr',
     'lr_config.policy', 'log_config.interval', 'log_config.hooks', 'checkpoint_config.interval',
+    'evaluation.interval', 'optimizer_config.grad_clip.max_norm',
+    *(f'data.train.rare_class_sampling.{key}' for key in
+      SECTIONS['data.train.rare_class_sampling']),
 )  # fmt: skip
-# In a section that may be left out.
-REQUIRED_IF_THERE = {
-    'evaluation': ('interval',),
-    'optimizer_config.grad_clip': ('max_norm',),
-    'data.train.rare_class_sampling': ('min_pixels', 'class_temp', 'min_crop_ratio'),
-}
+OPTIONAL = ('evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling')
 SETTINGS = set(SECTIONS[''])
 TABLES = {path.partition('.')[0] for path in (*SECTIONS, *VALUES)} - {''}
 
@@ -255,10 +253,9 @@ def _check_sections(cfg):
     for key, options in (_at(cfg, 'optimizer.paramwise_cfg.custom_keys') or {}).items():
         kinds = dict.fromkeys(('lr_mult', 'decay_mult'), NOT_NEGATIVE)
         _check_section(f'optimizer.paramwise_cfg.custom_keys.{key}', kinds, options)
-    required = [f'{path}.{key}' for path, keys in REQUIRED_IF_THERE.items() for key in keys]
-    for path in (*REQUIRED, *required):
-        is_needed = path in REQUIRED or _at(cfg, path.rpartition('.')[0]) is not None
-        if is_needed and _at(cfg, path) is None:
+    left_out = [path for path in OPTIONAL if _at(cfg, path) is None]
+    for path in REQUIRED:
+        if path.rpartition('.')[0] not in left_out and _at(cfg, path) is None:
             raise UserError(f'{path} is missing')
 
 

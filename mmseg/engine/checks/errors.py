@@ -34,9 +34,8 @@ _NO_TYPE = re.compile(r'(\w+) is not (?:in|registered in) the|Unrecognized \w+ t
 def blamed_on(section, content=None):
     """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
 
-    What can only be a bug keeps its type and traceback: an unknown name, a failed import, an
-    attribute that an object of a class lacks. Anything else may be a mistake in the class as well,
-    so the last line outside of torch where it happened is named, too.
+    What can only be a bug keeps its type and traceback. Anything else may be a mistake in the class
+    as well, so the last line outside of torch where it happened is named, too.
 
     Args:
         section (str): Path in the config.
@@ -92,13 +91,7 @@ def _wrong_key(said, section, content):
 
 
 def unknown_key(path, key, known):
-    """Say that nothing reads a key, and which known one is meant.
-
-    Args:
-        path (str): Of its dict; '' is the top level of the config.
-        key (str): The key.
-        known (Collection[str]): The keys that are read.
-    """
+    """Say that nothing reads a key of the dict at ``path``, and which known one is meant."""
     prefix = f'{path}.' if path else ''
     hint = _hint(key, known, prefix) or f'; known are {", ".join(sorted(known))}.'
     return f'{prefix}{key}: nothing reads this key{hint}'
