@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from tools import benchmark
 from tools.benchmarks import take_turns
 from tools.benchmarks.published import ExplicitAttention, PublishedStep, published_sample

@@ -21,7 +21,7 @@ from mmseg.models.uda.pixel_weights import pixel_weights
 from mmseg.models.uda.strong_augmentation import blur_kernel_size, color_jitter, gaussian_blur
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode, update_teacher
 from mmseg.utils.gradients import Gradients
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
 

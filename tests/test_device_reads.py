@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg.models.accuracy import accuracy
 from mmseg.models.losses.accuracy import accuracy as accuracy_of_mmsegmentation
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from tests.test_dacs import THINGS, build_dacs, random_batch
 
 # Operations whose result, or its shape, the CPU has to know. `.tolist()` is none of torch's.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmseg.engine.distributed import joined_processes
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from tests.ranks import Ranks
 from tests.test_dacs import THINGS, build_dacs, random_batch, tiny_model
 

@@ -16,7 +16,7 @@ from mmseg.engine.runner import SeededRunner
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.uda import Supervised
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
-from mmseg.utils.snapshot import Snapshot
+from mmseg.utils.gradients import Snapshot
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
@@ -140,7 +140,7 @@ def test_state_before_is_left_without_uda_too(tmp_path, caplog, broken, what, de
 
 def test_label_without_a_class_gives_losses_that_are_finite():
     """No thing class for the feature distance, nothing but ignored pixels for the cross entropy."""
-    from mmseg.utils.step import Step
+    from mmseg.utils.seeding import Step
     from tests.test_dacs import THINGS, build_dacs, random_batch
 
     dacs = build_dacs(

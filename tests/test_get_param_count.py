@@ -9,7 +9,7 @@ from mmcv import Config
 
 from mmseg.models import build_segmentor
 from mmseg.models.encoder_channels import fill_in_channels
-from mmseg.models.uda.build import build_train_model
+from mmseg.models.uda import build_train_model
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, FEATURE_DISTANCE, SMALL, UDA_CONFIG, run_python
 from tools import get_param_count

@@ -20,7 +20,7 @@ from mmseg.models import build_backbone
 from mmseg.models.uda import Supervised
 from mmseg.models.uda import dacs as dacs_module
 from mmseg.utils.gradients import Gradients, NonFiniteError
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import fill
 from tests.test_dacs import assert_golden_steps, build_dacs, random_batch, tiny_model

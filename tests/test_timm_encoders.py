@@ -12,7 +12,7 @@ from mmseg.engine.config import load_config
 from mmseg.models import build_backbone
 from mmseg.models.backbones.timm_encoder import name_of_level
 from mmseg.models.builder import SEGMENTORS
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import fill
 from tests.test_dacs import THINGS, random_batch

@@ -14,7 +14,7 @@ from prettytable import PrettyTable
 from torch.overrides import TorchFunctionMode
 
 from mmseg.engine.config import parse_options
-from mmseg.models.uda.build import build_train_model
+from mmseg.models.uda import build_train_model
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
 from tools.benchmarks.network_size import count_parts, networks_of, training_memory

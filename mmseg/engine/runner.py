@@ -21,8 +21,7 @@ from mmseg.engine.stop import StopRequest
 from mmseg.engine.tensorboard import purge_after_resume
 from mmseg.utils.collective import gather_over_ranks, signal_of_any
 from mmseg.utils.gradients import NonFiniteError
-from mmseg.utils.seeding import seed_for
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step, seed_for
 from mmseg.utils.user_error import UserError
 
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.

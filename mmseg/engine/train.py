@@ -29,7 +29,7 @@ from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.engine.trained import start_from
-from mmseg.models.uda.build import build_train_model
+from mmseg.models.uda import build_train_model
 from mmseg.utils.collective import gather_over_ranks
 from mmseg.utils.user_error import UserError
 

@@ -1,4 +1,4 @@
-"""The gradients of one optimizer step: of micro-batches, of float16 losses, clipped and checked."""
+"""One optimizer step: gradients of micro-batches, scaling, clipping, checks, and taking it back."""
 
 import dataclasses
 import math
@@ -142,3 +142,29 @@ def _check_losses(log_vars):
     if broken:
         details = ', '.join(f'{name} {value:.6g}' for name, value in terms.items())
         raise NonFiniteError(f'{", ".join(broken)} is', details)
+
+
+class Snapshot:
+    """Takes and restores the values of tensors.
+
+    Args:
+        tensors (Iterable[Tensor]): Changed in place between the two.
+    """
+
+    def __init__(self, tensors):
+        by_type = {}  # tensors of one type are copied in one call
+        for tensor in tensors:
+            by_type.setdefault(tensor.dtype, []).append(tensor)
+        self._pairs = [(alike, [t.clone() for t in alike]) for alike in by_type.values()]
+
+    @torch.no_grad()
+    def take(self):
+        """Copy the values."""
+        for tensors, copies in self._pairs:
+            torch._foreach_copy_(copies, tensors)
+
+    @torch.no_grad()
+    def restore(self):
+        """Give the tensors the values that were taken last."""
+        for tensors, copies in self._pairs:
+            torch._foreach_copy_(tensors, copies)

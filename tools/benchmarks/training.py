@@ -13,7 +13,7 @@ from mmcv import Config
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.encoder_channels import fill_in_channels
-from mmseg.utils.step import Step
+from mmseg.utils.seeding import Step
 from tools.benchmarks import seconds, take_turns
 from tools.benchmarks.published import PublishedStep
 

@@ -3,13 +3,12 @@
 import contextlib
 import copy
 
+import torch
 from torch import nn
 
 from mmseg.models.builder import build_segmentor
-from mmseg.models.uda.grad_magnitude import grad_magnitudes
 from mmseg.models.uda.student import Student
-from mmseg.utils.gradients import Gradients, NonFiniteError, total_loss
-from mmseg.utils.snapshot import Snapshot
+from mmseg.utils.gradients import Gradients, NonFiniteError, Snapshot, total_loss
 
 
 class UDAMethod(nn.Module):
@@ -118,10 +117,21 @@ class UDAMethod(nn.Module):
             with contextlib.nullcontext() if averages else self.student.no_sync():
                 losses = next(terms)
                 if self.print_grad_magnitude:
-                    logged |= grad_magnitudes(losses, self.model, term)
+                    logged |= self._gradient_norms(losses, term)
                 total, values = total_loss(losses)
                 self.gradients.add(total)
             logged |= values
             logged['loss'] = logged.get('loss', 0) + total.detach()
         terms.close()
         return logged
+
+    def _gradient_norms(self, losses, term):
+        """Compute the L2 norm of each loss's gradient over the student, to see which dominates."""
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        norms = {}
+        for name, loss in losses.items():
+            if 'loss' in name:
+                grads = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+                squares = [grad.double().square().sum() for grad in grads if grad is not None]
+                norms[f'{term}.grad.{name}'] = torch.stack(squares).sum().sqrt()
+        return norms
