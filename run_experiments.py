@@ -10,9 +10,8 @@ from fnmatch import fnmatchcase
 import tools.openmp  # noqa: F401
 
 from experiments import STUDIES, generate_experiment_cfgs
-from tools.exit_with import exit_with
+from tools.command_line import add_config_options, exit_with
 from tools.small_scale import small_scale
-from tools.train import add_config_options
 
 
 def parse_args(argv):

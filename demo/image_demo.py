@@ -25,7 +25,7 @@ from mmseg.engine.predict import predict_images
 from mmseg.engine.predictions import write_picture
 from mmseg.engine.trained import load_trained
 from mmseg.utils.drawing import paint, with_legend
-from mmseg.utils.image_files import IMAGE_ENDINGS, visible_files
+from mmseg.utils.files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 # What can be written; each is the end of its file's name, too: NAME_pred.png.

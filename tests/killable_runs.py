@@ -128,8 +128,8 @@ class HangInLoading:
         self.of = of
 
     def install(self):
-        from mmseg.datasets.test_samples import TestSamples
         from mmseg.datasets.uda_dataset import UDADataset
+        from mmseg.engine.predict import TestSamples
         from mmseg.engine.runner import SeededRunner
 
         run = os.getpid()

@@ -93,7 +93,7 @@ def test_start_reads_and_checks_a_config_once(workplace, monkeypatch):
     counted(launch, 'check_config')
     counted(launch, 'check_files')
     trained = []
-    monkeypatch.setattr('tools.training.train', lambda cfg, *_: trained.append(cfg))
+    monkeypatch.setattr('tools.launch.train', lambda cfg, *_: trained.append(cfg))
     run_experiment(UDA_CONFIG)
     assert [name for name, _ in calls] == ['fromfile', 'check_config', 'check_files']
     assert all(cfg is trained[0] for _, cfg in calls[1:])
@@ -114,7 +114,7 @@ def test_imports_have_no_cycle():
             elif isinstance(node, ast.ImportFrom):
                 imported |= {node.module, *(f'{node.module}.{alias}' for alias in aliases)}
         graph[name] = imported & names.keys()
-    assert 'mmseg.engine.train' in graph['tools.training']
+    assert 'mmseg.engine.train' in graph['tools.launch']
     graphlib.TopologicalSorter(graph).prepare()
 
 

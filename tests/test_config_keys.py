@@ -11,9 +11,9 @@ import pytest
 from mmseg.engine import config, evaluation, performance, preflight, train, trained
 from mmseg.engine.checks.config import SETTINGS, TABLES, check_keys
 from mmseg.engine.config import as_dict, load_config
+from mmseg.models import uda
 from mmseg.models.builder import BACKBONES, HEADS
 from mmseg.models.decode_heads.fcn_head import FCNHead
-from mmseg.models import uda
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, UDA_CONFIG
@@ -293,11 +293,11 @@ def test_own_classes(own_classes):
 
 
 def test_all_that_the_code_reads_is_known():
-    from tools import launch, runs, training
+    from tools import launch, run_start, runs
 
     read = set()
     modules = (uda, config, evaluation, performance, preflight, train, trained)
-    for module in (*modules, launch, runs, training):
+    for module in (*modules, launch, run_start, runs):
         read |= set(re.findall(r"\bcfg(?:\.get\('|\['|\.)(\w+)", inspect.getsource(module)))
     read = {
         key for key in read if not hasattr(mmcv.Config, key) and key not in ('_cfg_dict', 'get')

@@ -11,7 +11,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mmseg.datasets import run_loader
 from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
-from mmseg.datasets.test_samples import TestSamples
+from mmseg.engine.predict import TestSamples
 from mmseg.utils.user_error import UserError
 from tools import test
 

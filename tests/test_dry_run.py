@@ -14,7 +14,7 @@ from mmseg.engine import train as train_module
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.config import load_config
 from mmseg.engine.dry_run import dry_run
-from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.performance import build_grouped_optimizer
 from mmseg.models import build_segmentor
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (

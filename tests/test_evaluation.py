@@ -11,9 +11,8 @@ import torch
 from mmseg.core import intersect_and_union
 from mmseg.datasets import CustomDataset
 from mmseg.datasets.run_loader import collate
-from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.evaluation import areas_of_classes, count_areas, loading, predict
-from mmseg.engine.predict import predict_labels
+from mmseg.engine.predict import TestSamples, predict_labels
 from mmseg.models import EncoderDecoder, build_segmentor
 from mmseg.utils.user_error import UserError
 

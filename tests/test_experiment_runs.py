@@ -15,8 +15,7 @@ import run_experiments
 from mmseg.engine.config import load_config, parse_options
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import CHECKOUT, SMALL, SOURCE_ONLY_CONFIG, UDA_CONFIG, only, run_python
-from tools.launch import apply_overrides
-from tools.training import train_run
+from tools.launch import apply_overrides, train_run
 
 SOURCE_ONLY = 'street_scenes/source_only_mitb0.py'
 

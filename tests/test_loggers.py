@@ -77,7 +77,7 @@ def test_evaluation_is_no_loading_of_data(monkeypatch, tmp_path):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(iter_timer, 'time', SimpleNamespace(time=lambda: clock.now))
     monkeypatch.setattr(
-        'mmseg.engine.hooks.ResumeStateHook.after_train_iter',
+        'mmseg.engine.checkpoint.ResumeStateHook.after_train_iter',
         lambda self, runner: setattr(clock, 'now', clock.now + 30),
     )
     noted = []

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmseg.core import build_optimizer
 from mmseg.engine.config import load_config
-from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.performance import build_grouped_optimizer
 from mmseg.engine.runner import SeededRunner
 from mmseg.models import build_segmentor
 

@@ -21,9 +21,9 @@ from mmseg.datasets.readable import (
     image_loader,
     read_image,
 )
-from mmseg.datasets.test_samples import TestSamples
 from mmseg.engine.checks.data import DatasetUse, check_dataset
-from mmseg.utils.image_files import IMAGE_ENDINGS
+from mmseg.engine.predict import TestSamples
+from mmseg.utils.files import IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 
 HEIGHT, WIDTH = 48, 64

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mmseg.datasets import CityscapesDataset
 from mmseg.engine.charts import as_image, draw_confusion, draw_sampling
 from mmseg.engine.evaluation_samples import draw_sample, sample_indices
+from mmseg.engine.hooks import RareClassRecord
 from mmseg.engine.logs import truncate_logs
-from mmseg.engine.rare_class_record import RareClassRecord
 from mmseg.engine.tensorboard import purge_after_resume
 
 CLASSES = list(CityscapesDataset.CLASSES)

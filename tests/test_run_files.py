@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmseg.engine import hooks
+from mmseg.engine import checkpoint
 from mmseg.engine.checkpoint import (
     load_file,
     newest_loadable,
@@ -28,7 +28,7 @@ from tests.tiny_runs import (
     files_below,
     run_experiment,
 )
-from tools.training import locked
+from tools.run_start import locked
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -154,9 +154,9 @@ def test_work_dir_that_is_a_file(workplace):
 def test_resume_state_is_written_every_few_minutes(monkeypatch):
     """With a minute per iteration and no evaluation, a kill loses at most eleven iterations."""
     clock = SimpleNamespace(now=0)
-    monkeypatch.setattr(hooks, 'time', SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(checkpoint, 'time', SimpleNamespace(monotonic=lambda: clock.now))
     saved = []
-    hook = hooks.ResumeStateHook(evaluation=None)
+    hook = checkpoint.ResumeStateHook(evaluation=None)
     for iteration in range(34):
         clock.now += 60
         hook.after_train_iter(SimpleNamespace(iter=iteration, save_resume_state=saved.append))

@@ -49,7 +49,7 @@ def unfinished(copied_run):
 def started(monkeypatch):
     """The names of the runs that run_experiments.py wants to train; it trains none."""
     names = []
-    monkeypatch.setattr('tools.training.train', lambda cfg, *_: names.append(cfg.name))
+    monkeypatch.setattr('tools.launch.train', lambda cfg, *_: names.append(cfg.name))
     return names
 
 
@@ -96,7 +96,7 @@ def test_resume_with_other_workers_and_intervals(workplace, trained_run, monkeyp
 
 def test_train_takes_changed_values_too(unfinished, monkeypatch):
     trained = []
-    monkeypatch.setattr('tools.training.train', lambda *given: trained.append(given))
+    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given))
     train_here(unfinished.work_dir, *HARMLESS)
     ((cfg, _, changes),) = trained
     assert cfg.data.workers_per_gpu == 1 and cfg.model.backbone.with_cp is True
@@ -232,7 +232,7 @@ def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, mo
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
     Path(unfinished.work_dir, 'code.tar.gz').write_bytes(b'of the first start')
     trained = []
-    monkeypatch.setattr('tools.training.train', lambda *given: trained.append(given))
+    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given))
     train_here(unfinished.work_dir, 'data.samples_per_gpu=1')
     ((cfg, _, changes),) = trained
     assert cfg.data.samples_per_gpu == 1 and changes == ''
@@ -246,7 +246,7 @@ def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, mo
 def test_given_config_in_the_folder_of_the_run_is_not_replaced(unfinished, monkeypatch):
     """What is given may be the config of a start that saved nothing, or one with bases."""
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
-    monkeypatch.setattr('tools.training.train', lambda *given: None)
+    monkeypatch.setattr('tools.launch.train', lambda *given: None)
     before = Path(unfinished.config).read_text()
     with pytest.raises(SystemExit, match=r'optimizer.lr: 0.004 → 0.01'):
         train_main([unfinished.config, '--work-dir', unfinished.work_dir,
@@ -308,7 +308,7 @@ def test_folder_keeps_the_batch_that_its_run_began_with(unfinished, monkeypatch)
     """Also where fewer processes with more images each keep it; every such command resumes."""
     monkeypatch.setattr('tools.launch.check_is_launched', lambda *given: None)
     trained = []
-    monkeypatch.setattr('tools.training.train', lambda *given: trained.append(given[0]))
+    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given[0]))
     one = config_in(unfinished)
     began = {**one, 'n_gpus': 2, 'data': {**one['data'], 'samples_per_gpu': 1}}
     Path(unfinished.config).write_text(json.dumps(began))

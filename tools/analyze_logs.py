@@ -17,7 +17,7 @@ import tools.openmp  # noqa: F401
 
 from prettytable import PrettyTable
 
-from tools.exit_with import exit_with
+from tools.command_line import exit_with
 from tools.run_folder import find_work_dirs, json_logs
 from tools.run_logs import is_ratio, read_log
 

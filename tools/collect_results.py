@@ -19,7 +19,7 @@ import tools.openmp  # noqa: F401
 import numpy as np
 from prettytable import PrettyTable
 
-from tools.exit_with import exit_with
+from tools.command_line import exit_with
 from tools.run_folder import find_config, find_work_dirs, json_logs
 from tools.run_logs import Log, is_ratio, read_log
 from tools.same_run import compare

@@ -9,6 +9,10 @@ import os.path as osp
 import sys
 import tempfile
 
+import torch
+from mmcv.runner import get_dist_info
+
+from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.config import as_dict, complete_config, load_config, parse_options, read_file
 from mmseg.engine.distributed import (
     check_is_launched,
@@ -17,16 +21,18 @@ from mmseg.engine.distributed import (
     joined_processes,
     rank_0_first,
 )
+from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.preflight import check_config, check_files
-from mmseg.utils.files import write_text
+from mmseg.engine.train import train
+from mmseg.utils.files import refusing_to_write, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.collect_results import read_results, results_csv, results_table
 from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
 from tools.run_folder import find_work_dirs
+from tools.run_start import started
 from tools.runs import Run, find_run
 from tools.status import lock_holder
-from tools.training import train_run
 
 
 @reports_user_errors
@@ -171,6 +177,33 @@ def _train(run, args):
         if signal is not None:
             sys.exit(128 + signal)
     print(f'Finished. Predictions and their IoU: sh test.sh {run.cfg.work_dir}')
+
+
+def train_run(cfg, device):
+    """Train in the run's folder, to which no other process may write meanwhile.
+
+    Returns:
+        int | None: The signal that stopped the run before its end.
+    """
+    keep_freed_memory(device)
+    is_rank_0 = get_dist_info()[0] == 0
+    with started(cfg) as changes:
+        if is_finished(cfg.work_dir, cfg.runner.max_iters):
+            if is_rank_0:
+                print(f'This run is finished: {cfg.work_dir}')
+            return None
+        try:
+            with refusing_to_write(cfg.work_dir):
+                signal = train(cfg, device, changes)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, '
+                'or set model.backbone.with_cp=True or speed.accumulate higher, and give the same '
+                'command again to resume. A smaller data.samples_per_gpu or crop makes another run.'
+            ) from error
+    if is_rank_0 and signal is not None:
+        print(f'Stopped by signal {signal}. The same command resumes.')
+    return signal
 
 
 def _train_in_turn(runs, args):

@@ -10,7 +10,7 @@ from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX, read_id_map
 from mmseg.utils import get_root_logger
 from mmseg.utils.drawing import distinct_palette
-from mmseg.utils.image_files import files_in, visible_files
+from mmseg.utils.files import files_in, visible_files
 from mmseg.utils.user_error import UserError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmseg.datasets.builder import PIPELINES, build_dataset
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
-from mmseg.utils.image_files import DECODING_ERRORS, is_hidden
+from mmseg.utils.files import DECODING_ERRORS, is_hidden
 from mmseg.utils.user_error import UserError
 
 # What OpenCV prints about a damaged file names no file; the error raised here does.

@@ -3,14 +3,18 @@
 import os
 import os.path as osp
 import re
+import time
 import zipfile
 
 import torch
+from mmcv.runner.hooks import Hook
 
 from mmseg.models.weights import DamagedFileError, load_file, load_strictly
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
 
+# A kill loses at most this much of a run, and an evaluation interval if that is shorter.
+RESUME_STATE_SECONDS = 10 * 60
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
 
@@ -139,3 +143,23 @@ def segmentor_weights(state_dict, which='student'):
 def load_segmentor(segmentor, weights, path):
     """Load weights into a segmentor, all or none."""
     load_strictly(segmentor, weights, path)
+
+
+class ResumeStateHook(Hook):
+    """Writes resume state before every evaluation and every few minutes.
+
+    Args:
+        evaluation (Evaluation | None): Whose iterations count.
+    """
+
+    def __init__(self, evaluation):
+        self.evaluation = evaluation
+        self.written = time.monotonic()
+
+    def after_train_iter(self, runner):
+        due = time.monotonic() - self.written > RESUME_STATE_SECONDS
+        if self.evaluation is not None:
+            due = due or self.evaluation.is_due(runner)
+        if due:
+            runner.save_resume_state(runner.iter + 1)
+            self.written = time.monotonic()

@@ -10,9 +10,8 @@ from mmcv.runner import get_dist_info
 
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
-from mmseg.datasets.test_samples import TestSamples, collate_equal
 from mmseg.engine.logs import EVALUATION_FOLDER
-from mmseg.engine.predict import predict_labels
+from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError

@@ -1,7 +1,9 @@
-"""What a runner does after iterations: evaluation, and resume state between the checkpoints."""
+"""What happens between the iterations of a run: its evaluation, and records of what was drawn."""
 
-import time
+import json
+import os.path as osp
 
+import numpy as np
 from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import LoggerHook
 
@@ -15,13 +17,11 @@ from mmseg.engine.evaluation import (
     write_confusion,
 )
 from mmseg.engine.evaluation_samples import draw_sample, sample_indices
-from mmseg.engine.logs import evaluation_stem
+from mmseg.engine.logs import RARE_CLASS_FILE, evaluation_stem
 from mmseg.engine.predictions import write_picture
 from mmseg.engine.tensorboard import show_evaluation
 from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
-
-# A kill loses at most this much of a run, and an evaluation interval if that is shorter.
-RESUME_STATE_SECONDS = 10 * 60
+from mmseg.utils.files import write_text
 
 
 class Evaluation:
@@ -118,21 +118,53 @@ def is_due(iteration, interval, max_iters):
     return iteration % interval == 0 or iteration == max_iters
 
 
-class ResumeStateHook(Hook):
-    """Writes resume state before every evaluation and every few minutes.
+class RareClassRecord(Hook):
+    """Writes ``evaluation/rare_class_sampling.json`` at every evaluation and at the end.
+
+    What was drawn follows from the samples' numbers: nothing is asked of the data workers, and a
+    resumed run counts again from its beginning, as if with its present number of processes.
 
     Args:
-        evaluation (Evaluation | None): Whose iterations count.
+        samples_per_iteration (int): Of all ranks.
+        evaluation (Evaluation | None): At whose iterations it writes.
     """
 
-    def __init__(self, evaluation):
+    def __init__(self, dataset, samples_per_iteration, evaluation):
+        self.dataset = dataset
+        self.samples_per_iteration = samples_per_iteration
         self.evaluation = evaluation
-        self.written = time.monotonic()
+        self._counted = 0
+        self._drawn = np.zeros(len(dataset.CLASSES), int)
 
     def after_train_iter(self, runner):
-        due = time.monotonic() - self.written > RESUME_STATE_SECONDS
+        due = self.is_last_iter(runner)
         if self.evaluation is not None:
             due = due or self.evaluation.is_due(runner)
-        if due:
-            runner.save_resume_state(runner.iter + 1)
-            self.written = time.monotonic()
+        if due and runner.rank == 0:
+            content = self.content(runner.iter + 1)
+            write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), json.dumps(content) + '\n')
+
+    def content(self, iteration):
+        """What the file holds after so many iterations; they must not get fewer.
+
+        Returns:
+            dict: ``share`` (of the source's pixels), ``wanted`` (probability) and ``drawn``
+            (source samples), each a list over ``classes`` with 0 for those that do not occur.
+        """
+        stop = iteration * self.samples_per_iteration
+        for number in range(self._counted, stop):
+            class_id, _, _ = self.dataset.draw_pair(number)
+            self._drawn[class_id] += 1
+        self._counted = stop
+        sampler = self.dataset.sampler
+        share, wanted = np.zeros((2, len(self._drawn)))
+        share[sampler.classes] = sampler.shares
+        wanted[sampler.classes] = sampler.probabilities
+        return dict(
+            iter=iteration,
+            classes=list(self.dataset.CLASSES),
+            share=share.tolist(),
+            wanted=wanted.tolist(),
+            drawn=self._drawn.tolist(),
+            min_pixels=sampler.min_pixels,
+        )

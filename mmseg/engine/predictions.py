@@ -9,8 +9,7 @@ import cityscapesscripts.helpers.labels as cityscapes_labels
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from mmseg.utils.files import moved_into_place
-from mmseg.utils.image_files import DECODING_ERRORS, visible_files
+from mmseg.utils.files import DECODING_ERRORS, moved_into_place, visible_files
 from mmseg.utils.user_error import UserError
 
 _ORIGIN_KEYWORD = 'origin'  # of the texts in a PNG

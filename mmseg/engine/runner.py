@@ -9,13 +9,13 @@ from mmcv.runner.hooks import CheckpointHook
 
 from mmseg.datasets.run_loader import to_device
 from mmseg.engine.checkpoint import (
+    ResumeStateHook,
     finish,
     link_latest,
     load_segmentor,
     prune_resume_states,
     save_file,
 )
-from mmseg.engine.hooks import ResumeStateHook
 from mmseg.engine.logs import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.tensorboard import purge_after_resume

@@ -21,11 +21,9 @@ from mmseg.engine.checkpoint import (
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
-from mmseg.engine.hooks import Evaluation, is_due
+from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
 from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
-from mmseg.engine.optimizer import build_grouped_optimizer
-from mmseg.engine.performance import set_determinism, speed_up
-from mmseg.engine.rare_class_record import RareClassRecord
+from mmseg.engine.performance import build_grouped_optimizer, set_determinism, speed_up
 from mmseg.engine.runner import SeededRunner
 from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.engine.trained import start_from

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from mmseg.engine.optimizer import build_grouped_optimizer
+from mmseg.engine.performance import build_grouped_optimizer
 
 _MIT_STAGE = re.compile(r'(patch_embed|block|norm)(\d)')
 

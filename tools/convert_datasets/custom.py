@@ -23,9 +23,9 @@ import numpy as np
 from PIL.PngImagePlugin import PngInfo, putchunk
 from prettytable import PrettyTable
 
+from tools.command_line import exit_with
 from tools.convert_datasets import train_ids as files
 from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, UnwritableError, opened
-from tools.exit_with import exit_with
 
 UNKNOWN_KEYWORD = 'unknown_ids'
 MOST_UNKNOWN = 50  # of one label: smooth edges in a coloured label have thousands of colours

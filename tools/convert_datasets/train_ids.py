@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tools.exit_with import exit_with
+from tools.command_line import exit_with
 
 IGNORE_INDEX = 255
 _UNWRITABLE = {

@@ -29,7 +29,6 @@ from mmseg.engine.checks.errors import (
     unknown_key,
 )
 from mmseg.engine.class_lists import shared_class_list
-from mmseg.engine.performance import speed_up
 from mmseg.models.builder import MODELS, build_segmentor
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.user_error import UserError
@@ -445,7 +444,7 @@ def has_default(path, part, key, value):
         key (str): A key of it.
         value: As JSON holds it.
     """
-    for function in [speed_up] if path == 'speed' else constructors(class_at(path, part)):
+    for function in constructors(class_at(path, part)):
         parameter = inspect.signature(function).parameters.get(key)
         if parameter is not None:
             default = parameter.default

@@ -32,7 +32,7 @@ from mmseg.datasets.readable import (
 )
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.models.encoder_channels import last_head
-from mmseg.utils.image_files import DECODING_ERRORS, visible_files
+from mmseg.utils.files import DECODING_ERRORS, visible_files
 from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8

@@ -1,4 +1,4 @@
-"""Trains one run in its folder: holds it against other processes, leaves config and code there."""
+"""The start of a run in its folder: holds it against other processes, leaves config and code."""
 
 import contextlib
 import errno
@@ -10,13 +10,9 @@ import os.path as osp
 import platform
 import tarfile
 
-import torch
-
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import as_dict
 from mmseg.engine.distributed import rank_0_first
-from mmseg.engine.performance import keep_freed_memory
-from mmseg.engine.train import train
 from mmseg.utils import files
 from mmseg.utils.user_error import UserError
 from tools.run_folder import read_json
@@ -27,17 +23,16 @@ _CHECKOUT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 _CODE = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py', 'configs/**/*.py')
 
 
-def train_run(cfg, device):
-    """Train in the run's folder, to which no other process may write meanwhile.
+@contextlib.contextmanager
+def started(cfg):
+    """Hold a run's folder, and leave its config and the code there; the other ranks wait.
 
     Args:
         cfg (mmcv.Config): Checked, with ``work_dir``.
-        device (torch.device): Of this process.
 
-    Returns:
-        int | None: The signal that stopped the run before its end.
+    Yields:
+        str: What differs from the run's last start, in words.
     """
-    keep_freed_memory(device)
     changes = ''
     with contextlib.ExitStack() as stack:
         with rank_0_first() as is_rank_0:
@@ -45,22 +40,7 @@ def train_run(cfg, device):
                 stack.enter_context(locked(cfg.work_dir))
                 with files.refusing_to_write(cfg.work_dir):
                     changes = _prepare(cfg)
-        if is_finished(cfg.work_dir, cfg.runner.max_iters):
-            if is_rank_0:
-                print(f'This run is finished: {cfg.work_dir}')
-            return None
-        try:
-            with files.refusing_to_write(cfg.work_dir):
-                signal = train(cfg, device, changes)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, '
-                'or set model.backbone.with_cp=True or speed.accumulate higher, and give the same '
-                'command again to resume. A smaller data.samples_per_gpu or crop makes another run.'
-            ) from error
-    if is_rank_0 and signal is not None:
-        print(f'Stopped by signal {signal}. The same command resumes.')
-    return signal
+        yield changes
 
 
 @contextlib.contextmanager
