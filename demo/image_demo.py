@@ -19,7 +19,7 @@ from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
 from mmseg.datasets.readable import image_loader, read_image
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.devices import choose_device
+from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predict import predict_images
 from mmseg.engine.predictions import write_picture

@@ -8,7 +8,7 @@ import pytest
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, run_python
 from tools import analyze_logs
-from tools.run_logs import read_log
+from tools.run_folder import read_log
 
 
 def train(iteration, loss, time=0.5, **more):

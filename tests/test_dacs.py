@@ -17,8 +17,8 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.models.uda import dacs as dacs_module
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
-from mmseg.models.uda.pixel_weights import pixel_weights
 from mmseg.models.uda.strong_augmentation import blur_kernel_size, color_jitter, gaussian_blur
+from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode, update_teacher
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import Step

@@ -11,11 +11,11 @@ from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmseg.datasets import CityscapesDataset
-from mmseg.engine.charts import as_image, draw_confusion, draw_sampling
-from mmseg.engine.evaluation_samples import draw_sample, sample_indices
 from mmseg.engine.hooks import RareClassRecord
 from mmseg.engine.logs import truncate_logs
+from mmseg.engine.predictions import draw_sample, sample_indices
 from mmseg.engine.tensorboard import purge_after_resume
+from mmseg.utils.drawing import as_image, draw_confusion, draw_sampling
 
 CLASSES = list(CityscapesDataset.CLASSES)
 

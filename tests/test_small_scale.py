@@ -9,9 +9,9 @@ import pytest
 
 import run_experiments
 from experiments import STUDIES, generate_experiment_cfgs
+from run_experiments import small_scale
 from tests.tiny_runs import resolve
 from tools.run_config import with_bases_from
-from tools.small_scale import small_scale
 
 
 def resolved(config):

@@ -1,6 +1,6 @@
 """Start-up tests: every run of experiments 100 and 101 trains, evaluates and saves, made small.
 
-What `run_experiments.py --small` does is in tools/small_scale.py.
+What `run_experiments.py --small` does is in run_experiments.py.
 """
 
 import json

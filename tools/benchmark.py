@@ -21,7 +21,7 @@ from mmcv import Config
 from prettytable import PrettyTable
 
 from mmseg.datasets import CityscapesDataset, build_dataset
-from mmseg.engine.devices import choose_device
+from mmseg.engine.distributed import choose_device
 from mmseg.engine.evaluation import count_areas
 from mmseg.engine.predict import predict_labels
 from mmseg.models import build_segmentor

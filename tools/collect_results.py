@@ -20,8 +20,7 @@ import numpy as np
 from prettytable import PrettyTable
 
 from tools.command_line import exit_with
-from tools.run_folder import find_config, find_work_dirs, json_logs
-from tools.run_logs import Log, is_ratio, read_log
+from tools.run_folder import Log, find_config, find_work_dirs, is_ratio, json_logs, read_log
 from tools.same_run import compare
 
 # What run_experiments.py puts around a config's name.

@@ -23,8 +23,8 @@ import jinja2
 from PIL import Image
 from prettytable import PrettyTable
 
-from mmseg.engine.charts import draw_bars, draw_confusion, draw_sampling
 from mmseg.engine.logs import RARE_CLASS_FILE
+from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.analyze_logs import draw_curves

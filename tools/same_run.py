@@ -209,6 +209,6 @@ def _is_default(key, values, configs):
     if not isinstance(part, dict) or not ('type' in part or parent in _UNTYPED):
         return False
     # Takes seconds, and is rarely needed.
-    from mmseg.engine.checks.config import has_default
+    from mmseg.engine.checks.errors import has_default
 
     return has_default(parent, part, name, value)

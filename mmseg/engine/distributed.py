@@ -10,7 +10,6 @@ import torch.distributed as dist
 from mmcv.runner import get_dist_info
 
 from mmseg.datasets.run_loader import dead_workers_are_errors
-from mmseg.engine.devices import choose_device
 from mmseg.utils.user_error import UserError
 
 # Rank 0 may check data for that long. A process that ends is noticed by the launcher, at once.
@@ -110,4 +109,26 @@ def _launched_device(name):
     device = choose_device(name)
     if device.type == 'cuda' and device.index is None:
         device = choose_device(f'cuda:{os.environ["LOCAL_RANK"]}')
+    return device
+
+
+def choose_device(name=None):
+    """The device called ``name``; without a name a GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: If there is no such device here.
+    """
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(
+            f'--device {name}: no such kind of device; use cuda, cuda:N or cpu.'
+        ) from error
+    if device.type == 'cuda':
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f'--device {name}: torch sees {count} GPU(s) here; use --device cpu.')
+        torch.cuda.set_device(device)
     return device

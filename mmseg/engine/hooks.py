@@ -16,9 +16,8 @@ from mmseg.engine.evaluation import (
     sum_areas,
     write_confusion,
 )
-from mmseg.engine.evaluation_samples import draw_sample, sample_indices
 from mmseg.engine.logs import RARE_CLASS_FILE, evaluation_stem
-from mmseg.engine.predictions import write_picture
+from mmseg.engine.predictions import draw_sample, sample_indices, write_picture
 from mmseg.engine.tensorboard import show_evaluation
 from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
 from mmseg.utils.files import write_text

@@ -16,7 +16,7 @@ from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, t
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
-from mmseg.models.uda.pixel_weights import pixel_weights
+from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
 from mmseg.utils.seeding import seed_for, seeded_globals
 

@@ -8,7 +8,6 @@ be a file of years ago, whose other keys do no harm there.
 import contextlib
 import copy
 import difflib
-import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from mmseg.datasets.custom import CustomDataset
 from mmseg.engine.checks.errors import (
     arguments_of,
     blamed_on,
-    class_at,
-    constructors,
     lr_hook,
     unknown_key,
 )
@@ -433,21 +430,3 @@ def _check_classes(cfg):
             f'uda.imnet_feature_dist_classes has {unknown}, but the last train id is '
             f'{len(names) - 1}'
         )
-
-
-def has_default(path, part, key, value):
-    """Whether leaving a key out of a part of a config means the same as this value.
-
-    Args:
-        path (str): Where the part stands, dotted.
-        part (dict): With a ``type``, or one of the sections that need none.
-        key (str): A key of it.
-        value: As JSON holds it.
-    """
-    for function in constructors(class_at(path, part)):
-        parameter = inspect.signature(function).parameters.get(key)
-        if parameter is not None:
-            default = parameter.default
-            # JSON has no tuples.
-            return (list(default) if isinstance(default, tuple) else default) == value
-    return False

@@ -145,3 +145,21 @@ def lr_hook(policy):
     """The name of the hook that mmcv finds for a policy: 'poly' is PolyLrUpdaterHook."""
     name = str(policy)
     return f'{name.title() if name.islower() else name}LrUpdaterHook'
+
+
+def has_default(path, part, key, value):
+    """Whether leaving a key out of a part of a config means the same as this value.
+
+    Args:
+        path (str): Where the part stands, dotted.
+        part (dict): With a ``type``, or one of the sections that need none.
+        key (str): A key of it.
+        value: As JSON holds it.
+    """
+    for function in constructors(class_at(path, part)):
+        parameter = inspect.signature(function).parameters.get(key)
+        if parameter is not None:
+            default = parameter.default
+            # JSON has no tuples.
+            return (list(default) if isinstance(default, tuple) else default) == value
+    return False

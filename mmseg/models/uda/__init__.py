@@ -1,8 +1,8 @@
 """Methods of training: each wraps a segmentor and says which losses there are."""
 
 from mmseg.models.builder import SEGMENTORS
+from mmseg.models.uda.base import Supervised
 from mmseg.models.uda.dacs import DACS
-from mmseg.models.uda.supervised import Supervised
 
 __all__ = ['DACS', 'Supervised', 'build_train_model']
 

@@ -6,7 +6,7 @@ import copy
 import torch
 from torch import nn
 
-from mmseg.models.builder import build_segmentor
+from mmseg.models.builder import SEGMENTORS, build_segmentor
 from mmseg.models.uda.student import Student
 from mmseg.utils.gradients import Gradients, NonFiniteError, Snapshot, total_loss
 
@@ -135,3 +135,23 @@ class UDAMethod(nn.Module):
                 squares = [grad.double().square().sum() for grad in grads if grad is not None]
                 norms[f'{term}.grad.{name}'] = torch.stack(squares).sum().sqrt()
         return norms
+
+
+@SEGMENTORS.register_module()
+class Supervised(UDAMethod):
+    """Trains a segmentor on labelled images; its checkpoints are those of the segmentor alone."""
+
+    terms = ('labels',)
+
+    def losses(self, batch, step):
+        """Yield the losses of the heads."""
+        losses, _ = self.student(batch['img'], batch['img_metas'], batch['gt_semantic_seg'])
+        yield losses
+
+    def state_dict(self, *args, **kwargs):
+        """Return the segmentor's own, without a prefix."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args, **kwargs):
+        """Load the segmentor's own."""
+        return self.model.load_state_dict(*args, **kwargs)

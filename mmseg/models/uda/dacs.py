@@ -9,8 +9,8 @@ from mmseg.models.uda.base import UDAMethod
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.debug_pictures import save_debug_pictures
 from mmseg.models.uda.feature_distance import FrozenEncoder, downscale_label, feature_distance
-from mmseg.models.uda.pixel_weights import check_losses_take_weights, heads_of
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
+from mmseg.models.uda.student import check_losses_take_weights, heads_of
 from mmseg.models.uda.teacher import (
     pseudo_label_weights,
     pseudo_labels,
