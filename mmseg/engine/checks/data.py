@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.builder import PIPELINES
+from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.rare_class_sampling import (
@@ -186,6 +186,8 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
+    if kind not in DATASETS:
+        raise UserError(f'there is no data set type {kind}.')
     suffix = config.get('img_suffix', '')
     if not isinstance(suffix, str) and kind != 'OwnDataset':
         raise UserError(
