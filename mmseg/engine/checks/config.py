@@ -82,7 +82,7 @@ TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 SIZE = _list_of(COUNT, 'a pair of whole numbers above 0', length=2)
 PIXELS = Kind(
-    'a whole number of pixels from 0, or a share of the image below 1',
+    'a whole number of pixels from 0, or a fraction of the image below 1',
     lambda v: NOT_NEGATIVE.fits(v) and (v < 1 or float(v).is_integer()),
 )
 LEVEL = Kind(
@@ -234,7 +234,7 @@ def _naming(name):
 
 def _check_sections(cfg):
     for key in cfg:
-        # mmcv keeps every variable of a config file, such as crop_size: others are no mistakes.
+        # mmcv keeps every variable of a config file: crop_size is no mistake, though never read.
         near = difflib.get_close_matches(key, SETTINGS | TABLES, n=1, cutoff=0.75)
         if near and near != [key]:
             raise UserError(unknown_key('', key, near))
@@ -275,7 +275,7 @@ def _check_section(path, kinds, content, has_other_keys=False):
 
 
 def _check_arguments(path, part):
-    """Check the keys of a part that is not built here against its class and the bases of it."""
+    """Check the keys of a part that is not built here against its class and the class's bases."""
     known = arguments_of(path, part) | {'type'}
     for key in part:
         if key not in known:
@@ -323,7 +323,7 @@ _BUILT = set()  # what the runs of an experiment share is built once
 
 
 class _NoWeights(TorchFunctionMode):
-    """Networks that are built have no memory for their weights, so that it takes no time."""
+    """Give the weights of networks no memory, so that building them takes little time."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is torch.empty:

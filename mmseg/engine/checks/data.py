@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.builder import PIPELINES
+from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.rare_class_sampling import (
@@ -186,6 +186,8 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
+    if kind not in DATASETS:
+        raise UserError(f'there is no data set type {kind}.')
     suffix = config.get('img_suffix', '')
     if not isinstance(suffix, str) and kind != 'OwnDataset':
         raise UserError(
@@ -293,7 +295,7 @@ def _file_problems(use, listing, stats):
         (ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
                    for e in labels if e.image_size not in (None, e.label_size)], total,
          'labels read differ in size from their images', 'Make them of one size, or remove both.'),
-        (ann_dir, [f'{e.label} ({a_few(sorted(set(e.pixels) - valid))})' for e in labels
+        (ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})' for e in labels
                    if not set(e.pixels) <= valid], total,
          f'labels read hold ids that are neither 0..{max(valid - {dataset.ignore_index})} nor '
          f'{dataset.ignore_index}', hint),
@@ -305,7 +307,7 @@ def _file_problems(use, listing, stats):
          'has', f'Make them again with: {listing.converter}'),
     ]  # fmt: skip
     return [
-        f'{folder}: {len(files)} of {count} {what}: {a_few(files)}. {mend}'
+        f'{folder}: {len(files)} of {count} {what}: {summarize(files)}. {mend}'
         for folder, files, count, what, mend in found
         if files
     ]
@@ -393,7 +395,7 @@ def _check_class_index(rcs, listing, stats):
     lacking = [name for number, name in enumerate(labels) if number not in counts]
     if lacking:
         raise UserError(
-            f'{osp.join(root, STATS_FILE)} lacks labels ({len(lacking)}): {a_few(lacking)}.'
+            f'{osp.join(root, STATS_FILE)} lacks labels ({len(lacking)}): {summarize(lacking)}.'
         )
     wrong = []
     for one in stats:
@@ -403,7 +405,7 @@ def _check_class_index(rcs, listing, stats):
     if wrong:
         raise UserError(
             f'{osp.join(root, STATS_FILE)} counts other pixels than {len(wrong)} of {len(stats)} '
-            f'labels read have: {a_few(wrong)}.'
+            f'labels read have: {summarize(wrong)}.'
         )
     return sampler.summary(dataset.CLASSES)
 
@@ -411,8 +413,8 @@ def _check_class_index(rcs, listing, stats):
 # Mends
 
 
-def a_few(names):
-    """The first names of a list, and how many there are more."""
+def summarize(names):
+    """Name the first entries of a list and count the others."""
     text = ', '.join(map(str, names[:_NAMED]))
     more = len(names) - _NAMED
     return f'{text} and {more} more' if more > 0 else text
