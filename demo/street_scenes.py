@@ -104,17 +104,13 @@ def _train_and_test(method, seed, args):
 
 
 def comparison_table(ious):
-    """Tabulate IoU per class, the methods side by side.
+    """Tabulate IoU per class and mIoU with its standard deviation, means over seeds.
 
     Args:
         ious (dict[str, list[dict]]): Per method the metrics of each seed, in percent.
-
-    Returns:
-        PrettyTable: Means over seeds; the last row is mIoU with its standard deviation.
     """
     methods = list(ious)
-    table = PrettyTable(['class', *methods, 'gain'])
-    table.align = 'r'
+    table = PrettyTable(['class', *methods, 'gain'], align='r')
     table.align['class'] = 'l'
     rows = [(f'IoU.{name}', name) for name in CityscapesDataset.CLASSES] + [('mIoU', 'mIoU')]
     for key, title in rows:
