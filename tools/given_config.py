@@ -2,8 +2,8 @@
 
 import os.path as osp
 
-from mmseg.engine.checkpoint import load_file
 from mmseg.engine.config import config_in_checkpoint, load_config
+from mmseg.models.weights import load_file
 from mmseg.utils.user_error import UserError
 from tools.runs import config_of
 

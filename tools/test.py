@@ -108,7 +108,7 @@ def _test(args, device):
         print(f'Coloured predictions are in {args.show_dir}')
     if submission is not None:
         if is_rank_0:
-            note = ', in folders since images have equal names' if submission.keeps_folders else ''
+            note = ', in folders like the images' if submission.keeps_folders else ''
             print(f'Files for the server are in {submission.folder}{note}')
         return None
     if args.confusion and is_rank_0:
