@@ -100,9 +100,9 @@ def _launched_device(name):
         )
     keeps_store = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
     if keeps_store and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0:
-        # A restart would find addresses of dead processes in the store, pytorch/pytorch#135712.
+        # A restart finds their addresses in the store that it shares, pytorch/pytorch#135712.
         raise UserError(
-            'torchrun --max-restarts would hang at its first restart: set '
+            'with torchrun --max-restarts a restart may wait for dead processes: set '
             'TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of every torchrun.'
         )
     check_processes(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), name)
