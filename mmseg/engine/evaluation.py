@@ -23,10 +23,7 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=
     Args:
         segmentor (nn.Module): Set to eval mode here.
         dataset (CustomDataset): With a test pipeline.
-        device (torch.device): Of the segmentor.
-        num_workers (int): Loading processes.
         batch_size (int): The most images at once; only neighbours of equal size are.
-        with_truth (bool): Load the ground truth, too.
 
     Yields:
         tuple[int, np.ndarray, np.ndarray | None]: Index, prediction and ground truth: train ids
@@ -50,9 +47,7 @@ def loading(cfg, split):
     Several at once change the logits in the last bits (up to 5e-5 of ±30 on a CPU), so a pixel
     between two classes may change here and there.
 
-    Args:
-        cfg (mmcv.Config): May say ``data.val_dataloader.samples_per_gpu``, ``.workers_per_gpu``.
-        split (str): ``'val'`` or ``'test'``.
+    ``data.val_dataloader`` or ``data.test_dataloader`` (``split``) may say more.
     """
     given = cfg.data.get(f'{split}_dataloader') or {}
     batch_size = given.get('samples_per_gpu', 1)
@@ -71,9 +66,7 @@ def count_areas(dataset, label, truth, index):
     As ``dataset.pre_eval``, 20 times as fast.
 
     Args:
-        dataset (CustomDataset): Says its classes and ``ignore_index``.
         label, truth (np.ndarray): Predicted and true train ids (H, W) uint8.
-        index (int): Of the image.
 
     Returns:
         Tensor: (K + 1, K + 1) int64: row i, column j is true class i predicted as class j. The last
@@ -95,12 +88,7 @@ def count_areas(dataset, label, truth, index):
 
 
 def sum_areas(dataset, counts):
-    """Add up what :func:`count_areas` gave, over images and ranks; all ranks must call this.
-
-    Args:
-        dataset (CustomDataset): Says its classes.
-        counts (Iterable[Tensor]): One entry per image of this rank, which may have none.
-    """
+    """Add up what :func:`count_areas` gave, over images and ranks; all ranks must call this."""
     size = len(dataset.CLASSES) + 1
     return sum_over_ranks(sum(counts, torch.zeros(size, size, dtype=torch.int64)))
 
@@ -146,10 +134,7 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
     """Compute, print and return the metrics of a data set, as MMSegmentation's ``evaluate``.
 
     Args:
-        dataset (CustomDataset): Prints its per-class table.
         areas (Tensor): What :func:`sum_areas` gave.
-        logger (logging.Logger | str): ``'silent'`` prints nothing, None prints.
-        metric (str | list[str]): As in MMSegmentation.
         from_synthia (bool): Add the means over Synthia's 16 and 13 classes.
 
     Returns:

@@ -33,9 +33,7 @@ class Evaluation:
     Args:
         dataset (CustomDataset): With a test pipeline.
         interval (int): Iterations; the last iteration is always evaluated.
-        metric (str | list[str]): As in MMSegmentation.
         loading (dict): ``num_workers`` and ``batch_size``, as for ``predict``.
-        from_synthia (bool): Add the means over Synthia's classes.
     """
 
     def __init__(self, dataset, interval, metric, loading, from_synthia):
@@ -122,10 +120,6 @@ class RareClassRecord(Hook):
 
     What was drawn follows from the samples' numbers: nothing is asked of the data workers, and a
     resumed run counts again from its beginning, as if with its present number of processes.
-
-    Args:
-        samples_per_iteration (int): Of all ranks.
-        evaluation (Evaluation | None): At whose iterations it writes.
     """
 
     def __init__(self, dataset, samples_per_iteration, evaluation):
@@ -144,12 +138,7 @@ class RareClassRecord(Hook):
             write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), json.dumps(content) + '\n')
 
     def content(self, iteration):
-        """What the file holds after so many iterations; they must not get fewer.
-
-        Returns:
-            dict: ``share`` (of the source's pixels), ``wanted`` (probability) and ``drawn``
-            (source samples), each a list over ``classes`` with 0 for those that do not occur.
-        """
+        """Return ``share`` (of pixels), ``wanted`` (probability) and ``drawn`` (samples) by class."""
         stop = iteration * self.samples_per_iteration
         for number in range(self._counted, stop):
             class_id, _, _ = self.dataset.draw_pair(number)

@@ -143,9 +143,6 @@ def build_grouped_optimizer(segmentor, cfg):
     MiT-B5, of 3 kinds. torch's optimizers compute group by group, so its fused and foreach forms
     would have nothing to put together. The steps are the same.
 
-    Args:
-        segmentor (nn.Module): What is trained.
-        cfg (dict): ``optimizer`` of the config.
     """
     optimizer = build_optimizer(segmentor, cfg)
     groups = {}

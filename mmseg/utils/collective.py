@@ -6,11 +6,7 @@ from mmcv.runner import get_dist_info
 
 
 def sum_over_ranks(value):
-    """The sum of a tensor over all ranks, detached; all of them must call this.
-
-    Args:
-        value (Tensor): Of one shape and type on all ranks, on the device of the run.
-    """
+    """Return the sum of a tensor over all ranks, detached; all of them must call this."""
     value = value.detach()
     if get_dist_info()[1] == 1:
         return value
@@ -25,14 +21,7 @@ def mean_over_ranks(value):
 
 
 def present_in_any_rank(label):
-    """Mark the values in the labels of all ranks.
-
-    Args:
-        label (Tensor): int64, values from 0 to 255.
-
-    Returns:
-        Tensor: (256,) bool.
-    """
+    """Mark the values, from 0 to 255, in the labels of all ranks: (256,) bool."""
     present = torch.zeros(256, dtype=torch.int64, device=label.device)
     return sum_over_ranks(present.scatter_(0, label.flatten(), 1)) > 0
 
@@ -54,11 +43,7 @@ def copy_from_rank_0(tensors):
 
 
 def signal_of_any(number):
-    """The largest of the ranks' signal numbers; None where no rank has got one.
-
-    Args:
-        number (int | None): Of this rank.
-    """
+    """Return the largest of the ranks' signal numbers; None where no rank has got one."""
     if get_dist_info()[1] == 1:
         return number
     # On the CPU, where also runs on GPUs have a connection: no GPU is waited for.

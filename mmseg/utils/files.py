@@ -46,12 +46,7 @@ def moved_into_place(path, mode='wb', **kwargs):
 
 @contextlib.contextmanager
 def refusing_to_write(path, reasons=ONLY_WRITING):
-    """Raise a :class:`UserError` that names ``path`` where the system refuses to write.
-
-    Args:
-        path (str): What is written inside: a file or a folder.
-        reasons (frozenset[int]): Error numbers that are the user's to mend.
-    """
+    """Raise a :class:`UserError` that names ``path`` where the system refuses to write to it."""
     try:
         yield
     except OSError as error:
@@ -82,15 +77,7 @@ def is_hidden(path):
 
 
 def visible_files(folder, follow_links=True):
-    """List the files of a folder at any depth, except hidden ones.
-
-    Args:
-        folder (str): May be hidden itself.
-        follow_links (bool): Whether to look into linked folders.
-
-    Returns:
-        list[str]: Relative to ``folder``, sorted.
-    """
+    """List the files of a folder at any depth, except hidden ones: relative paths, sorted."""
     found = []
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=follow_links):
         folders[:] = [name for name in folders if not is_hidden(name)]

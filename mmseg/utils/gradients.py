@@ -10,12 +10,7 @@ from mmseg.utils.collective import mean_over_ranks
 
 
 class NonFiniteError(ArithmeticError):
-    """Something is NaN or infinite, and the weights have not been changed by it.
-
-    Args:
-        what (str): Names it, and goes before "not finite".
-        details (str): One line for the log.
-    """
+    """Something is NaN or infinite, and has not changed the weights; ``what`` names it."""
 
     def __init__(self, what, details):
         super().__init__(f'{what} not finite: {details}')
@@ -28,10 +23,9 @@ _OVERFLOW = 'the gradient is', 'finite; their gradient overflowed'
 class Gradients:
     """Adds up the gradients of an iteration and steps the optimizer.
 
-    A batch may go through the networks in micro-batches, whose gradients are averaged. BatchNorm's
-    statistics, the classes that ClassMix draws from and the ratio of trusted pseudo-labels are of a
-    micro-batch then. Each draws as a process of its own would, so that a sample's seeds do not
-    depend on their number.
+    Gradients of micro-batches are averaged. BatchNorm's statistics, the classes that ClassMix draws
+    from and the ratio of trusted pseudo-labels are of a micro-batch then. Each draws as a process
+    of its own would, so that a sample's seeds do not depend on their number.
 
     float16 losses are scaled (Micikevicius et al., ICLR 2018): a step whose gradients overflow is
     left out and the factor halved. Gradients are clipped as the optimizer gets them.
@@ -74,13 +68,11 @@ class Gradients:
             logged (list[dict[str, Tensor]]): Scalars to log of each micro-batch.
 
         Returns:
-            dict[str, float]: Their means over micro-batches and ranks, and ``grad_norm``, the norm
-            before clipping (none where the gradients overflow under a scaler, which leaves the
-            step out).
+            dict[str, float]: Their means over micro-batches and ranks, and ``grad_norm`` before
+            clipping (left out where the gradients overflow under a scaler).
 
         Raises:
-            NonFiniteError: A loss or the gradient is not finite, or overflows however small the
-                scaler's factor is.
+            NonFiniteError: A loss or the gradient is not finite.
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
@@ -114,14 +106,9 @@ class Gradients:
 
 
 def total_loss(losses):
-    """Sum the losses among what a segmentor returns, as MMSegmentation does.
+    """Return the sum of the losses that a segmentor returns, and each entry as a detached scalar.
 
-    Args:
-        losses (dict[str, Tensor | list[Tensor]]): Entries without ``loss`` in their name are not
-            summed.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The sum, and each entry as a detached scalar.
+    As in MMSegmentation, entries without ``loss`` in their name are not summed.
     """
     means = {}
     for name, value in losses.items():
@@ -132,11 +119,7 @@ def total_loss(losses):
 
 
 def _check_losses(log_vars):
-    """Check the losses among what is logged; ``loss`` itself is the sum of the others.
-
-    Raises:
-        NonFiniteError: If one is NaN or infinite.
-    """
+    """Check the losses among what is logged; ``loss`` itself is the sum of the others."""
     terms = {k: value for k, value in log_vars.items() if 'loss' in k and k != 'loss'}
     broken = [name for name, value in terms.items() if not math.isfinite(value)]
     if broken:
@@ -145,11 +128,7 @@ def _check_losses(log_vars):
 
 
 class Snapshot:
-    """Takes and restores the values of tensors.
-
-    Args:
-        tensors (Iterable[Tensor]): Changed in place between the two.
-    """
+    """Takes and restores the values of tensors, which are changed in place."""
 
     def __init__(self, tensors):
         by_type = {}  # tensors of one type are copied in one call

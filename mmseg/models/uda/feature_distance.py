@@ -9,12 +9,7 @@ from mmseg.utils.collective import sum_over_ranks
 
 
 class FrozenEncoder(nn.Module):
-    """The ImageNet encoder that the student is compared with: encoder and neck, without a head.
-
-    Args:
-        backbone (nn.Module): Takes (N, 3, H, W), returns a list of feature maps.
-        neck (nn.Module | None): The student's neck again: features are compared after it.
-    """
+    """The ImageNet encoder, and neck if there is one, that the student is compared with."""
 
     def __init__(self, backbone, neck=None):
         super().__init__()

@@ -21,9 +21,6 @@ class LossesAndFeatures(nn.Module):
 
     A segmentor that needs more than its ``forward_train`` for that, such as several crops per
     image, has a method ``losses_and_features`` with the arguments of :meth:`forward`.
-
-    Args:
-        segmentor (BaseSegmentor): What is trained.
     """
 
     def __init__(self, segmentor):
@@ -78,11 +75,7 @@ class Student:
         return contextlib.nullcontext()
 
     def distribute(self, find_unused_parameters=False):
-        """Let the ranks average their gradients; the weights become those of rank 0.
-
-        Args:
-            find_unused_parameters (bool): As in torch: some weights may have no gradient.
-        """
+        """Let the ranks average their gradients; the weights become those of rank 0."""
         with warnings.catch_warnings():
             # torch 2.14 wants it to be called forward_sync_buffers, which older ones do not know.
             warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)
@@ -95,12 +88,7 @@ class Student:
 
 
 class GivenWeights(BasePixelSampler):
-    """Hands out given weights, times those of the sampler that the head already had.
-
-    Args:
-        weight (Tensor): (N, 1, H, W), as the label.
-        inner (BasePixelSampler | None): The head's own sampler.
-    """
+    """Returns given weights (N, 1, H, W), times those of the head's own sampler."""
 
     def __init__(self, weight, inner=None):
         super().__init__()
@@ -143,11 +131,7 @@ def pixel_weights(segmentor, weight):
 
 
 def check_losses_take_weights(segmentor):
-    """Refuse losses that would drop the weights without a word (Dice and Lovász do).
-
-    Raises:
-        UserError: If a head has a loss other than per-pixel softmax cross entropy.
-    """
+    """Refuse losses that would drop the weights without a word (Dice and Lovász do)."""
     for head in loss_heads(segmentor):
         losses = head.loss_decode
         for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:

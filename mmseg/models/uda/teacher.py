@@ -45,8 +45,8 @@ def pseudo_labels(teacher, img, img_metas, threshold):
         threshold (float): A pixel is trusted where its largest probability reaches it.
 
     Returns:
-        tuple[Tensor, Tensor]: labels (N, 1, H, W) int64, and the ratio of trusted pixels over the
-        whole batch (of all ranks), a scalar in [0, 1].
+        tuple[Tensor, Tensor]: Labels (N, 1, H, W) int64, and the ratio of trusted pixels over the
+        batches of all ranks, a scalar.
     """
     logits = teacher.encode_decode(img, img_metas)
     confidence, label = logits.softmax(dim=1).max(dim=1, keepdim=True)
@@ -54,17 +54,9 @@ def pseudo_labels(teacher, img, img_metas, threshold):
 
 
 def pseudo_label_weights(label, ratio, ignore_top, ignore_bottom):
-    """The pixels' weights in the mixed loss: the trusted ratio, but 0 in the rows left out.
+    """Weight the pixels of a label (N, 1, H, W) by the trusted ratio, and ignored rows by 0.
 
     The rows hold the rectification artefacts and the ego car of Cityscapes (section 4.1).
-
-    Args:
-        label (Tensor): (N, 1, H, W).
-        ratio (Tensor): Scalar from :func:`pseudo_labels`.
-        ignore_top, ignore_bottom (int): Numbers of rows; 0 leaves none out.
-
-    Returns:
-        Tensor: (N, 1, H, W) float.
     """
     weight = ratio.expand(label.shape).clone()
     weight[..., :ignore_top, :] = 0
