@@ -138,7 +138,7 @@ class RareClassRecord(Hook):
             write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), json.dumps(content) + '\n')
 
     def content(self, iteration):
-        """Return ``share`` (of pixels), ``wanted`` (probability) and ``drawn`` (samples) by class."""
+        """Return ``share`` (of pixels), ``wanted`` (probability), ``drawn`` (samples) by class."""
         stop = iteration * self.samples_per_iteration
         for number in range(self._counted, stop):
             class_id, _, _ = self.dataset.draw_pair(number)
