@@ -44,7 +44,8 @@ def _is_int(value):
 
 
 def _is_number(value):
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < float('inf')
+    # Infinity is one: a temperature of it draws all classes alike. NaN is not.
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
 
 
 def _or_none(kind):
