@@ -96,14 +96,11 @@ def images_of(dataset):
 
 def image_loader(pipeline):
     """Build the transform that loads the images of a config's pipeline."""
-    found = next(filter(is_image_loader, pipeline), {'type': 'LoadImageFromFile'})
-    return FileLoader(PIPELINES.build(found))
-
-
-def is_image_loader(transform):
-    """Whether a transform of a config loads images as ``LoadImageFromFile`` does."""
-    kind = PIPELINES.get(transform['type'])
-    return kind is not None and issubclass(kind, LoadImageFromFile)
+    for transform in pipeline:
+        kind = PIPELINES.get(transform['type'])
+        if kind is not None and issubclass(kind, LoadImageFromFile):
+            return FileLoader(PIPELINES.build(transform))
+    return FileLoader(LoadImageFromFile())
 
 
 def read_image(path, load=None):
