@@ -104,14 +104,11 @@ def image_loader(pipeline):
 
 
 def read_image(path, load=None):
-    """Read an image file as a pipeline does.
+    """Read an image file as a pipeline does: (H, W, 3) BGR uint8.
 
     Args:
         path (str): The file.
         load (Callable | None): From :func:`image_loader`; None is MMSegmentation's default.
-
-    Returns:
-        np.ndarray: (H, W, 3) BGR uint8.
     """
     if not osp.isfile(path):
         raise UserError(f'image {path} does not exist.')
@@ -143,12 +140,9 @@ def range_hint(largest):
 
 
 class LoadTrainIds(LoadAnnotations):
-    """Load labels, which have to hold train ids and to fit their image.
+    """Load labels of a data set, which have to hold its train ids and to fit their image.
 
-    Args:
-        load (LoadAnnotations): Whose options it takes.
-        dataset (CustomDataset): Its classes and its ignored id.
-        reserves_zero (bool): Whether 0 on disk is no class.
+    With ``reserves_zero``, 0 on disk is no class.
     """
 
     def __init__(self, load, dataset, reserves_zero):
