@@ -11,7 +11,7 @@ from PIL import Image
 
 import run_experiments
 from mmseg.datasets import CityscapesDataset, build_dataset
-from mmseg.datasets.rare_class_sampling import RareClassSampler, pixels_of_share
+from mmseg.datasets.rare_class_sampling import RareClassSampler, pixels_of_ratio
 from mmseg.datasets.readable import build_files
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.class_lists import class_list
@@ -234,11 +234,11 @@ def test_a_share_is_of_the_median_label(tmp_path):
     for name, size in zip(names, [(10, 10), (20, 20), (40, 10), (1000, 1000), (20, 20)],
                           strict=True):  # fmt: skip
         Image.new('L', size).save(tmp_path / name)
-    assert pixels_of_share(0.1, names, str(tmp_path)) == 40
-    assert pixels_of_share(3000, names, str(tmp_path)) == 3000
+    assert pixels_of_ratio(0.1, names, str(tmp_path)) == 40
+    assert pixels_of_ratio(3000, names, str(tmp_path)) == 3000
     (tmp_path / '2.png').write_text('text')
     with pytest.raises(UserError, match=r'2\.png cannot be read'):
-        pixels_of_share(0.1, names, str(tmp_path))
+        pixels_of_ratio(0.1, names, str(tmp_path))
 
 
 def test_chosen_colours_can_be_told_apart():

@@ -125,7 +125,7 @@ def test_rare_class_sampling_is_counted(trained_run):
 def test_counting_goes_on_and_starts_again():
     """At each evaluation the new samples are counted; after a resume all of them."""
     sampler = SimpleNamespace(
-        classes=[2, 0], shares=[0.1, 0.9], probabilities=[0.8, 0.2], min_pixels=5
+        classes=[2, 0], ratios=[0.1, 0.9], probabilities=[0.8, 0.2], min_pixels=5
     )
     asked = []
 

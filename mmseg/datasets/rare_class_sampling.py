@@ -20,32 +20,33 @@ _BALANCING_REDRAWS = 10  # of RandomCrop
 _SIZES_READ = 9  # labels, for the size that a ratio is of
 
 
-def class_shares(sample_class_stats):
+def class_ratios(sample_class_stats, label_map=None):
     """Compute f_c, the ratio of each class in the pixels of all classes.
 
     Args:
         sample_class_stats (list[dict]): Per label {class: pixels, ..., 'file': path}.
+        label_map (dict[int, int] | None): As for :class:`RareClassSampler`.
 
     Returns:
         tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and f_c of each.
     """
     pixels = Counter()
     for sample in sample_class_stats:
-        pixels.update(chosen_classes(sample, None))
+        pixels.update({int(c): count for c, count in sample.items() if c != 'file'})
+    pixels = _chosen(pixels, label_map)
     classes = sorted(pixels, key=lambda c: (pixels[c], c))
-    shares = np.array([pixels[c] for c in classes], np.float64)
-    return classes, shares / shares.sum()
+    ratios = np.array([pixels[c] for c in classes], np.float64)
+    return classes, ratios / ratios.sum()
 
 
-def class_probabilities(sample_class_stats, temperature):
-    """Compute the train ids that occur and P(c) = softmax((1 - f_c) / T) of each."""
-    classes, shares = class_shares(sample_class_stats)
-    exponent = (1 - shares) / temperature
+def class_probabilities(ratios, temperature):
+    """Compute P(c) = softmax((1 - f_c) / T)."""
+    exponent = (1 - ratios) / temperature
     weights = np.exp(exponent - exponent.max())
-    return classes, weights / weights.sum()
+    return weights / weights.sum()
 
 
-def pixels_of_share(min_pixels, label_names, label_dir):
+def pixels_of_ratio(min_pixels, label_names, label_dir):
     """Convert ``min_pixels`` of the config to a number of pixels of labels as they are stored.
 
     Below 1 it is a ratio of an image: of the median one of a few that are spread evenly.
@@ -77,12 +78,12 @@ class RareClassSampler:
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
-        stats = [chosen_classes(s, label_map) for s in read_index_file(data_root, STATS_FILE)]
+        stats = read_index_file(data_root, STATS_FILE)
         with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
-        with_class = renumbered(with_class, label_map)
-        self.min_pixels = pixels_of_share(min_pixels, label_names, label_dir)
-        self.classes, self.probabilities = class_probabilities(stats, class_temp)
-        self.shares = class_shares(stats)[1]
+        with_class = _chosen(with_class, label_map)
+        self.min_pixels = pixels_of_ratio(min_pixels, label_names, label_dir)
+        self.classes, self.ratios = class_ratios(stats, label_map)
+        self.probabilities = class_probabilities(self.ratios, class_temp)
         finder = LabelFinder(label_names)
         self.images_with_class = {}
         for c in self.classes:
@@ -113,9 +114,9 @@ class RareClassSampler:
     def summary(self, names):
         """One line for the log: how frequent each class is, and how often it is drawn."""
         drawn = ', '.join(
-            f'{names[c]}: {share:.2%}, {probability:.2%}'
-            for c, share, probability in zip(
-                self.classes, self.shares, self.probabilities, strict=True
+            f'{names[c]}: {ratio:.2%}, {probability:.2%}'
+            for c, ratio, probability in zip(
+                self.classes, self.ratios, self.probabilities, strict=True
             )
         )
         return (
@@ -124,17 +125,12 @@ class RareClassSampler:
         )
 
 
-def renumbered(pixels, label_map):
-    """Turn what is known by train id on disk into the same by train id of the chosen classes."""
+def _chosen(values, label_map):
+    """Turn values by train id on disk into those by train id of the chosen classes."""
     if not label_map:
-        return pixels
+        return values
     chosen = {old: new for old, new in label_map.items() if 0 <= new < 255}
-    return {chosen[old]: count for old, count in pixels.items() if old in chosen}
-
-
-def chosen_classes(sample, label_map):
-    """Pixels by train id of the chosen classes, from an entry of the statistics."""
-    return renumbered({int(c): n for c, n in sample.items() if c != 'file'}, label_map)
+    return {chosen[old]: value for old, value in values.items() if old in chosen}
 
 
 class LabelFinder:

@@ -96,25 +96,19 @@ def images_of(dataset):
 
 def image_loader(pipeline):
     """Build the transform that loads the images of a config's pipeline."""
-    found = next(filter(is_image_loader, pipeline), {'type': 'LoadImageFromFile'})
-    return FileLoader(PIPELINES.build(found))
-
-
-def is_image_loader(transform):
-    """Whether a transform of a config loads images as ``LoadImageFromFile`` does."""
-    kind = PIPELINES.get(transform['type'])
-    return kind is not None and issubclass(kind, LoadImageFromFile)
+    for transform in pipeline:
+        kind = PIPELINES.get(transform['type'])
+        if kind is not None and issubclass(kind, LoadImageFromFile):
+            return FileLoader(PIPELINES.build(transform))
+    return FileLoader(LoadImageFromFile())
 
 
 def read_image(path, load=None):
-    """Read an image file as a pipeline does.
+    """Read an image file as a pipeline does: (H, W, 3) BGR uint8.
 
     Args:
         path (str): The file.
         load (Callable | None): From :func:`image_loader`; None is MMSegmentation's default.
-
-    Returns:
-        np.ndarray: (H, W, 3) BGR uint8.
     """
     if not osp.isfile(path):
         raise UserError(f'image {path} does not exist.')
@@ -146,12 +140,9 @@ def range_hint(largest):
 
 
 class LoadTrainIds(LoadAnnotations):
-    """Load labels, which have to hold train ids and to fit their image.
+    """Load labels of a data set, which have to hold its train ids and to fit their image.
 
-    Args:
-        load (LoadAnnotations): Whose options it takes.
-        dataset (CustomDataset): Its classes and its ignored id.
-        reserves_zero (bool): Whether 0 on disk is no class.
+    With ``reserves_zero``, 0 on disk is no class.
     """
 
     def __init__(self, load, dataset, reserves_zero):

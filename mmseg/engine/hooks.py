@@ -146,7 +146,7 @@ class RareClassRecord(Hook):
         self._counted = stop
         sampler = self.dataset.sampler
         share, wanted = np.zeros((2, len(self._drawn)))
-        share[sampler.classes] = sampler.shares
+        share[sampler.classes] = sampler.ratios
         wanted[sampler.classes] = sampler.probabilities
         return dict(
             iter=iteration,
