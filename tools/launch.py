@@ -210,7 +210,8 @@ def _train_in_turn(runs, args):
     """Train one run after the other; return the names of those that failed."""
     failed = []
     for number, run in enumerate(runs, 1):
-        print(f'Run {number} of {len(runs)}: {run.cfg.name}')
+        name = run.cfg.name  # its folder has a longer one
+        print(f'Run {number} of {len(runs)}: {name}')
         try:
             _train(run, args)
         except SystemExit as stop:
@@ -218,7 +219,7 @@ def _train_in_turn(runs, args):
             if not isinstance(stop.code, str):
                 raise
             print(stop.code, file=sys.stderr)
-            failed.append(run.cfg.name)
+            failed.append(name)
     return failed
 
 
