@@ -26,10 +26,8 @@ from mmseg.engine.preflight import check_config, check_files
 from mmseg.engine.train import train
 from mmseg.utils.files import refusing_to_write, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
-from tools.collect_results import read_results, results_csv, results_table
 from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
-from tools.run_folder import find_work_dirs
 from tools.run_start import started
 from tools.runs import Run, find_run
 from tools.status import lock_holder
@@ -238,6 +236,9 @@ def _trainings(runs, device):
 
 def _show_results(folder):
     """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
+    from tools.collect_results import read_results, results_csv, results_table
+    from tools.run_folder import find_work_dirs
+
     results = read_results(find_work_dirs([folder]))
     if results:
         table, csv = results_table(results), osp.join(folder, 'results.csv')
