@@ -308,6 +308,9 @@ def _check_data_set(path, dataset):
     cls = _check_type(path, dataset, DATASETS)
     if not issubclass(cls, CustomDataset):
         raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
+    if path == 'data.test':  # training does not need it, so it may be unfinished
+        _check_arguments(path, dataset)
+        return
     with blamed_on(f'{path}.pipeline', dataset.get('pipeline')):
         for transform in dataset.get('pipeline', ()):
             PIPELINES.build(transform)
