@@ -171,7 +171,7 @@ def test_training_refuses_labels_of_another_map(folder):
     custom.main([config_of(**stated), '--nproc', '1'])
     stated['classes'] = ['thing', 'car', 'road', 'sky']
     config = config_of(**stated)
-    with refused('mine/masks: 4 labels read were made with another id_map or class list',
+    with refused('mine/masks: 4 of 4 labels read were made with another id_map or class list',
                  'python tools/convert_datasets/custom.py own.json'):  # fmt: skip
         run_experiments.main(['--config', config])
     custom.main(['own.json', '--nproc', '1'])

@@ -211,7 +211,7 @@ def check_keys(cfg, name):
     """
     with _naming(name):
         _check_sections(cfg)
-        _check_data_sets(cfg.data)
+        _check_data_sets(cfg.data, bool(cfg.get('evaluation')))
         _check_networks(cfg)
         _check_hooks(cfg)
 
@@ -291,7 +291,7 @@ def _check_type(path, part, registry):
     return registry.get(part['type'])
 
 
-def _check_data_sets(data):
+def _check_data_sets(data, is_evaluated):
     places = {f'data.{key}': data.get(key) for key in ('train', 'val', 'test')}
     if data.train.get('type') == 'UDADataset':
         train = places.pop('data.train')
@@ -299,15 +299,19 @@ def _check_data_sets(data):
         places |= {f'data.train.{key}': train.get(key, {}) for key in ('source', 'target')}
     for path, dataset in places.items():
         if dataset is not None:
-            _check_data_set(path, dataset)
+            is_used = path.startswith('data.train') or (path == 'data.val' and is_evaluated)
+            _check_data_set(path, dataset, is_used)
 
 
-def _check_data_set(path, dataset):
+def _check_data_set(path, dataset, is_used):
     """Build a data set and its pipeline without looking for files."""
     _check_section(path, DATA_SET_VALUES, dataset, has_other_keys=True)
     cls = _check_type(path, dataset, DATASETS)
     if not issubclass(cls, CustomDataset):
         raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
+    if not is_used:  # it may be unfinished
+        _check_arguments(path, dataset)
+        return
     with blamed_on(f'{path}.pipeline', dataset.get('pipeline')):
         for transform in dataset.get('pipeline', ()):
             PIPELINES.build(transform)
