@@ -47,8 +47,8 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     segmentor.PALETTE = meta.get('PALETTE', palette)
     if names is not None and list(segmentor.CLASSES) != names:
         raise UserError(
-            f'{path} was trained on other classes than those of data.test ({", ".join(names)}): '
-            f'{", ".join(segmentor.CLASSES)}'
+            f'{path} was trained on other classes ({", ".join(segmentor.CLASSES)}) than those of '
+            f"the config's data.test ({', '.join(names)})."
         )
     return segmentor.to(device).eval()
 

@@ -42,7 +42,7 @@ def load_file(path):
     """
     path = str(path)
     if not osp.isfile(path):
-        raise UserError(f'checkpoint {path} does not exist: put it there or name another one.')
+        raise UserError(f'checkpoint {path} does not exist.')
     try:
         if path.endswith('.safetensors'):
             content = _load_safetensors(path)

@@ -23,10 +23,7 @@ class DAFormerHead(BaseDecodeHead):
         self.build_decoder(**decoder_params)
 
     def build_decoder(self, embed_dims, embed_cfg, embed_neck_cfg, fusion_cfg):
-        """Build the layers (see `decoder_layers`); `embed_neck_cfg` is of the last level.
-
-        `embed_dims`, the channels of an embedded level, is one number or one for each level.
-        """
+        """Build the layers; `embed_dims` are one for each level or one for all."""
         count = len(self.in_channels)
         dims = [embed_dims] * count if isinstance(embed_dims, int) else embed_dims
         last_cfg = embed_cfg if embed_neck_cfg == 'same_as_embed_cfg' else embed_neck_cfg
