@@ -9,7 +9,7 @@ import torch
 from mmseg.utils.seeding import Step
 from tools import benchmark
 from tools.benchmarks import take_turns
-from tools.benchmarks.published import ExplicitAttention, PublishedStep, published_sample
+from tools.benchmarks.published import ExplicitAttention, PublishedStep
 from tools.benchmarks.training import build_method, random_batch
 
 CPU = torch.device('cpu')
@@ -54,7 +54,7 @@ def test_ways_take_turns_and_are_compared_within_a_round():
 
 def test_inference_is_measured_beside_mmsegmentation(one_thread):
     found = benchmark.measure_inference(ARGUMENTS, CPU, (64, 128))
-    assert found['ours']['median_s'] > 0 and found['equal_pixels'] == 1
+    assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
 
 
 def test_counting_is_measured_beside_mmsegmentation():
@@ -70,22 +70,12 @@ def small_scenes(monkeypatch):
     monkeypatch.setattr(benchmark, 'MIN_PIXELS', 1)  # no class is frequent on six images
 
 
-def test_the_loader_is_measured_beside_the_published_one(tmp_path, small_scenes, monkeypatch):
-    built = []
-    original = benchmark.build_dataset
-    monkeypatch.setattr(
-        benchmark, 'build_dataset', lambda *args: built.append(original(*args)) or built[-1]
-    )
+def test_the_loader_is_measured_with_and_without_resized_images(tmp_path, small_scenes):
     options = SimpleNamespace(rounds=2, data=str(tmp_path / 'full'))
-    found = json.loads(json.dumps(benchmark.measure_loader(options, CPU)))
-    for name in ('ours', 'as published', 'ours with resized_dir'):
-        assert found[name]['median_s'] > 0
-    for number in range(4):
-        ours, (published, redraws) = built[0][number], published_sample(built[0], number)
-        assert 0 <= redraws <= 10
-        assert list(ours) == list(published)
-        assert torch.equal(ours['target_img'].data, published['target_img'].data)
-        assert ours['img_metas'].data['filename'] == published['img_metas'].data['filename']
+    threads = torch.get_num_threads()
+    found = benchmark.measure_loader(options, CPU)
+    torch.set_num_threads(threads)
+    assert found['with resized_dir']['median_s'] > 0 and found['without']['median_s'] > 0
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,21 @@
-"""Stand-ins for the published code, to measure against: a training step and a sample.
+"""A stand-in for the published code's training step, to measure against.
 
-They compute what ours compute (tests hold it) in the published way: source loss and feature
+It computes what ours computes (a test holds it) in the published way: source loss and feature
 distance go backward one after the other, attention matrices are written out, 1×1 layers run on
-tokens, the frozen network is a whole segmentor, and a rejected crop decodes its files again.
+tokens, and the frozen network is a whole segmentor.
 """
 
 import copy
 
-import numpy as np
 import torch
 from torch import nn
 
-from mmseg.datasets.rare_class_sampling import MAX_CROP_REDRAWS
 from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, to_tokens
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
 from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
-from mmseg.utils.seeding import seed_for, seeded_globals
 
 
 class ExplicitAttention(nn.Module):
@@ -129,31 +126,3 @@ class PublishedStep:
         pairs = zip(self.ema_model.parameters(), self.model.parameters(), strict=True)
         for teacher, student in pairs:
             teacher.data[:] = decay * teacher + (1 - decay) * student
-
-
-def published_sample(dataset, number):
-    """Load sample ``number`` by running the source's whole pipeline again for each rejected crop.
-
-    Class and images are those of ``dataset[number]``; the crop is another one, since rejected crops
-    draw a flip, too.
-
-    Args:
-        dataset (UDADataset): With Rare Class Sampling.
-        number (int): Of the sample.
-
-    Returns:
-        tuple[dict, int]: The sample and the number of redraws.
-    """
-    class_id, source_index, target_index = dataset.draw_pair(number)
-    with seeded_globals(seed_for(dataset.seed, 'source', number)):
-        source, redraws = dataset.source[source_index], 0
-        while redraws < MAX_CROP_REDRAWS and _too_few(source, class_id, dataset.min_crop_pixels):
-            source, redraws = dataset.source[source_index], redraws + 1
-    with seeded_globals(seed_for(dataset.seed, 'target', number)):
-        target = dataset.target.prepare_test_img(target_index)
-    sample = source | {'target_img': target['img'], 'target_img_metas': target['img_metas']}
-    return sample, redraws
-
-
-def _too_few(source, class_id, min_pixels):
-    return np.count_nonzero(source['gt_semantic_seg'].data.numpy() == class_id) <= min_pixels
