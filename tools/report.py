@@ -28,17 +28,14 @@ from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.analyze_logs import draw_curves
-from tools.collect_results import configurations, mean_and_deviation, read_results
-from tools.run_folder import find_work_dirs, text_logs
+from tools.collect_results import read_results
+from tools.run_folder import find_work_dirs
 from tools.same_run import MISSING, differences, settings
-
-_MOST_WARNINGS = 20
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Write a report of a run as one HTML page: curves, IoU per class, confusion, '
-        'sample predictions, settings. Further runs are compared with it.',
+        description='Write a report of a run as one HTML page. Further runs are compared with it.',
         epilog='example: python tools/report.py demo_output/uda_mitb0_s0 '
         'demo_output/source_only_mitb0_s0 --out comparison.html',
     )
@@ -98,7 +95,6 @@ def page_of(runs):
         settings=_settings_table(runs) if len(runs) > 1 else None,
         config=json.dumps(subject.config, indent=2, ensure_ascii=False),
         environment=_environment_table(runs),
-        warnings={i: _warnings(run.work_dir) for i, run in enumerate(runs, 1)},
     )
 
 
@@ -114,24 +110,11 @@ def _state(run):
     return 'finished' if run.is_finished else f'iteration {run.reached:,} of {run.max_iters:,}'
 
 
-def _is_source_only(run):
-    """Whether a run is trained with labels, on another data set than it is tested on."""
-    trained, tested = _labelled_data(run), run.config['data']['val']
-    same = all(trained.get(key) == tested.get(key) for key in ('type', 'data_root'))
-    return not run.config.get('uda') and not same
-
-
-def _labelled_data(run):
-    train = run.config['data']['train']
-    train = train[0] if isinstance(train, list) else train
-    return train.get('source') or train.get('dataset') or train
-
-
 def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
-    labelled = _labelled_data(run)
+    train = data['train'][0] if isinstance(data['train'], list) else data['train']
+    labelled = train.get('source') or train.get('dataset') or train
     parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
-    supervised = 'source-only' if _is_source_only(run) else 'supervised'
     return {
         'configuration': run.configuration,
         'seed': run.seed,
@@ -143,7 +126,7 @@ def _facts(run):
         'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
         'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
         'network': ' + '.join(part['type'] for part in parts if 'type' in part),
-        'method': config['uda']['type'] if config.get('uda') else supervised,
+        'method': config['uda']['type'] if config.get('uda') else 'supervised',
         'started from': config.get('load_from') or '–',
         'folder': run.work_dir,
     }
@@ -175,37 +158,25 @@ def _curves(runs):
 
 
 def _iou(runs):
-    """Bars and table of the IoU per class, with the differences to the first source-only run."""
-    columns = [
-        [run for run in group if run.is_finished] or group[:1] for _, group in configurations(runs)
-    ]
-    columns = [column for column in columns if column[0].metrics]
-    if not columns:
+    """Bars and table of the IoU per class, with the differences to the last run."""
+    tested = {f'run {i}': run.metrics for i, run in enumerate(runs, 1) if run.metrics}
+    if not tested:
         return dict(iou_bars=None, iou_table=None)
-    reference = next((column for column in columns if _is_source_only(column[0])), None)
-    names = [key for key in columns[0][0].metrics if key.startswith('IoU.')]
-    rows = {key: [key.removeprefix('IoU.')] for key in [*names, 'mIoU']}
-    series = {}
-    for column in columns:
-        numbers = ', '.join(str(runs.index(run) + 1) for run in column)
-        title = f'mean of runs {numbers}' if len(column) > 1 else f'run {numbers}'
-        series[title] = [_mean(column, key)[0] for key in names]
-        for key, row in rows.items():
-            mean, deviation = _mean(column, key)
-            spread = '' if deviation is None else f' ± {deviation:.1f}'
-            gain = ''
-            if reference not in (None, column) and key in reference[0].metrics:
-                gain = f' ({mean - _mean(reference, key)[0]:+.1f})'
-            row.append('–' if math.isnan(mean) else f'{mean:.1f}{spread}{gain}')
-    bars = draw_bars([rows[key][0] for key in names], series, 'IoU (%)')
-    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *series], rows.values()))
-
-
-def _mean(column, key):
-    """Mean and deviation over finished runs; the value of a single run."""
-    if len(column) > 1:
-        return mean_and_deviation(column, key)
-    return column[0].metrics.get(key, math.nan), None
+    *_, reference = tested.values()
+    keys = [key for key in runs[0].metrics or reference if key.startswith('IoU.')]
+    rows = []
+    for key in [*keys, 'mIoU']:
+        row = [key.removeprefix('IoU.')]
+        for metrics in tested.values():
+            value = metrics.get(key, math.nan)
+            gain = '' if metrics is reference else f' ({value - reference.get(key, math.nan):+.1f})'
+            row.append('–' if math.isnan(value) else f'{value:.1f}{gain}')
+        rows.append(row)
+    series = {
+        name: [metrics.get(key, math.nan) for key in keys] for name, metrics in tested.items()
+    }
+    bars = draw_bars([row[0] for row in rows[:-1]], series, 'IoU (%)')
+    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *tested], rows))
 
 
 def _records(work_dir):
@@ -238,9 +209,7 @@ def _jpeg(path):
         with Image.open(path) as file:
             image = file.convert('RGB')
     except (OSError, SyntaxError) as error:  # SyntaxError: of a broken PNG
-        raise UserError(
-            f'{path} cannot be read ({error}). If no run is writing it, remove it.'
-        ) from error
+        raise UserError(f'{path} cannot be read ({error}): remove it.') from error
     image.thumbnail((1400, 1400))
     file = io.BytesIO()
     # Without subsampling the edges of labels keep their colours.
@@ -262,11 +231,11 @@ def _data_url(kind, file):
 def _settings_table(runs):
     """What differs between the configs of runs, without what cannot change results."""
     found = differences(*({'seed': run.seed, **settings(run.config)} for run in runs))
-    columns = [{} for _ in runs]
-    for key, values in found.items():
-        for column, value in zip(columns, values, strict=True):
-            column[key] = '–' if value is MISSING else json.dumps(value)[:300]
-    return _table_of_runs(columns)
+    rows = [
+        [key, *('–' if value is MISSING else json.dumps(value)[:300] for value in values)]
+        for key, values in found.items()
+    ]
+    return _table(['', *(f'run {i}' for i in range(1, len(runs) + 1))], rows)
 
 
 def _environment_table(runs):
@@ -276,12 +245,6 @@ def _environment_table(runs):
         start = run.log.metas[-1] if run.log.metas else {}
         columns.append({'git revision': run.config.get('git_rev'), **start.get('environment', {})})
     return _table_of_runs(columns)
-
-
-def _warnings(work_dir):
-    texts = [Path(path).read_text('utf-8', errors='replace') for path in text_logs(work_dir)]
-    lines = '\n'.join(texts).splitlines()
-    return [line for line in lines if 'WARNING' in line][-_MOST_WARNINGS:]
 
 
 if __name__ == '__main__':
