@@ -62,22 +62,6 @@ def test_counting_is_measured_beside_mmsegmentation():
     assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
 
 
-@pytest.fixture
-def small_scenes(monkeypatch):
-    scenes = ('--num-source', '6', '--num-target', '2', '--num-val', '0')
-    monkeypatch.setattr(benchmark, 'SCENES', scenes)
-    monkeypatch.setattr(benchmark, 'SAMPLES', 3)
-    monkeypatch.setattr(benchmark, 'MIN_PIXELS', 1)  # no class is frequent on six images
-
-
-def test_the_loader_is_measured_with_and_without_resized_images(tmp_path, small_scenes):
-    options = SimpleNamespace(rounds=2, data=str(tmp_path / 'full'))
-    threads = torch.get_num_threads()
-    found = benchmark.measure_loader(options, CPU)
-    torch.set_num_threads(threads)
-    assert found['with resized_dir']['median_s'] > 0 and found['without']['median_s'] > 0
-
-
 @pytest.mark.parametrize(
     'argv, message',
     [

@@ -1,4 +1,4 @@
-"""Measure the speed: training step, inference, evaluation, data loader.
+"""Measure the speed: training step, inference, evaluation.
 
 Ours and another way to do the same take turns, since the speed of a machine varies; what counts is
 the ratio within a round. See docs/performance.md.
@@ -17,25 +17,18 @@ import tools.openmp  # noqa: F401
 
 import numpy as np
 import torch
-from mmcv import Config
 from prettytable import PrettyTable
 
-from mmseg.datasets import CityscapesDataset, build_dataset
+from mmseg.datasets import CityscapesDataset
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.evaluation import count_areas
 from mmseg.engine.predict import predict_labels
 from mmseg.models import build_segmentor
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
-from tools import make_street_scenes
 from tools.benchmarks import seconds, take_turns
-from tools.benchmarks.training import CONFIGS, measure_training, model_config
-from tools.convert_datasets import gta
+from tools.benchmarks.training import measure_training, model_config
 
-ANNOTATED = 'daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
-SCENES = ('--full-size', '--num-source', '80', '--num-target', '16', '--num-val', '0')
-SAMPLES = 16  # of a round of the loader
-MIN_PIXELS = 3000  # of the drawn class, as in the published setting
 IMAGE_SIZE = (512, 1024)  # of the network's input; labels are twice as large
 
 
@@ -52,10 +45,6 @@ def parse_args(argv):
     add('--encoder', choices=[f'mit_b{i}' for i in range(6)], default='mit_b0')
     add('--size', type=int, default=256, help='of the crops of training (256)')
     add('--with-cp', action='store_true', help='our training with activation checkpointing')
-    add(
-        '--data', metavar='DIR', default='data/benchmark',
-        help='where the scenes for the loader are drawn once (minutes; default: %(default)s)',
-    )  # fmt: skip
     args = parser.parse_args(argv)
     if args.rounds < 1:
         parser.error('--rounds must be at least 1')
@@ -91,32 +80,6 @@ def measure_evaluation(args, device, size=IMAGE_SIZE):
     return _compare(ways, args, device)
 
 
-def measure_loader(args, device):
-    """Measure the loading of samples with Rare Class Sampling, with and without resized_dir."""
-    make_street_scenes.main([args.data, *SCENES])
-    gta.main([osp.join(args.data, 'gta')])
-    train = Config.fromfile(osp.join(CONFIGS, ANNOTATED)).data.train
-    train.source.data_root = osp.join(args.data, 'gta')
-    train.target.data_root = osp.join(args.data, 'cityscapes')
-    train.rare_class_sampling.min_pixels = MIN_PIXELS
-    dataset = build_dataset(train)
-    resized = build_dataset(train, dict(resized_dir=osp.join(args.data, 'resized')))
-    numbers = range((args.rounds + 1) * SAMPLES)
-    for number in numbers:
-        resized[number]  # fills the folder
-
-    def load(dataset, numbers):
-        for _ in range(SAMPLES):
-            dataset[next(numbers)]
-
-    ways = {
-        'with resized_dir': partial(load, resized, iter(numbers)),
-        'without': partial(load, dataset, iter(numbers)),
-    }
-    torch.set_num_threads(1)  # OpenCV has none of its own already
-    return _compare(ways, args, device)
-
-
 def _compare(ways, args, device):
     timers = {name: partial(seconds, way, device) for name, way in ways.items()}
     return take_turns(timers, args.rounds)
@@ -126,7 +89,6 @@ KINDS = {
     'training': measure_training,
     'inference': measure_inference,
     'evaluation': measure_evaluation,
-    'loader': measure_loader,
 }
 
 

@@ -14,7 +14,6 @@ from prettytable import PrettyTable
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg.engine.config import parse_options
-from mmseg.engine.performance import build_grouped_optimizer
 from mmseg.models.uda import build_train_model
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
@@ -23,11 +22,8 @@ from tools.given_config import inference_size, read_config
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Count the parameters of a network, the floating-point operations of one '
-        'image, and the memory that training needs beside activations.',
-        epilog='example: python tools/get_param_count.py '
-        'configs/daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py '
-        '--shape 512 512',
+        description="Count a network's parameters and the floating-point operations of one image.",
+        epilog='example: python tools/get_param_count.py configs/street_scenes/uda_mitb0.py',
     )
     add = parser.add_argument
     add('config', help="a config (.py, .json), a run's folder, or a checkpoint with its config")
@@ -43,21 +39,15 @@ def main(argv=None):
     args = parse_args(argv)
     cfg = read_config(args.config, parse_options(args.cfg_options))
     shape = args.shape or inference_size(cfg)
-    model = build_train_model(cfg).to('meta')
-    found = {
-        'shape': list(shape),
-        'parts': count_parts(model.model.eval(), shape),
-        'training_bytes': training_memory(model, cfg.get('optimizer')),
-    }
-    rows = [
-        [part['part'], f'{part["parameters"]:,}', f'{part["trained"]:,}', _in(1e9, part['flops'])]
-        for part in found['parts']
-    ]
-    print(_table(['part', 'parameters', 'trained', 'GFLOP for {} × {}'.format(*shape)], rows))
-    memory = found['training_bytes']
-    rows = [[name, _in(1e6, size)] for name, size in memory.items()]
-    total = ['all, without activations', _in(1e6, sum(memory.values()))]
-    print(_table(['in training', 'MB'], [*rows, total]))
+    segmentor = build_train_model(cfg).model.to('meta').eval()
+    found = {'shape': list(shape), 'parts': count_parts(segmentor, shape)}
+    head = ['part', 'parameters', 'trained', 'GFLOP for {} × {}'.format(*shape)]
+    table = PrettyTable(head, align='r')
+    table.align['part'] = 'l'
+    for part in found['parts']:
+        counts = f'{part["parameters"]:,}', f'{part["trained"]:,}', f'{part["flops"] / 1e9:.2f}'
+        table.add_row([part['part'], *counts])
+    print(table)
     if args.json:
         write_text(args.json, json.dumps(found, indent=2) + '\n')
         print(f'The figures are in {args.json}')
@@ -95,48 +85,6 @@ def _part(name, module, flops):
         trained=sum(p.numel() for p in parameters if p.requires_grad),
         flops=sum(flops[key] for key in outermost),
     )
-
-
-def training_memory(method, optimizer_cfg):
-    """Return the bytes of networks, gradients and optimizer state, by name.
-
-    Args:
-        method (UDAMethod): On the meta device, where the optimizer takes a step.
-        optimizer_cfg (dict | None): None: the config does not train.
-    """
-    names = {'model': 'student', 'ema_model': 'teacher', 'imnet_model': 'frozen encoder'}
-    found = {
-        names.get(name, name): _size((*network.parameters(), *network.buffers()))
-        for name, network in method.named_children()
-    }
-    if optimizer_cfg is None:
-        return found
-    # Fused, the state is the same, but there is no such step on the meta device.
-    options = {key: value for key, value in optimizer_cfg.items() if key != 'fused'}
-    optimizer = build_grouped_optimizer(method.model, options)
-    trained = [p for p in method.model.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    state = [value for entry in optimizer.state.values() for value in entry.values()]
-    found['gradients'] = _size(trained)
-    found[f'state of {type(optimizer).__name__}'] = _size(v for v in state if torch.is_tensor(v))
-    return found
-
-
-def _size(tensors):
-    return sum(tensor.nbytes for tensor in tensors)
-
-
-def _in(unit, number):
-    return f'{number / unit:.2f}'
-
-
-def _table(head, rows):
-    table = PrettyTable(head, align='r')
-    table.align[head[0]] = 'l'
-    table.add_rows(rows)
-    return table
 
 
 if __name__ == '__main__':

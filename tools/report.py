@@ -94,7 +94,7 @@ def page_of(runs):
         mixes=_images(subject.work_dir, 'class_mix_debug', 2),
         settings=_settings_table(runs) if len(runs) > 1 else None,
         config=json.dumps(subject.config, indent=2, ensure_ascii=False),
-        environment=_environment_table(runs),
+        environment=_table_of_runs([_environment(run) for run in runs]),
     )
 
 
@@ -182,11 +182,10 @@ def _iou(runs):
 def _records(work_dir):
     """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
     plots = dict(confusion=None, sampling=None)
-    evaluations = sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))
-    drawn = Path(work_dir, RARE_CLASS_FILE)
-    if evaluations:
-        found = json.loads(evaluations[-1].read_text(encoding='utf-8'))
+    for path in sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))[-1:]:
+        found = json.loads(path.read_text(encoding='utf-8'))
         plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
+    drawn = Path(work_dir, RARE_CLASS_FILE)
     if drawn.is_file():
         plots['sampling'] = _svg(draw_sampling(json.loads(drawn.read_text(encoding='utf-8'))))
     return plots
@@ -238,13 +237,10 @@ def _settings_table(runs):
     return _table(['', *(f'run {i}' for i in range(1, len(runs) + 1))], rows)
 
 
-def _environment_table(runs):
+def _environment(run):
     """Versions and devices at the last start."""
-    columns = []
-    for run in runs:
-        start = run.log.metas[-1] if run.log.metas else {}
-        columns.append({'git revision': run.config.get('git_rev'), **start.get('environment', {})})
-    return _table_of_runs(columns)
+    start = run.log.metas[-1] if run.log.metas else {}
+    return {'git revision': run.config.get('git_rev'), **start.get('environment', {})}
 
 
 if __name__ == '__main__':
