@@ -9,7 +9,7 @@ import torch
 from mmseg.utils.seeding import Step
 from tools import benchmark
 from tools.benchmarks import take_turns
-from tools.benchmarks.published import ExplicitAttention, PublishedStep
+from tools.benchmarks.published import PublishedStep, explicit_attention
 from tools.benchmarks.training import build_method, random_batch
 
 CPU = torch.device('cpu')
@@ -28,7 +28,9 @@ def test_the_published_step_is_our_step():
     method.alpha = 0.5
     # AdamW makes large steps of small differences.
     published, optimizer = PublishedStep(method, build_sgd), build_sgd(method)
-    assert sum(isinstance(m, ExplicitAttention) for m in published.model.modules()) == 8
+    for network in (published.model, published.ema_model, published.imnet_model):
+        forwards = [getattr(m.forward, '__func__', None) for m in network.modules()]
+        assert forwards.count(explicit_attention) == 8
     batch = random_batch(64, CPU)
     for iteration in range(2):
         step = Step(0, iteration)

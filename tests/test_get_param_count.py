@@ -1,7 +1,5 @@
 """Parameters and operations, part by part, against formulas written out here."""
 
-import json
-
 import pytest
 import torch
 from mmcv import Config
@@ -22,19 +20,19 @@ MODELS = sorted((CHECKOUT / 'configs/_base_/models').glob('*.py'))
 
 def counted(*arguments):
     found = get_param_count.main(list(map(str, arguments)))
-    return found, {part['part']: part for part in found['parts']}
+    return {part['part']: part for part in found}
 
 
 @pytest.mark.parametrize(('size', 'millions'), [(0, '3.3'), (2, '24.2'), (5, '81.4')])
 def test_sizes_of_the_encoder(size, millions):
     options = [f'model.backbone.type=mit_b{size}', 'model.decode_head.in_channels=from_encoder']
-    _, parts = counted(DAFORMER, '--cfg-options', *options, 'uda=None')
+    parts = counted(DAFORMER, '--cfg-options', *options, 'uda=None')
     assert f'{parts["backbone"]["parameters"] / 1e6:.1f}' == millions
 
 
-def test_operations_of_daformer_by_hand(tmp_path):
+def test_operations_of_daformer_by_hand():
     height, width = 64, 96
-    found, parts = counted(UDA_CONFIG, '--shape', height, width, '--json', tmp_path / 'x.json')
+    parts = counted(UDA_CONFIG, '--shape', height, width)
     dims, reductions, kernels, strides = (
         (32, 64, 160, 256),
         (8, 4, 2, 1),
@@ -60,7 +58,6 @@ def test_operations_of_daformer_by_hand(tmp_path):
     aspp = 2 * n * 256 * 64 + 3 * separable + 2 * n * 4 * 64 * 64 * 9
     assert parts['decode_head.fuse_layer']['flops'] == aspp
     assert parts['decode_head.conv_seg']['flops'] == 2 * n * 64 * 19
-    assert json.loads((tmp_path / 'x.json').read_text()) == found
 
 
 def segmentor(path):
@@ -100,11 +97,11 @@ def test_encoders_that_compute_while_they_are_built(tmp_path):
     )
     Config(dict(model=model, data=dict())).dump(str(tmp_path / 'swin.py'))
     found = get_param_count.main([str(tmp_path / 'swin.py'), '--shape', '64', '64'])
-    assert found['parts'][-1]['parameters'] == parameters
+    assert found[-1]['parameters'] == parameters
 
 
 def test_what_is_not_trained_is_told_apart():
-    _, parts = counted(CHECKOUT / 'configs/street_scenes/source_only_mitb0.py', '--shape', 64, 64,
+    parts = counted(CHECKOUT / 'configs/street_scenes/source_only_mitb0.py', '--shape', 64, 64,
                        '--cfg-options', 'model.decode_head.type=SegFormerHead',
                        'model.decode_head.decoder_params._delete_=True',
                        'model.decode_head.decoder_params.embed_dims=8',
@@ -119,8 +116,8 @@ def test_what_is_not_trained_is_told_apart():
 
 
 def test_a_run_and_its_checkpoint(trained_run):
-    found = [counted(path)[0] for path in (trained_run.work_dir, trained_run.checkpoint)]
-    assert found[0] == found[1] and found[0]['shape'] == [128, 256]
+    found = [counted(path) for path in (trained_run.work_dir, trained_run.checkpoint)]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Download the ImageNet weights of MiT encoders: ``python tools/download.py mit_b5``."""
 
 import argparse
-import http.client
 import os
 import os.path as osp
 import socket
 import sys
 import tempfile
+from http.client import HTTPException
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -23,7 +23,6 @@ ENCODERS = dict(
     mit_b0='7e0fe6dd', mit_b1='02e5a6a1', mit_b2='66e8bf70',
     mit_b3='13b1141c', mit_b4='d588d980', mit_b5='658746d9',
 )  # fmt: skip
-DOWNLOAD_ERRORS = (OSError, RuntimeError, http.client.HTTPException, HTTPError)
 
 
 def parse_args(argv):
@@ -66,7 +65,7 @@ def fetch(name, folder):
     for download in (from_openmmlab, from_hugging_face):
         try:
             return download(name, target)
-        except DOWNLOAD_ERRORS as error:
+        except (OSError, RuntimeError, HTTPException, HTTPError) as error:
             print(f'  {str(error).strip().partition(chr(10))[0]}', file=sys.stderr)
     sys.exit(
         'Error: the weights cannot be downloaded here. Download one of the files above elsewhere '

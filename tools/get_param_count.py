@@ -1,7 +1,6 @@
 """Count the parameters and FLOPs of a network: ``python tools/get_param_count.py CONFIG``."""
 
 import argparse
-import json
 import os.path as osp
 import sys
 
@@ -15,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg.engine.config import parse_options
 from mmseg.models.uda import build_train_model
-from mmseg.utils.files import write_text
 from mmseg.utils.user_error import reports_user_errors
 from tools.given_config import inference_size, read_config
 
@@ -28,30 +26,26 @@ def parse_args(argv):
     add = parser.add_argument
     add('config', help="a config (.py, .json), a run's folder, or a checkpoint with its config")
     add('--shape', nargs=2, type=int, metavar=('H', 'W'), help="default: the config's test size")
-    add('--json', metavar='FILE', help='write all figures there, too')
     add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
     return parser.parse_args(argv)
 
 
 @reports_user_errors
 def main(argv=None):
-    """Print the tables; returns the figures."""
+    """Print the table; returns the figures."""
     args = parse_args(argv)
     cfg = read_config(args.config, parse_options(args.cfg_options))
     shape = args.shape or inference_size(cfg)
     segmentor = build_train_model(cfg).model.to('meta').eval()
-    found = {'shape': list(shape), 'parts': count_parts(segmentor, shape)}
+    parts = count_parts(segmentor, shape)
     head = ['part', 'parameters', 'trained', 'GFLOP for {} × {}'.format(*shape)]
     table = PrettyTable(head, align='r')
     table.align['part'] = 'l'
-    for part in found['parts']:
+    for part in parts:
         counts = f'{part["parameters"]:,}', f'{part["trained"]:,}', f'{part["flops"] / 1e9:.2f}'
         table.add_row([part['part'], *counts])
     print(table)
-    if args.json:
-        write_text(args.json, json.dumps(found, indent=2) + '\n')
-        print(f'The figures are in {args.json}')
-    return found
+    return parts
 
 
 def count_parts(segmentor, shape):

@@ -22,19 +22,17 @@ from tools.convert_datasets.train_ids import write_atomically
 from tools.street_scenes.formats import cityscapes_paths, gta_paths, write_cityscapes, write_gta
 from tools.street_scenes.scene import draw_scene
 
-# of GTA's and Cityscapes' images, which the scenes stand for
-FULL_SIZE = {'source': (1914, 1052), 'target': (2048, 1024)}
 FIRST_VAL = 1_000_000  # number of the first scene of val, so that no size of train reaches it
 README = """StreetScenes: procedurally drawn street scenes, seed {seed}.
 
-gta/ is the labelled source in the format of GTA, cityscapes/ the target in that of Cityscapes.
+gta/ is the labelled source, a clean game-like look, in the format of the GTA data set.
+cityscapes/ is the target, a hazy camera-like look, in the format of Cityscapes.
 Everything was drawn by tools/make_street_scenes.py; no image is from a game or a camera.
 It is a small test bed to see the code work on. It proves nothing about GTA or Cityscapes.
 """
-FULL_SIZE_NOTE = "Images are as large as GTA's and Cityscapes'.\n"
 
 
-def draw_job(job, root, seed, full_size):
+def draw_job(job, root, seed):
     """Draw and write one scene, ``job`` being its split and number, unless it is there."""
     split, index = job
     if split == 'source':
@@ -44,16 +42,15 @@ def draw_job(job, root, seed, full_size):
     if all(path.exists() for path in paths):
         return
     number = index + FIRST_VAL if split == 'val' else index
-    size = FULL_SIZE[domain] if full_size else None
-    write(draw_scene(seed, domain, number, size), *paths)
+    write(draw_scene(seed, domain, number), *paths)
 
 
-def claim_root(root, seed, full_size):
+def claim_root(root, seed):
     """Write the README that marks the folder; exit where other scenes are in it."""
     readme = root / 'README.txt'
-    content = README.format(seed=seed) + (FULL_SIZE_NOTE if full_size else '')
+    content = README.format(seed=seed)
     if readme.exists() and readme.read_text() != content:
-        sys.exit(f'{root} holds scenes of another seed or size. Give another folder.')
+        sys.exit(f'{root} holds scenes of another seed. Give another folder.')
     if not readme.exists() and root.is_dir() and any(root.iterdir()):
         sys.exit(f'{root} is not empty and not of StreetScenes. Give another folder.')
     root.mkdir(parents=True, exist_ok=True)
@@ -68,7 +65,6 @@ def parse_args(argv=None):
     add('--num-source', type=int, default=240, help='labelled source scenes')
     add('--num-target', type=int, default=120, help='target scenes for training')
     add('--num-val', type=int, default=40, help='target scenes for evaluation')
-    add('--full-size', action='store_true', help="images as large as GTA's and Cityscapes'")
     add('--nproc', type=int, default=2, help='number of processes (default: 2)')
     args = parser.parse_args(argv)
     if min(args.seed, args.num_source, args.num_target, args.num_val) < 0 or args.nproc < 1:
@@ -78,10 +74,10 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    claim_root(args.root, args.seed, args.full_size)
+    claim_root(args.root, args.seed)
     counts = {'source': args.num_source, 'train': args.num_target, 'val': args.num_val}
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
-    draw = partial(draw_job, root=args.root, seed=args.seed, full_size=args.full_size)
+    draw = partial(draw_job, root=args.root, seed=args.seed)
     # Fresh processes, for OpenCV hangs when it is forked after it has used threads.
     spawn = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(args.nproc, spawn, cv2.setNumThreads, (1,)) as pool:

@@ -79,13 +79,13 @@ def page_of(runs):
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    subject = runs[0]
+    subject, facts = runs[0], [_facts(run) for run in runs]
     return environment.get_template('report.html.j2').render(
         title=_title(subject),
         miou=_miou(subject),
         state=_state(subject),
         written=time.strftime('%Y-%m-%d %H:%M'),
-        runs=_table_of_runs([_facts(run) for run in runs]),
+        runs=_table_by_run({key: [column[key] for column in facts] for key in facts[0]}),
         curves=_curves(runs),
         is_uda=bool(subject.config.get('uda')),
         **_iou(runs),
@@ -94,7 +94,6 @@ def page_of(runs):
         mixes=_images(subject.work_dir, 'class_mix_debug', 2),
         settings=_settings_table(runs) if len(runs) > 1 else None,
         config=json.dumps(subject.config, indent=2, ensure_ascii=False),
-        environment=_table_of_runs([_environment(run) for run in runs]),
     )
 
 
@@ -114,7 +113,6 @@ def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
     train = data['train'][0] if isinstance(data['train'], list) else data['train']
     labelled = train.get('source') or train.get('dataset') or train
-    parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
     return {
         'configuration': run.configuration,
         'seed': run.seed,
@@ -125,18 +123,16 @@ def _facts(run):
         'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
         'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
         'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
-        'network': ' + '.join(part['type'] for part in parts if 'type' in part),
         'method': config['uda']['type'] if config.get('uda') else 'supervised',
         'started from': config.get('load_from') or '–',
         'folder': run.work_dir,
     }
 
 
-def _table_of_runs(columns):
-    """A table with a column per run, each given as a dict."""
-    keys = dict.fromkeys(key for column in columns for key in column)
-    rows = [[key, *(column.get(key, '–') for column in columns)] for key in keys]
-    return _table(['', *(f'run {i}' for i in range(1, len(columns) + 1))], rows)
+def _table_by_run(rows):
+    columns = len(next(iter(rows.values()), ()))
+    head = ['', *(f'run {i}' for i in range(1, columns + 1))]
+    return _table(head, [[key, *values] for key, values in rows.items()])
 
 
 def _table(head, rows):
@@ -230,17 +226,12 @@ def _data_url(kind, file):
 def _settings_table(runs):
     """What differs between the configs of runs, without what cannot change results."""
     found = differences(*({'seed': run.seed, **settings(run.config)} for run in runs))
-    rows = [
-        [key, *('–' if value is MISSING else json.dumps(value)[:300] for value in values)]
-        for key, values in found.items()
-    ]
-    return _table(['', *(f'run {i}' for i in range(1, len(runs) + 1))], rows)
-
-
-def _environment(run):
-    """Versions and devices at the last start."""
-    start = run.log.metas[-1] if run.log.metas else {}
-    return {'git revision': run.config.get('git_rev'), **start.get('environment', {})}
+    return _table_by_run(
+        {
+            key: ['–' if value is MISSING else json.dumps(value)[:300] for value in values]
+            for key, values in found.items()
+        }
+    )
 
 
 if __name__ == '__main__':

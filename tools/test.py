@@ -88,16 +88,16 @@ def _test(args, device):
     shown = _folder(args.show_dir, args, cfg, dataset) if args.show_dir else None
     submission, to_label_id = _submission(args, cfg, dataset) if args.format_only else (None, None)
     with rank_0_first() as is_rank_0:
-        for folder, option in (shown, '--show-dir'), (submission, '--eval-options imgfile_prefix'):
+        folders = {'--show-dir': shown, '--eval-options imgfile_prefix=FOLDER': submission}
+        for option, folder in folders.items():
             if folder is not None and is_rank_0:
                 folder.check_is_free(option)
 
     counts = _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id)
     areas = evaluation.sum_areas(dataset, counts)  # waits for all ranks
-    for folder in (shown, submission) if is_rank_0 else ():
-        if folder is not None:
-            note = ', in folders like the images' if folder.keeps_folders else ''
-            print(f'Predictions are in {folder.folder}{note}')
+    for folder in folders.values():
+        if folder is not None and is_rank_0:
+            print(f'Predictions are in {folder.folder}')
     if submission is not None:
         return None
     if args.confusion and is_rank_0:

@@ -6,9 +6,9 @@ tokens, and the frozen network is a whole segmentor.
 """
 
 import copy
+from types import MethodType
 
 import torch
-from torch import nn
 
 from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, to_tokens
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear
@@ -18,55 +18,36 @@ from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
 
 
-class ExplicitAttention(nn.Module):
+def explicit_attention(self, tokens, size):
     """MiT's attention with its matrix of queries × keys in memory."""
-
-    def __init__(self, attention):
-        super().__init__()
-        self.__dict__.update(attention.__dict__)
-
-    def forward(self, tokens, size):
-        reduced = tokens
-        if self.reduction > 1:
-            reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
-        query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
-        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        return self.proj((weights @ value).transpose(1, 2).flatten(2))
+    reduced = tokens
+    if self.reduction > 1:
+        reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
+    query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+    key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
+    key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+    weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    return self.proj((weights @ value).transpose(1, 2).flatten(2))
 
 
-class LinearOnTokens(nn.Module):
+def linear_on_tokens(self, feature):
     """The embedding layer through ``nn.Linear``."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.proj = layer.proj
-
-    def forward(self, feature):
-        return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
+    return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
 
 
-_PUBLISHED = {EfficientAttention: ExplicitAttention, ChannelLinear: LinearOnTokens}
+_FORWARD = {EfficientAttention: explicit_attention, ChannelLinear: linear_on_tokens}
 
 
 def as_published(network):
-    """Put the published modules in the place of ours; weights and their names stay."""
-    for name, child in network.named_children():
-        if type(child) in _PUBLISHED:
-            setattr(network, name, _PUBLISHED[type(child)](child))
-        else:
-            as_published(child)
+    """Let a network's modules compute as the published ones do."""
+    for module in network.modules():
+        if type(module) in _FORWARD:
+            module.forward = MethodType(_FORWARD[type(module)], module)
     return network
 
 
 class PublishedStep:
-    """Carries out training steps with the state and the draws of a :class:`DACS`.
-
-    Args:
-        method (DACS): With feature distance on things; its networks are copied, its options read.
-        build_optimizer (Callable): Makes the optimizer of a module with the student as ``model``.
-    """
+    """Carries out training steps with the state, options and draws of a :class:`DACS`."""
 
     def __init__(self, method, build_optimizer):
         self.method = method
