@@ -1,7 +1,4 @@
-"""Curves and a table of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
-
-Reads the JSON logs alone, without torch.
-"""
+"""Curves and a table of runs' logs side by side, without torch."""
 
 import argparse
 import math

@@ -1,8 +1,4 @@
-"""Measure the speed: training step, inference, evaluation.
-
-Ours and another way to do the same take turns, since the speed of a machine varies; what counts is
-the ratio within a round. See docs/performance.md.
-"""
+"""Measure the speed of training step, inference and evaluation; see docs/performance.md."""
 
 import argparse
 import json

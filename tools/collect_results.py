@@ -121,10 +121,7 @@ def short_name(name):
 
 
 def configurations(results):
-    """Group runs that differ in their seed alone, as pairs of label and runs.
-
-    Labels of the same name, as after `--cfg-options`, say in what they differ from the first.
-    """
+    """Group runs that differ in their seed alone, as pairs of label and runs."""
     groups, labels = [], []
     for result in results:
         of_name = [group for group in groups if group[0].configuration == result.configuration]
@@ -144,10 +141,7 @@ def _differences(result, other):
 
 
 def results_table(results, metric='mIoU'):
-    """Tabulate a metric: a row per configuration, a column per seed, mean and deviation.
-
-    A value of an unfinished run is given with its iteration and does not count.
-    """
+    """Tabulate a metric by configuration and seed; means are over finished runs."""
     seeds = sorted({result.seed for result in results})
     head = [f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std']
     table = PrettyTable(head, align='r')

@@ -1,7 +1,4 @@
-"""A report of runs as one HTML page: ``python tools/report.py WORK_DIR [WORK_DIR ...]``.
-
-docs/report.md says what is on the page; report.html.j2 is the page.
-"""
+"""A report of runs as one HTML page: ``python tools/report.py WORK_DIR``; see docs/report.md."""
 
 import argparse
 import base64

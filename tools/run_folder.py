@@ -64,12 +64,8 @@ def is_ratio(key):
 
 @dataclass(frozen=True)
 class Log:
-    """What a run logged over all its starts: entries of training and evaluation by iteration.
+    """What a run logged over all its starts: entries of training and evaluation by iteration."""
 
-    The metas are the first line of each log, which states classes and environment.
-    """
-
-    metas: list = field(default_factory=list)
     train: dict = field(default_factory=dict)
     val: dict = field(default_factory=dict)
 
@@ -118,5 +114,3 @@ def _add(log, entry):
         log.train[iteration] = entry
     elif mode == 'val':
         log.val[iteration] = entry
-    else:
-        log.metas.append(entry)

@@ -1,8 +1,7 @@
-"""A stand-in for the published code's training step, to measure against.
+"""A stand-in for the published training step, to measure against.
 
-It computes what ours computes (a test holds it) in the published way: source loss and feature
-distance go backward one after the other, attention matrices are written out, 1×1 layers run on
-tokens, and the frozen network is a whole segmentor.
+Its losses go backward one after the other, attention matrices are written out, 1×1 layers run on
+tokens, and the frozen network is a whole segmentor. A test holds it to compute what ours does.
 """
 
 import copy
