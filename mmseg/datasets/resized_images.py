@@ -1,7 +1,6 @@
 """Keep images on disk as training resizes them, uncompressed, so that each is decoded once.
 
-Nearly all of the time that a sample takes goes into decoding its two PNGs of 2 megapixels. What is
-kept of an image is as large as its PNG (GTA 2.7 MB, Cityscapes 1.6 MB), and read in a millisecond.
+Decoding takes nearly all of the time of a sample. What is kept is as large as the PNG.
 """
 
 import hashlib
@@ -19,8 +18,7 @@ from mmseg.utils.user_error import UserError
 def keep_resized(dataset, folder):
     """Let a data set load images from ``folder``, which runs may share, once they are resized.
 
-    Tensors stay the same, bit for bit. In the samples' ``img_metas`` the kept image is the
-    original: ``ori_shape`` and ``scale_factor`` are its.
+    Tensors stay the same; ``ori_shape`` and ``scale_factor`` are those of the kept image.
     """
     transforms = dataset.pipeline.transforms
     resize = next((t for t in transforms[1:3] if isinstance(t, Resize)), None)
