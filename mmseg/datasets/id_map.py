@@ -4,7 +4,6 @@
 ids, or a list of RGB colours. Whatever stands nowhere in it is no class and is ignored.
 """
 
-import difflib
 import json
 from typing import NamedTuple
 
@@ -54,9 +53,7 @@ def train_id_of(name, classes, what):
     """Return the train id of a class name; ``what`` is where it stands, for the message."""
     if name in classes:
         return list(classes).index(name)
-    near = difflib.get_close_matches(str(name), classes, n=1)
-    hint = f'did you mean {near[0]!r}?' if near else f'the classes are {", ".join(classes)}.'
-    raise UserError(f'{what} names {name!r}, which is no class; {hint}')
+    raise UserError(f'{what} names {name!r}; the classes are {", ".join(classes)}.')
 
 
 def _code(entry, name):

@@ -19,17 +19,8 @@ class OwnDataset(CustomDataset):
     """Images and, but for a target, labels beside them: ``x.jpg`` with ``x.png``.
 
     With an ``id_map`` tools/convert_datasets/custom.py maps labels to train ids, which are then
-    read. Without one the labels hold train ids (positions in the class list, 255 = no class).
-
-    Args:
-        data_root (str): The root of the other folders, and where a class index is written.
-        classes (list[str]): The class list. A config states it once, at its top level.
-        palette (list | None): An RGB colour per class; None: :func:`distinct_palette`.
-        id_map (dict | None): See :mod:`mmseg.datasets.id_map`.
-        img_suffix (str | list[str]): How the names of images end, in upper or lower case.
-        seg_map_suffix (str): How the names of labels end before they are converted.
-        ann_dir (str | None): Labels, in the same folders as the images; a target needs none.
-        train_ids_dir (str | None): Where train ids go; None is beside the labels.
+    read, in ``train_ids_dir`` or beside the labels. Without one the labels hold train ids.
+    ``img_suffix`` may be a list, in upper or lower case; ``palette`` has an RGB colour per class.
     """
 
     def __init__(

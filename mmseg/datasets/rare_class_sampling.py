@@ -61,15 +61,10 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
 
 
 class RareClassSampler:
-    """Draws (class, source image) pairs.
+    """Draws (class, source image) pairs, of images that have more than ``min_pixels`` of the class.
 
-    Args:
-        data_root (str): Folder of the class index.
-        label_names (list[str]): Label path of every source image, relative to ``label_dir``.
-        label_dir (str): The source's label folder.
-        min_pixels (int | float): As of :func:`pixels_of_ratio`; images need more of a class.
-        class_temp (float): Temperature of the class distribution.
-        label_map (dict[int, int] | None): From the index's train ids to those of chosen classes.
+    ``label_names`` are relative to ``label_dir``, and ``label_map`` maps the train ids of the class
+    index in ``data_root`` to those of chosen classes.
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):

@@ -23,9 +23,7 @@ _EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
 class LoadImageInRange(LoadImageFromFile):
     """Load images of more than 8 bits per channel as 8 bits; those of 8 bits stay as they are.
 
-    Args:
-        value_range (tuple[float, float]): The stored values that become 0 and 255, e.g.
-            ``(0, 4095)`` for 12 bits, which ``LoadImageFromFile`` leaves nearly black.
+    ``value_range`` is what becomes 0 and 255, e.g. ``(0, 4095)`` for 12 bits.
     """
 
     def __init__(self, value_range):

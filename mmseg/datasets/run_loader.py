@@ -17,10 +17,7 @@ from mmseg.utils.user_error import UserError, shows_traceback
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
 _PATIENCE = 600  # seconds; workers that load no batch for so long hang
-_MORE_SHARED = (
-    'Give a container more shared memory (docker run --shm-size=8g or --ipc=host), or set '
-    'data.workers_per_gpu=0, which needs none.'
-)
+_SIGNS = ('DataLoader worker (pid', 'DataLoader timed out', 'unable to allocate shared memory')
 
 # A worker that is forked after OpenCV has started threads can hang; workers are the parallelism.
 cv2.setNumThreads(0)
@@ -84,18 +81,18 @@ def kill_workers():
 
 @contextlib.contextmanager
 def dead_workers_are_errors():
-    """Raise a :class:`UserError` where a data worker was killed or hangs."""
+    """Raise a :class:`UserError` where a data worker was killed, hangs or finds no memory."""
     try:
         yield
     except BaseException as error:
         kill_workers()
-        if not str(error).startswith(('DataLoader worker (pid', 'DataLoader timed out')):
+        if not any(sign in str(error) for sign in _SIGNS):
             raise
         # While the run waits for data, torch's own error hides the one that names the signal.
-        reason = str(error.__cause__ or error).strip() or str(error)
+        reason = (str(error.__cause__ or error).strip() or str(error)).splitlines()[-1]
         raise UserError(
-            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower. {_MORE_SHARED} '
-            'Then give the command again; a run resumes from its last checkpoint.'
+            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower, or to 0, which '
+            'needs no shared memory, or give a container more of it (docker run --shm-size=8g).'
         ) from error
 
 
@@ -125,12 +122,7 @@ def _collate_shared(collate_fn, samples):
             return sample
     batch = collate_fn(samples)
     if get_worker_info() is not None:
-        try:
-            _map_tensors(torch.Tensor.share_memory_, batch)
-        except RuntimeError as error:
-            if 'No space left on device' not in str(error):
-                raise
-            return UserError(f'a batch cannot be handed over ({error}). {_MORE_SHARED}')
+        _map_tensors(torch.Tensor.share_memory_, batch)
     return batch
 
 

@@ -37,11 +37,9 @@ class UDADataset(Dataset):
     """Pairs of a labelled source image and a target image, whose label is never read.
 
     Args:
-        source, target (dict): Configs of the data sets.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
             its class; below 1 ``min_pixels`` is a ratio of the image.
-        seed (int): The run's seed.
         resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
     """
 

@@ -24,7 +24,7 @@ from prettytable import PrettyTable
 
 from tools.command_line import exit_with
 from tools.convert_datasets import train_ids as files
-from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, UnwritableError, opened
+from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, opened
 
 UNKNOWN_KEYWORD = 'unknown_ids'
 MOST_UNKNOWN = 50  # of one label
@@ -62,11 +62,11 @@ def main(argv=None) -> None:
             raise UserError(f'config {args.config} has no OwnDataset with an ann_dir to convert.')
     except (UserError, LabelError) as error:
         exit_with(error)
-    except UnwritableError as error:
+    except OSError as error:
         exit_with(
             error,
-            f'. In {args.config} let data_root of {place} name a folder that can be written, with '
-            'absolute img_dir and ann_dir, and train_ids_dir one below it (only with an id_map).',
+            f'. In {args.config} let data_root name a folder that can be written, with absolute '
+            'img_dir and ann_dir, and train_ids_dir one below it (only with an id_map).',
         )
 
 
@@ -74,18 +74,11 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
     """Convert the data set that stands at ``place`` in the config and print what was found."""
     from mmseg.datasets.id_map import PNG_KEYWORD
     from mmseg.engine.checks.data import list_files
-    from mmseg.utils.user_error import UserError
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     train_ids = [Path(dataset.ann_dir, name) for name in names]
     labels = [Path(dataset.own_ann_dir, dataset.own_label(name)) for name in names]
-    missing = [str(label) for label in labels if not label.is_file()]
-    if missing:
-        raise UserError(
-            f'{place}: {dataset.own_ann_dir} lacks the labels of {len(missing)} of {len(names)} '
-            f'images, such as {missing[0]}. Correct ann_dir or seg_map_suffix, or add them.'
-        )
     print(f'{place}: {len(labels)} labels in {dataset.own_ann_dir}')
     id_map, unknown = dataset.id_map, []
     if id_map is None:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import json
 import multiprocessing
 import os
@@ -20,18 +19,10 @@ from tqdm import tqdm
 from tools.command_line import exit_with
 
 IGNORE_INDEX = 255
-_UNWRITABLE = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
-}  # fmt: skip
 
 
 class LabelError(ValueError):
     """A label that cannot be converted."""
-
-
-class UnwritableError(ValueError):
-    """A place where nothing can be written."""
 
 
 def lookup_table(train_ids: dict[int, int]) -> np.ndarray:
@@ -54,18 +45,13 @@ def opened(path: Path):
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside ``path`` and move into place; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        raise UnwritableError(f'{path} cannot be written ({error.strerror})') from error
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def as_png(train_ids: np.ndarray) -> bytes:
@@ -161,14 +147,8 @@ def convert_dataset(
 ) -> None:  # fmt: skip
     """Run the command that converts a published data set: train ids, then the class index.
 
-    Args:
-        argv, description: the command's arguments, and what its help says.
-        read_train_ids: from a label to its uint8 train ids (H, W).
-        root: of the data set, where the command gives none.
-        labels, pattern, ending: where its labels are below the root, and how their names end.
-        images: where its images are.
-        source: the folder of those labels that the class index is of; it may be missing.
-        extra: writes what else there is, given the root and where to write.
+    ``labels`` and ``images`` are folders below the root; ``source`` is that of the labels that the
+    class index is of, which may be missing. ``extra`` writes what else there is.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('root', nargs='?', type=Path, default=Path(root))
@@ -199,7 +179,7 @@ def convert_dataset(
         extra(args.root, args.out)
     except LabelError as error:
         exit_with(error)
-    except UnwritableError as error:
+    except OSError as error:
         exit_with(error, '. Let --out name a folder that can be written: the images stay in place.')
     if args.out != args.root:
         print(
