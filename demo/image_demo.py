@@ -93,8 +93,8 @@ def find_inputs(given):
             found.append(path)
         else:
             raise UserError(f'{path} does not exist.')
-    endings = tuple(f'_{kind}' for kind in KINDS)
-    paths = [path for path in found if not osp.splitext(path)[0].endswith(endings)]
+    outputs = tuple(f'_{kind}' for kind in KINDS)
+    paths = [path for path in found if not osp.splitext(path)[0].endswith(outputs)]
     if not paths:
         raise UserError(f'no images in {given[0]} but outputs ({len(found)}).')
     return paths
@@ -132,31 +132,15 @@ def _is_video(path):
 
 
 def _predict_images(args, segmentor, paths, outputs):
-    skipped, written = [], []
-    images = _read_images(paths, segmentor.cfg, skipped)
-    for name, *predicted in _predictions(args, segmentor, images, len(paths), 'image'):
+    load = image_loader(segmentor.cfg.data.test.pipeline)
+    images = ((path, read_image(path, load)) for path in paths)
+    written = []
+    for name, *predicted in _predictions(segmentor, images, len(paths), 'image'):
         for kind, file in outputs[name].items():
             write_picture(_draw(kind, args, segmentor, *predicted), file)
             written.append(file)
     print(f'Wrote {written[0] if len(written) == 1 else f"{len(written)} files"}')
-    if skipped:
-        raise UserError(f'{len(skipped)} of {len(paths)} images could not be read.')
     return written
-
-
-def _read_images(paths, cfg, skipped):
-    """Yield names and images, loaded as tests load them; skip and report what cannot be read."""
-    load = image_loader(cfg.data.test.pipeline)
-    for path in paths:
-        try:
-            image = read_image(path, load)
-        except UserError as error:
-            if len(paths) == 1:
-                raise
-            skipped.append(path)
-            tqdm.write(f'Skipped: {error}', file=sys.stderr)
-        else:
-            yield path, image
 
 
 def _predict_video(args, segmentor, path, files):
@@ -169,7 +153,7 @@ def _predict_video(args, segmentor, path, files):
     count = 0
     with contextlib.ExitStack() as stack:
         writers = {k: stack.enter_context(VideoWriter(file, rate)) for k, file in files.items()}
-        for _, *predicted in _predictions(args, segmentor, frames, length or None, 'frame'):
+        for _, *predicted in _predictions(segmentor, frames, length or None, 'frame'):
             for kind, writer in writers.items():
                 writer.write(_draw(kind, args, segmentor, *predicted, is_frame=True))
             count += 1
@@ -180,10 +164,10 @@ def _predict_video(args, segmentor, path, files):
     return list(files.values())
 
 
-def _predictions(args, segmentor, images, total, unit):
+def _predictions(segmentor, images, total, unit):
     """Predict images, with a progress bar where there is a terminal to draw on."""
-    predictions = predict_images(segmentor, images)
-    return tqdm(predictions, total=total, unit=unit, disable=True if total == 1 else None)
+    found = predict_images(segmentor, images)
+    return tqdm(found, total=total, unit=unit, disable=True if total == 1 else None)
 
 
 def _draw(kind, args, segmentor, image, label, is_frame=False):

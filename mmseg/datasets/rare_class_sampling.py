@@ -21,11 +21,7 @@ _SIZES_READ = 9  # labels, for the size that a ratio is of
 
 
 def class_ratios(sample_class_stats, label_map=None):
-    """Compute f_c, the ratio of each class in the pixels of all classes.
-
-    Returns:
-        tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and f_c of each.
-    """
+    """Compute the train ids that occur, most frequent last, and f_c, the ratio of each's pixels."""
     pixels = Counter()
     for sample in sample_class_stats:
         pixels.update({int(c): count for c, count in sample.items() if c != 'file'})
@@ -51,12 +47,8 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
         return min_pixels
     sizes = []
     for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
-        path = osp.join(label_dir, label_names[int(place)])
-        try:
-            with Image.open(path) as image:
-                sizes.append(image.width * image.height)
-        except OSError as error:
-            raise UserError(f'{path} cannot be read ({error}).') from error
+        with Image.open(osp.join(label_dir, label_names[int(place)])) as image:
+            sizes.append(image.width * image.height)
     return round(min_pixels * float(np.median(sizes)))
 
 

@@ -45,7 +45,11 @@ class _ResizedLoader:
         kept = self._path_of(original)
         if not osp.isfile(kept):
             resized = self.resize(self.load({**results, 'seg_fields': []}))
-            self._write(resized['img'], kept)
+            # Workers and runs may write the same image at the same time.
+            own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
+            with moved_into_place(own) as file:
+                file.write(cv2.imencode('.ppm', resized['img'])[1])
+            os.replace(own, kept)
         loaded = self.load({**results, 'img_prefix': None, 'img_info': {'filename': kept}})
         return {**loaded, **results, 'filename': original, 'ori_filename': name}
 
@@ -58,10 +62,3 @@ class _ResizedLoader:
         )  # fmt: skip
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         return osp.join(self.folder, f'{name}.ppm')
-
-    def _write(self, image, path):
-        # Workers and runs may write the same image at the same time.
-        own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
-        with moved_into_place(own) as file:
-            file.write(cv2.imencode('.ppm', image)[1])
-        os.replace(own, path)

@@ -41,14 +41,10 @@ def predict_labels(segmentor, img, img_metas):
 
 
 def predict_images(segmentor, images):
-    """Predict images of any size in their order, while the next ones are read and prepared.
-
-    Args:
-        segmentor (EncoderDecoder): In eval mode, with its config as ``cfg``.
-        images (Iterable): Names and images (H, W, 3) BGR uint8. Iterated in a thread.
+    """Predict (name, image) pairs of any size, while the next ones are read in a thread.
 
     Yields:
-        Name, image and train ids (H, W) uint8.
+        Name, image (H, W, 3) BGR uint8, and train ids (H, W) uint8.
     """
     device = next(segmentor.parameters()).device
     for name, image, batch in _prefetch(_prepared(images, segmentor.cfg.data.test.pipeline)):
@@ -106,8 +102,8 @@ class TestSamples(Dataset):
 
 def collate_equal(samples):
     """Batch consecutive :class:`TestSamples` of equal sizes: a list of batches, in their order."""
-    return [collate(list(group)) for _, group in groupby(samples, _sizes)]
 
+    def sizes(sample):
+        return [[meta.data.get(key) for key in _EQUAL_IN_A_BATCH] for meta in sample['img_metas']]
 
-def _sizes(sample):
-    return [[meta.data.get(key) for key in _EQUAL_IN_A_BATCH] for meta in sample['img_metas']]
+    return [collate(list(group)) for _, group in groupby(samples, sizes)]

@@ -67,14 +67,10 @@ def origin_of(path):
 
 
 class PredictionFolder:
-    """A folder with one PNG per image of a data set, all of one command.
+    """A folder with one PNG per image of a data set (``paths``), all of one command.
 
-    Args:
-        folder (str): Need not exist.
-        names (list[str]): Images, relative to their folder; ``paths`` has the PNG of each.
-        made_of (dict): What the predictions depend on; PNGs record its digest, ``origin``.
-        keep_folders (bool): False writes all PNGs into ``folder`` itself, as benchmark servers want
-            them, unless images in different folders have the same name.
+    PNGs record ``origin``, a digest of what the predictions are made of. Without ``keep_folders``
+    all lie in ``folder`` itself, unless images in different folders have the same name.
     """
 
     def __init__(self, folder, names, made_of, keep_folders=True):

@@ -8,8 +8,6 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
-_TITLE_HEIGHT = 22
-_SMALLEST_FONT, _LARGEST_FONT = 12, 96  # pixels
 
 
 def color_label(label, palette):
@@ -71,14 +69,14 @@ def _color_table(palette):
 
 def _panel(title, image, size):
     tile = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_NEAREST)
-    tile = cv2.copyMakeBorder(tile, _TITLE_HEIGHT, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
+    tile = cv2.copyMakeBorder(tile, 22, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
     cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BLACK, 1, cv2.LINE_AA)
     return tile
 
 
 def _draw_legend(entries, width):
     """Draw (name, ratio, RGB colour) entries in columns, at least ``width`` wide; RGB."""
-    size = min(max(round(width / 64), _SMALLEST_FONT), _LARGEST_FONT)
+    size = min(max(round(width / 64), 12), 96)
     font = ImageFont.truetype(findfont('DejaVu Sans'), size)
     gap, line = size // 2, round(1.6 * size)
     name_width = max(round(font.getlength(name)) for name, _, _ in entries)

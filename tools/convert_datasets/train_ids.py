@@ -134,10 +134,7 @@ def write_class_index(
 def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments of a converter, with ``--nproc`` added."""
     parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
-    args = parser.parse_args(argv)
-    if args.nproc < 1:
-        parser.error('--nproc must be at least 1')
-    return args
+    return parser.parse_args(argv)
 
 
 def convert_dataset(
