@@ -27,16 +27,12 @@ class OwnDataset(CustomDataset):
         self, data_root=None, classes=None, palette=None, id_map=None,
         img_suffix='.jpg', seg_map_suffix='.png', ann_dir=None, train_ids_dir=None, **kwargs,
     ):  # fmt: skip
-        if data_root is None:
-            raise UserError('OwnDataset needs data_root, the folder of its images and labels')
-        if classes is None:
-            raise UserError("OwnDataset needs the class list: classes = [...] in the config's file")
+        if data_root is None or classes is None:
+            raise UserError("OwnDataset needs data_root and, in the config's file, classes = [...]")
         # Labels as the user has them, before they are converted.
         self.own_suffix = seg_map_suffix
         self.own_ann_dir = ann_dir and osp.join(data_root, ann_dir)
         self.id_map = None if id_map is None else read_id_map(id_map, classes)
-        if self.id_map is None and train_ids_dir is not None:
-            raise UserError('train_ids_dir needs an id_map: without one the labels are read')
         if self.id_map is not None and seg_map_suffix.endswith(TRAIN_IDS_SUFFIX):
             raise UserError(
                 f'id_map maps labels whose names end in {seg_map_suffix}, where their train ids '

@@ -1,8 +1,4 @@
-"""Rare Class Sampling (section 3.3): source images and crops in which rare classes come often.
-
-Images are chosen on the class index that the converters write into the source's root, so no label
-is read to choose one.
-"""
+"""Rare Class Sampling (section 3.3): source images and crops in which rare classes come often."""
 
 import json
 import os.path as osp

@@ -27,8 +27,7 @@ class RunBatches(Sampler):
     """The batches of iterations: sample numbers 0, 1, 2, ..., dealt out to the ranks."""
 
     def __init__(self, start, stop, batch_size, rank=0, world_size=1):
-        self.start, self.stop = start, stop
-        self.batch_size = batch_size
+        self.start, self.stop, self.batch_size = start, stop, batch_size
         self.rank, self.world_size = rank, world_size
 
     def __len__(self):

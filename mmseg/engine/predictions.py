@@ -75,7 +75,6 @@ class PredictionFolder:
 
     def __init__(self, folder, names, made_of, keep_folders=True):
         self.folder = folder
-        # A digest: paths are not for others.
         text = json.dumps(made_of, sort_keys=True, default=str)
         self.origin = hashlib.sha256(text.encode()).hexdigest()
         stems = {name: osp.splitext(name)[0] for name in names}

@@ -1,8 +1,4 @@
-"""Cityscapes: polygons -> ``…_labelTrainIds.png``, class index of train, and lists of the splits.
-
-A split without images gets an empty list. Without labels in train (a target needs images only)
-there is no class index.
-"""
+"""Cityscapes: polygons -> ``…_labelTrainIds.png``, class index of train, lists of the splits."""
 
 import sys
 from pathlib import Path
