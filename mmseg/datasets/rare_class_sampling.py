@@ -77,8 +77,8 @@ class RareClassSampler:
         short = [c for c in self.classes if not len(self.images_with_class[c])]
         if short:
             raise UserError(
-                f'no image in {data_root} has more than {self.min_pixels} pixels of train id(s) '
-                f'{short}. Lower data.train.rare_class_sampling.min_pixels.'
+                f'no image in {data_root} has more than min_pixels={self.min_pixels} pixels of '
+                f'train id(s) {short}. Lower data.train.rare_class_sampling.min_pixels.'
             )
 
     def draw(self, rng):

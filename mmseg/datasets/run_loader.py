@@ -11,7 +11,7 @@ import torch
 from mmcv.parallel import DataContainer
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from mmseg.utils.user_error import UserError
+from mmseg.utils.user_error import UserError, shows_traceback
 
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
@@ -105,6 +105,8 @@ class _Samples(Dataset):
         try:
             return self.dataset[number]
         except UserError as error:
+            if shows_traceback():
+                raise
             return error
 
 

@@ -107,10 +107,7 @@ def sample_indices(count):
 
 
 def draw_sample(dataset, index, label, truth):
-    """Draw an image of a data set, its true and predicted train ids and an error map; BGR uint8.
-
-    In the error map wrong pixels are red, over the grey image, and ignored ones black.
-    """
+    """Draw an image of a data set, its true and predicted train ids and an error map; BGR uint8."""
     name = dataset.img_infos[index]['filename']
     image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
     ignored = truth == dataset.ignore_index

@@ -38,7 +38,6 @@ def opened(path: Path):
             yield image
     except LabelError:
         raise
-    # a broken PNG is a SyntaxError to Pillow
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise LabelError(f'{path}: cannot be read ({error})') from error
 
