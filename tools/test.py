@@ -16,7 +16,6 @@ from mmseg.datasets.readable import build_files, read_image
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
 from mmseg.engine.evaluation import (
-    check_confusion_path,
     count_areas,
     evaluate,
     is_from_synthia,
@@ -82,8 +81,6 @@ def main(argv=None):
 
 
 def _test(args, device):
-    if args.confusion:
-        check_confusion_path(args.confusion)
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
