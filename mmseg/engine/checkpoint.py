@@ -138,9 +138,7 @@ class ResumeStateHook(Hook):
         self.written = time.monotonic()
 
     def after_train_iter(self, runner):
-        due = time.monotonic() - self.written > RESUME_STATE_SECONDS
-        if self.evaluation is not None:
-            due = due or self.evaluation.is_due(runner)
-        if due:
+        is_late = time.monotonic() - self.written > RESUME_STATE_SECONDS
+        if is_late or (self.evaluation and self.evaluation.is_due(runner)):
             runner.save_resume_state(runner.iter + 1)
             self.written = time.monotonic()

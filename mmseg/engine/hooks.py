@@ -105,9 +105,7 @@ class RareClassRecord(Hook):
         self._drawn = np.zeros(len(dataset.CLASSES), int)
 
     def after_train_iter(self, runner):
-        due = self.is_last_iter(runner)
-        if self.evaluation is not None:
-            due = due or self.evaluation.is_due(runner)
+        due = self.is_last_iter(runner) or (self.evaluation and self.evaluation.is_due(runner))
         if due and runner.rank == 0:
             content = json.dumps(self.content(runner.iter + 1))
             write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), content + '\n')

@@ -57,14 +57,8 @@ class Gradients:
         """Check losses and gradients, clip, and let the optimizer make its step.
 
         Everything that has to be known on the CPU comes there in one reading, and before that from
-        all ranks in one message.
-
-        Args:
-            optimizer (torch.optim.Optimizer): Whose weights have gradients.
-            logged (list[dict[str, Tensor]]): Scalars to log of each micro-batch.
-
-        Returns:
-            dict[str, float]: Their means over micro-batches and ranks, and a finite ``grad_norm``.
+        all ranks in one message. ``logged`` are the scalars to log of each micro-batch; returns
+        their means over micro-batches and ranks, and a finite ``grad_norm``.
 
         Raises:
             NonFiniteError: A loss or the gradient is not finite.
