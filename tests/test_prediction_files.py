@@ -91,8 +91,6 @@ def test_files_that_would_be_replaced_within_one_command(copied_run):
             '--eval-options', 'imgfile_prefix=both',
             '--cfg-options', 'data.test.img_dir=leftImg8bit/val/dunmore',
         )  # fmt: skip
-    with pytest.raises(SystemExit, match=r'replace .*\.json, which is no confusion'):
-        run_test(copied_run, '--confusion', copied_run.config)
     assert not os.path.exists('both')
 
 

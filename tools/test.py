@@ -73,8 +73,6 @@ def main(argv=None):
 
 
 def _test(args, device):
-    if args.confusion:
-        evaluation.check_confusion_path(args.confusion)
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
