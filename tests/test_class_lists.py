@@ -88,7 +88,6 @@ def test_names_of_things_on_a_published_list():
         (str(UDA_CONFIG), {'classes': ['road', 'cars']},
          r"data.train.source.classes \(a choice of its data set's classes\) names 'cars'; "
          'the classes are road'),
-        (str(UDA_CONFIG), {'classes': CHOICE, 'palette': [[1, 2, 3]] * 3}, 'leave it out'),
         (str(UDA_CONFIG), {'data.val.classes': CHOICE}, 'have different classes: .*once'),
     ],
 )  # fmt: skip

@@ -32,10 +32,9 @@ def check(overrides, path=GTA_CONFIG):
         ({'data.samples_per_gpu': '2'}, "data.samples_per_gpu is '2'; it has to be a whole number"),
         ({'data.workers_per_gpu': -1}, 'data.workers_per_gpu is -1; it has to be a whole number'),
         ({'data.test_dataloader.samples_per_gpu': 0}, 'loader.samples_per_gpu is 0; it has to be'),
-        ({'data.val_dataloader': 4}, 'data.val_dataloader is 4; it has to be a dict or None'),
+        ({'data.val_dataloader': 4}, 'data.val_dataloader is 4; it has to be a dict'),
         ({'optimizer.lr': None}, 'optimizer.lr is None; it has to be a number above 0'),
         ({'optimizer.lr': float('nan')}, 'optimizer.lr is nan; it has to be a number above 0'),
-        ({'optimizer.betas': (0.9, 1.0)}, "config's optimizer cannot be used: .*Invalid beta"),
         ({'lr_config.by_epoch': True}, 'lr_config.by_epoch is True; it has to be False'),
         ({'lr_config.warmup': 'cosine'}, 'config\'s lr_config cannot be used: .*"cosine" is not'),
         ({'uda.alpha': 1.5}, 'uda.alpha is 1.5; it has to be a number from 0 to 1'),
@@ -46,16 +45,15 @@ def check(overrides, path=GTA_CONFIG):
         ({RCS: {'_delete_': True, 'min_pixels': 5}}, f'{RCS}.class_temp is missing'),
         ({f'{SOURCE}.pipeline.3.crop_size': (0, 9)}, f'{SOURCE}.pipeline cannot be used: Assert'),
         ({f'{SOURCE}.ignore_index': 200}, f'{SOURCE}.ignore_index is 200, but a .* ignores 255'),
-        ({f'{SOURCE}.img_dir': None}, f'{SOURCE}.img_dir is None; it has to be text'),
         ({'data.val': None}, 'data.val is missing, which evaluation needs'),
         ({'evaluation.metric': 'IoU'}, "evaluation.metric is 'IoU'; .* 'mIoU'"),
-        ({'model.test_cfg.mode': 'slide'}, "model.test_cfg.crop_size is missing, .*'slide'"),
+        ({'model.test_cfg.mode': 'slide'}, "model.test_cfg: mode='slide' needs crop_size"),
         ({'speed.amp': 'fp8'}, "speed.amp is 'fp8'; it has to be one of 'bf16', 'fp16' or None"),
         ({'speed.compile': True}, "speed.compile is True; .* torch.compile such as 'inductor'"),
         ({'speed.compile': 'inducter'}, "speed.compile is 'inducter'; it has to be a backend"),
         ({'speed.accumulate': 3}, 'speed.accumulate=3 does not divide data.samples_per_gpu=2'),
         ({'uda': None}, 'uda and data.train.type=UDADataset go together'),
-        ({'optimizer_config': {'detect_anomalous_params': True}}, 'can have grad_clip alone'),
+        ({'optimizer_config': {'detect_anomalous_params': True}}, 'params: nothing reads this'),
         ({'optimizer_config': {'grad_clip': 5}}, 'optimizer_config.grad_clip is 5; .* a dict'),
         ({'optimizer_config': {'grad_clip': {}}}, 'optimizer_config.grad_clip.max_norm is missing'),
         ({'optimizer_config': {'grad_clip': {'max_norm': 0}}}, 'max_norm is 0; .* above 0'),
@@ -81,7 +79,7 @@ def test_an_optimizer_config_may_be_missing():
 def test_scaled_losses_and_parts_leave_little_to_the_optimizers_hook():
     fp16 = {'speed.amp': 'fp16', 'optimizer_config.grad_clip': {'max_norm': 1.0}}
     check(fp16, SOURCE_ONLY_CONFIG)
-    with pytest.raises(UserError, match='optimizer_config can have grad_clip alone'):
+    with pytest.raises(UserError, match=r'optimizer_config.type is .*OptimizerHook'):
         check({**fp16, 'optimizer_config.type': 'Fp16OptimizerHook'}, SOURCE_ONLY_CONFIG)
 
 

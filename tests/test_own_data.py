@@ -189,7 +189,7 @@ def test_messages_name_the_converter(folder):
     for data_set in ('source', 'val'):
         del stated[data_set]['id_map']
     config = config_of(**stated)
-    with refused('neither 0..3 nor 255', 'say in own.json which is which class',
+    with refused('neither 0..3 nor 255', 'Say in own.json which id or colour',
                  'custom.py own.json'):  # fmt: skip
         run_experiments.main(['--config', config])
 

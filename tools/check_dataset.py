@@ -35,10 +35,7 @@ def parse_args(argv):
         '--cfg-options', nargs='+', metavar='KEY=VALUE',
         help='replace entries of the config, e.g. data.samples_per_gpu=1',
     )  # fmt: skip
-    args = parser.parse_args(argv)
-    if args.nproc < 1:
-        parser.error('--nproc must be at least 1')
-    return args
+    return parser.parse_args(argv)
 
 
 @reports_user_errors
@@ -46,18 +43,18 @@ def main(argv=None):
     """Print what was found; exits with 1 and the number of problems if there are any."""
     args = parse_args(argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
-    reports = []
+    images = examined = problems = 0
     for use in uses_of(cfg):
         report = check_dataset(use, args.full, args.nproc if args.full else 1)
-        reports.append(report)
         print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
         for problem in report.problems:
             print(f'- {problem}')
         if report.sampling is not None:
             print(report.sampling)
-    images, examined = (sum(getattr(r, n) for r in reports) for n in ('num_images', 'num_examined'))
+        images += report.num_images
+        examined += report.num_examined
+        problems += len(report.problems)
     decoded = f'{images} images ({examined} of them decoded{"" if args.full else "; --full: all"})'
-    problems = sum(len(report.problems) for report in reports)
     if problems:
         raise UserError(f'{problems} problem(s) found in {decoded}; see above.')
     print(f'no problems found in {decoded}.')

@@ -19,11 +19,7 @@ _STATE_ONCE = 'state the class list once, as classes = [...] at the top level of
 
 
 def data_sets(cfg):
-    """Return the data sets of files of a config, place → config, the source first.
-
-    Args:
-        cfg (mmcv.Config): Resolved, but not checked.
-    """
+    """Return the data sets of files of a resolved config, place → config, the source first."""
     places = {f'data.{key}': cfg.data.get(key) for key in ('train', 'val', 'test')}
     train = places['data.train']
     if isinstance(train, dict) and train.get('type') == 'UDADataset':
@@ -38,15 +34,7 @@ def data_sets(cfg):
 
 
 def class_list(dataset):
-    """Return the class list of a data set's config.
-
-    Args:
-        dataset (dict): Of a registered type.
-
-    Returns:
-        tuple[list[str], list[list[int]]]: Names and RGB colours by train id; (None, None) if its
-        type has no class list and the config states none.
-    """
+    """Return names and RGB colours by train id of a data set; (None, None) without a class list."""
     own, colors = _class_of(dataset).CLASSES, _class_of(dataset).PALETTE
     chosen, palette = dataset.get('classes'), dataset.get('palette')
     if chosen is None:
@@ -57,11 +45,7 @@ def class_list(dataset):
 
 
 def shared_class_list(cfg):
-    """Return the class list that all data sets of a config share, and the data sets.
-
-    Raises:
-        UserError: If one has none, or another one.
-    """
+    """Return the class list that all data sets of a config share, and the data sets."""
     found = data_sets(cfg)
     lists = {place: class_list(dataset)[0] for place, dataset in found.items()}
     first = next(iter(lists))
@@ -84,10 +68,19 @@ def complete_classes(cfg):
     train ids of ``uda.imnet_feature_dist_classes``. A config without a class list stays as it is.
     """
     found = data_sets(cfg)
-    _hand_out(cfg, found)
+    classes, palette = cfg.get('classes'), cfg.get('palette')
+    if classes is not None:
+        _check_classes('classes', classes)
     for place, dataset in found.items():
+        own = _class_of(dataset).CLASSES
+        if classes is not None:
+            stated = dataset.setdefault('classes', list(classes))
+            if not isinstance(stated, list | tuple) or list(stated) != list(classes):
+                raise UserError(f'{place}.classes is {stated}, not {list(classes)}: {_STATE_ONCE}')
+            if palette is not None and own is None:
+                dataset.setdefault('palette', palette)
         if dataset.get('classes') is not None:
-            _check_classes(f'{place}.classes', dataset['classes'], _class_of(dataset).CLASSES)
+            _check_classes(f'{place}.classes', dataset['classes'], own)
             if dataset.get('palette') is not None:
                 _check_palette(f'{place}.palette', dataset['palette'], len(dataset['classes']))
     lists = [class_list(dataset) for dataset in found.values()]
@@ -98,29 +91,12 @@ def complete_classes(cfg):
     if any(dataset.get('classes') is not None for dataset in found.values()):
         for head in head_configs(cfg.model):
             head['num_classes'] = len(shared_class_list(cfg)[0])
-    _resolve_names(cfg, names)
-
-
-def _hand_out(cfg, found):
-    """Put the config's own class list and palette into its data sets."""
-    classes, palette = cfg.get('classes'), cfg.get('palette')
-    if classes is not None:
-        _check_classes('classes', classes)
-        for place, dataset in found.items():
-            stated = dataset.setdefault('classes', list(classes))
-            if not isinstance(stated, list | tuple) or list(stated) != list(classes):
-                raise UserError(f'{place}.classes is {stated}, not {list(classes)}: {_STATE_ONCE}')
-    if palette is None:
-        return
-    takers = [dataset for dataset in found.values() if _class_of(dataset).CLASSES is None]
-    if classes is None or not takers:
-        raise UserError(
-            'palette at the top level of a config is for classes there, and for data sets without '
-            'colours of their own (OwnDataset): leave it out'
-        )
-    _check_palette('palette', palette, len(classes))
-    for dataset in takers:
-        dataset.setdefault('palette', [list(color) for color in palette])
+    uda, key = cfg.get('uda'), 'imnet_feature_dist_classes'
+    entries = uda.get(key) if isinstance(uda, dict) else None
+    if names is not None and isinstance(entries, list | tuple):
+        uda[key] = [
+            train_id_of(e, names, f'uda.{key}') if isinstance(e, str) else e for e in entries
+        ]
 
 
 def _check_classes(place, classes, own=None):
@@ -137,21 +113,7 @@ def _check_classes(place, classes, own=None):
 def _check_palette(place, palette, count):
     colors = np.array(palette, dtype=object)
     if colors.shape != (count, 3) or not all(c in range(256) for c in colors.flat):
-        raise UserError(
-            f'{place} has to be a list of {count} RGB colours, one per class, such as '
-            '[[128, 64, 128], [70, 130, 180]]'
-        )
-
-
-def _resolve_names(cfg, names):
-    """Replace names in ``uda.imnet_feature_dist_classes`` by train ids."""
-    key = 'imnet_feature_dist_classes'
-    uda = cfg.get('uda')
-    entries = uda.get(key) if isinstance(uda, dict) else None
-    if names is not None and isinstance(entries, list | tuple):
-        uda[key] = [
-            train_id_of(e, names, f'uda.{key}') if isinstance(e, str) else e for e in entries
-        ]
+        raise UserError(f'{place} has to be a list of {count} RGB colours, as [[128, 64, 128], …]')
 
 
 def _class_of(dataset):

@@ -1,7 +1,6 @@
 """What is wrong with the data sets of a config: one line each that names files and the mend."""
 
 import logging
-import multiprocessing
 import os.path as osp
 import shlex
 from concurrent.futures import ProcessPoolExecutor
@@ -12,24 +11,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.builder import DATASETS, PIPELINES
+from mmseg.datasets.builder import PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.rare_class_sampling import (
-    SAMPLES_FILE,
     STATS_FILE,
     LabelFinder,
     RareClassSampler,
     read_index_file,
 )
-from mmseg.datasets.readable import (
-    build_files,
-    image_loader,
-    images_of,
-    range_hint,
-    read_image,
-    unused_range,
-)
+from mmseg.datasets.readable import build_files, image_loader, images_of, read_image
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.files import DECODING_ERRORS, visible_files
@@ -39,8 +30,6 @@ SAMPLE_SIZE = 8
 _NAMED = 3
 _CONVERTERS = {'GTADataset': 'gta', 'SynthiaDataset': 'synthia', 'CityscapesDataset': 'cityscapes'}
 _STREET_SCENES = 'data/street_scenes'
-# Linux only forks: a spawned process spends seconds on importing mmseg.
-_CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,6 @@ class DatasetUse:
     config: dict
     needs_labels: bool  # False for a target, of which training reads images alone
     num_classes: int  # that the network predicts
-    batch_size: int = 1
     rare_class_sampling: dict | None = None  # where images are drawn by the class index
     config_file: str = field(default='CONFIG', compare=False)  # for messages
 
@@ -78,7 +66,6 @@ class SampleStats:
     label_error: str | None = None
     pixels: dict[int, int] = field(default_factory=dict)  # of the label, by id
     id_map: str | None = None  # that a converted label says it was made with
-    unused_range: int | None = None  # see :func:`unused_range`
 
 
 @dataclass
@@ -94,18 +81,19 @@ class Report:
 
 def uses_of(cfg):
     """List the data sets of a training config: training sets, then that of the evaluation."""
-    num_classes = last_head(cfg.model)['num_classes']
-    train, batch = cfg.data.train, cfg.data.samples_per_gpu
+    num_classes, train = last_head(cfg.model)['num_classes'], cfg.data.train
     use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
-    val = [] if cfg.get('evaluation') is None else [use('data.val', cfg.data.val, True)]
-    if train['type'] != 'UDADataset':
-        return [use('data.train', train, True, batch_size=batch), *val]
-    rcs = train.get('rare_class_sampling')
-    return [
-        use('data.train.source', train['source'], True, batch_size=batch, rare_class_sampling=rcs),
-        use('data.train.target', train['target'], False, batch_size=batch),
-        *val,
-    ]
+    if train['type'] == 'UDADataset':
+        rcs = train.get('rare_class_sampling')
+        uses = [
+            use('data.train.source', train['source'], True, rare_class_sampling=rcs),
+            use('data.train.target', train['target'], False),
+        ]
+    else:
+        uses = [use('data.train', train, True)]
+    if cfg.get('evaluation') is not None:
+        uses.append(use('data.val', cfg.data.val, True))
+    return uses
 
 
 def file_of(cfg):
@@ -114,13 +102,7 @@ def file_of(cfg):
 
 
 def check_dataset(use, full=False, nproc=1):
-    """Check one data set of a config.
-
-    Args:
-        use (DatasetUse): The data set.
-        full (bool): Decode all images and labels instead of a few.
-        nproc (int): Processes that decode.
-    """
+    """Check one data set of a config in ``nproc`` processes; ``full`` decodes all of its files."""
     report = Report(use.place)
     try:
         with blamed_on(use.place, use.config):
@@ -133,11 +115,6 @@ def check_dataset(use, full=False, nproc=1):
     stats = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load)
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
-    if len(pairs) < use.batch_size:
-        report.problems.append(
-            f'{dataset.img_dir} holds {len(pairs)} image(s), fewer than one batch: add images or '
-            f'set data.samples_per_gpu={len(pairs)} (it is {use.batch_size}).'
-        )
     sizes = sorted({e.image_size for e in stats if e.image_size})
     with blamed_on(f'{use.place}.pipeline'):
         crop = too_large_crop(use.place, use.config['pipeline'], sizes)
@@ -154,13 +131,7 @@ def check_dataset(use, full=False, nproc=1):
 
 
 def list_files(config, needs_labels, config_file='CONFIG'):
-    """List the files of a data set as training will see them, at least one image.
-
-    Args:
-        config (dict): Of the data set.
-        needs_labels (bool): Whether its labels are listed, too.
-        config_file (str): That states it, for messages.
-    """
+    """List the files of a data set as training will see them, at least one image."""
     _check_folders(config, needs_labels, how_to_get(config, config_file))
     logging.disable(logging.INFO)  # it logs the number of images, which is for training to say
     try:
@@ -186,13 +157,6 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
-    if kind not in DATASETS:
-        raise UserError(f'there is no data set type {kind}.')
-    suffix = config.get('img_suffix', '')
-    if not isinstance(suffix, str) and kind != 'OwnDataset':
-        raise UserError(
-            f"img_suffix={suffix} has several endings, which type='OwnDataset' takes, not {kind}."
-        )
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
@@ -213,18 +177,13 @@ def sample(pairs):
 
 
 def examine(pairs, img_dir, ann_dir, nproc=1, load=None):
-    """Decode images and labels below two folders in ``nproc`` processes.
-
-    Returns:
-        list[SampleStats]: In the order of ``pairs``.
-    """
+    """Decode images and labels below two folders; returns their :class:`SampleStats`."""
     job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir, load=load or image_loader([]))
-    bar = partial(
-        tqdm, desc=str(img_dir), total=len(pairs), disable=len(pairs) <= SAMPLE_SIZE or None
-    )
+    is_short = len(pairs) <= SAMPLE_SIZE
+    bar = partial(tqdm, desc=str(img_dir), total=len(pairs), disable=is_short or None)
     if nproc == 1:
         return list(bar(map(job, pairs)))
-    with ProcessPoolExecutor(nproc, multiprocessing.get_context(_CONTEXT)) as pool:
+    with ProcessPoolExecutor(nproc) as pool:
         return list(bar(pool.map(job, pairs, chunksize=8)))
 
 
@@ -242,20 +201,19 @@ def _examine_pair(pair, img_dir, ann_dir, load):
 
 
 def _examine_image(path, load):
-    """Find the size of an image as training sees it and its unused range, or what is wrong."""
-    reason = f'{load!r} cannot decode it'
+    """Find the size of an image as training sees it, or what is wrong."""
+    problem = f'{load!r} cannot decode it'
     try:
         with Image.open(path) as image:
             image.load()  # OpenCV 4 takes what there is of a truncated JPEG
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = _reason(error)  # OpenCV may know better
+        problem = _reason(error)  # OpenCV may know better
     except DECODING_ERRORS as error:
         return {'image_error': _reason(error)}
     try:
-        image = read_image(path, load)
+        return {'image_size': read_image(path, load).shape[1::-1]}
     except UserError:
-        return {'image_error': reason}
-    return {'image_size': image.shape[1::-1], 'unused_range': unused_range(path, image, load)}
+        return {'image_error': problem}
 
 
 def _reason(error):
@@ -277,40 +235,37 @@ def _count_ids(image):
 
 def _file_problems(use, listing, stats):
     dataset, hint = listing.dataset, _labels_hint(use, listing)
-    img_dir, ann_dir, total = dataset.img_dir, dataset.ann_dir, len(stats)
-    dark = [e for e in stats if e.unused_range is not None]
-    largest = max((e.unused_range for e in dark), default=0)
-    labels, valid = [e for e in stats if e.pixels], _valid_ids(use, dataset)
-    are_masks = set().union(*(e.pixels for e in labels)) == {0, 255}
-    id_map = getattr(dataset, 'id_map', None)
+    valid, id_map = _valid_ids(use, dataset), getattr(dataset, 'id_map', None)
+    labels = [e for e in stats if e.pixels]
     found = [
-        (ann_dir, listing.unlabelled, len(listing.pairs), 'images have no label', hint),
-        (img_dir, [f'{e.image} ({e.image_error})' for e in stats if e.image_error], total,
+        (dataset.img_dir, [f'{e.image} ({e.image_error})' for e in stats if e.image_error],
          'images read cannot be decoded', 'Get them again from the data set.'),
-        (img_dir, [e.image for e in dark] if len(dark) > total / 2 else [], total,  # or at night
-         f'images read hold 16 bits per channel, but no value above {largest}',
-         f'As loaded, {range_hint(largest)}.'),
-        (ann_dir, [f'{e.label} ({e.label_error})' for e in stats if e.label_error], total,
+        (dataset.ann_dir, [f'{e.label} ({e.label_error})' for e in stats if e.label_error],
          'labels read cannot be decoded', hint),
-        (ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
-                   for e in labels if e.image_size not in (None, e.label_size)], total,
+        (dataset.ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
+                           for e in labels if e.image_size not in (None, e.label_size)],
          'labels read differ in size from their images', 'Make them of one size, or remove both.'),
-        (ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})' for e in labels
-                   if not set(e.pixels) <= valid], total,
+        (dataset.ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})'
+                           for e in labels if not set(e.pixels) <= valid],
          f'labels read hold ids that are neither 0..{max(valid - {dataset.ignore_index})} nor '
          f'{dataset.ignore_index}', hint),
-        (ann_dir, [e.label for e in labels] if are_masks else [], total,
-         'labels read hold nothing but 0 and 255',
-         'They look like binary masks, but 255 means "ignore": write the second class as 1.'),
-        (ann_dir, [e.label for e in labels if id_map is not None and e.id_map != id_map.text],
-         total, f'labels read were made with another id_map or class list than {use.config_file} '
-         'has', f'Make them again with: {listing.converter}'),
+        (dataset.ann_dir, [e.label for e in labels if id_map and e.id_map != id_map.text],
+         f'labels read were made with another id_map or class list than {use.config_file} has',
+         f'Make them again with: {listing.converter}'),
     ]  # fmt: skip
-    return [
-        f'{folder}: {len(files)} of {count} {what}: {summarize(files)}. {mend}'
-        for folder, files, count, what, mend in found
+    if set().union(*(e.pixels for e in labels)) == {0, 255}:
+        mend = 'They look like binary masks, but 255 means "ignore": write the second class as 1.'
+        names = [e.label for e in labels]
+        found.append((dataset.ann_dir, names, 'labels read hold nothing but 0 and 255', mend))
+    problems = [
+        f'{folder}: {len(files)} of {len(stats)} {what}: {summarize(files)}. {mend}'
+        for folder, files, what, mend in found
         if files
     ]
+    if missing := listing.unlabelled:
+        few = f'{len(missing)} of {len(listing.pairs)} images have no label: {summarize(missing)}'
+        problems.insert(0, f'{dataset.ann_dir}: {few}. {hint}')
+    return problems
 
 
 def _by(size):
@@ -329,84 +284,56 @@ def _valid_ids(use, dataset):
 
 
 def too_large_crop(place, pipeline, sizes):
-    """Say which ``RandomCrop`` is larger than a resized image, and would be padded; None if none.
-
-    Where the scale is drawn at random, the largest one has to be large enough.
-
-    Args:
-        place (str): Of the data set in the config.
-        pipeline (list[dict]): Its transforms.
-        sizes (Iterable[tuple[int, int]]): Different (width, height) of the images.
-    """
-    kinds = [transform['type'] for transform in pipeline]
-    if 'RandomCrop' not in kinds:
+    """Say which (width, height) is smaller than ``RandomCrop`` at its largest scale; else None."""
+    parts = {transform['type']: transform for transform in pipeline}
+    if 'RandomCrop' not in parts:
         return None
-    position = kinds.index('RandomCrop')
-    crop_height, crop_width = pipeline[position]['crop_size']
-    resizes = [PIPELINES.build(t) for t in pipeline[:position] if t['type'] == 'Resize']
+    crop_height, crop_width = parts['RandomCrop']['crop_size']
     for width, height in sizes:
-        images = [np.zeros((height, width), np.uint8)]
-        for resize in resizes:
-            images = [
-                resize({'img': image, 'scale': scale})['img']
-                for image in images
-                for scale in _scales(resize, image.shape[::-1])
-            ]
-        if not any(i.shape[0] >= crop_height and i.shape[1] >= crop_width for i in images):
-            resized = ' or '.join(_by(image.shape[::-1]) for image in images)
+        resized = width, height
+        if 'Resize' in parts:
+            resize = PIPELINES.build(parts['Resize'])
+            scale = tuple(map(max, zip(*(resize.img_scale or [resized]), strict=True)))
+            if resize.ratio_range is not None:
+                scale = tuple(int(side * max(resize.ratio_range)) for side in scale)
+            image = np.zeros((height, width), np.uint8)
+            resized = resize({'img': image, 'scale': scale})['img'].shape[::-1]
+        if resized[0] < crop_width or resized[1] < crop_height:
             return (
                 f'{place}.pipeline: the crop of {crop_width}×{crop_height} is larger than the '
-                f"resized image: {width}×{height} becomes {resized}. Make RandomCrop's crop_size "
-                "smaller or Resize's img_scale larger."
+                f'resized image: {width}×{height} becomes {_by(resized)}. Make crop_size smaller '
+                'or img_scale larger.'
             )
     return None
-
-
-def _scales(resize, size):
-    """The scales that MMSegmentation's ``Resize`` may draw; of a range, its upper end."""
-    if resize.ratio_range is not None:
-        width, height = (resize.img_scale or [size])[0]
-        ratio = max(resize.ratio_range)
-        return [(int(width * ratio), int(height * ratio))]
-    if len(resize.img_scale) > 1 and resize.multiscale_mode == 'range':
-        long_and_short = [(max(scale), min(scale)) for scale in resize.img_scale]
-        return [tuple(max(sides) for sides in zip(*long_and_short, strict=True))]
-    return resize.img_scale
 
 
 def _check_class_index(rcs, listing, stats):
     """Check the class index against the labels; returns what Rare Class Sampling will draw."""
     dataset = listing.dataset
     root, labels = dataset.data_root or '', [info['ann']['seg_map'] for info in dataset.img_infos]
-    for name in (STATS_FILE, SAMPLES_FILE):
-        if not osp.isfile(osp.join(root, name)) or not osp.getsize(osp.join(root, name)):
-            raise UserError(f'{osp.join(root, name)} is missing or empty.')
+    finder, path = LabelFinder(labels), osp.join(root, STATS_FILE)
     try:
-        finder, counts = LabelFinder(labels), {}
-        for entry in read_index_file(root, STATS_FILE):
-            number = finder.find(entry['file'])
-            counts[number] = {int(c): n for c, n in entry.items() if c != 'file'}
+        counts = {
+            finder.find(entry['file']): {int(c): n for c, n in entry.items() if c != 'file'}
+            for entry in read_index_file(root, STATS_FILE)
+        }
         options = (rcs['min_pixels'], rcs['class_temp'], dataset.label_map)
         sampler = RareClassSampler(root, labels, dataset.ann_dir, *options)
+    except UserError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f'{STATS_FILE} in {root} is no class index ({error!r}).') from error
+        raise UserError(f'{path} is no class index ({error!r}).') from error
     lacking = [name for number, name in enumerate(labels) if number not in counts]
     if lacking:
-        raise UserError(
-            f'{osp.join(root, STATS_FILE)} lacks labels ({len(lacking)}): {summarize(lacking)}.'
-        )
+        raise UserError(f'{path} lacks labels ({len(lacking)}): {summarize(lacking)}.')
     wrong = []
     for one in stats:
         pixels = {c: n for c, n in one.pixels.items() if c != dataset.ignore_index}
         if pixels and pixels != counts[finder.find(one.label)]:
             wrong.append(one.label)
     if wrong:
-        raise UserError(
-            f'{osp.join(root, STATS_FILE)} counts other pixels than {len(wrong)} of {len(stats)} '
-            f'labels read have: {summarize(wrong)}.'
-        )
+        few = f'{len(wrong)} of {len(stats)} labels read have: {summarize(wrong)}'
+        raise UserError(f'{path} counts other pixels than {few}.')
     return sampler.summary(dataset.CLASSES)
 
 
@@ -435,18 +362,16 @@ def how_to_get(config, config_file):
         return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
     if config['type'] == 'OwnDataset':
         return f'Correct what {config_file} says of it, or put the files there.'
-    return (
-        'Download the data set and put or link it there as the README says ("Data"), then run: '
-        + convert_command(config, config_file)
-    )
+    command = convert_command(config, config_file)
+    return f'Download the data set and put or link it there (README, "Data"), then run: {command}'
 
 
 def _labels_hint(use, listing):
     """The sentence that says how missing or wrong labels become right ones."""
     if use.config['type'] == 'OwnDataset' and listing.dataset.id_map is None:
         return (
-            f'If they hold ids or colours of their own, say in {use.config_file} which is which '
-            f'class, e.g. id_map=dict(road=7, car=[26, 27]); then run: {listing.converter}'
+            f'Say in {use.config_file} which id or colour is which class, e.g. id_map=dict(road=7, '
+            f'car=[26, 27]); then run: {listing.converter}'
         )
     return (
         f'Make train ids with: {listing.converter} (it keeps files that are there: delete wrong '

@@ -35,11 +35,8 @@ def blamed_on(section, content=None):
     """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
 
     What can only be a bug keeps its type and traceback. Anything else may be a mistake in the class
-    as well, so the last line outside of torch where it happened is named, too.
-
-    Args:
-        section (str): Path in the config.
-        content (dict | list | None): What stands there; finds the path of an unknown key or type.
+    as well, so the last line outside of torch where it happened is named, too. ``content`` stands
+    at ``section`` of the config.
     """
     try:
         yield
@@ -52,7 +49,10 @@ def blamed_on(section, content=None):
         problem = _wrong_key(str(first), section, content)
         if problem is not None:
             raise UserError(problem) from error
-        if _is_bug(first):
+        is_bug = isinstance(first, _BUGS)
+        if isinstance(first, AttributeError):  # a value of a wrong kind lacks attributes, too
+            is_bug = not isinstance(first.obj, _VALUES)
+        if is_bug:
             error.add_note(f"while the config's {section} was built")
             raise
         frames = traceback.extract_tb(first.__traceback__)
@@ -65,12 +65,6 @@ def blamed_on(section, content=None):
             f"the config's {section} cannot be used: {reason} ({frame.filename}, line "
             f'{frame.lineno}; {TRACEBACK}=1 shows the call stack)'
         ) from error
-
-
-def _is_bug(error):
-    if isinstance(error, AttributeError):  # a value of a wrong kind lacks attributes, too
-        return not isinstance(error.obj, _VALUES)
-    return isinstance(error, _BUGS)
 
 
 def _wrong_key(said, section, content):
@@ -148,18 +142,10 @@ def lr_hook(policy):
 
 
 def has_default(path, part, key, value):
-    """Whether leaving a key out of a part of a config means the same as this value.
-
-    Args:
-        path (str): Where the part stands, dotted.
-        part (dict): With a ``type``, or one of the sections that need none.
-        key (str): A key of it.
-        value: As JSON holds it.
-    """
+    """Whether leaving a key out of a part of a config means the same as this value of JSON."""
     for function in constructors(class_at(path, part)):
         parameter = inspect.signature(function).parameters.get(key)
         if parameter is not None:
             default = parameter.default
-            # JSON has no tuples.
             return (list(default) if isinstance(default, tuple) else default) == value
     return False
