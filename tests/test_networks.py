@@ -244,14 +244,17 @@ def test_decoder_layers(options):
     assert logits.shape == (2, 19, 16, 24) and logits.is_contiguous()
 
 
-def test_aspp_branches_are_pool_and_dilations_in_this_order():
-    aspp = daformer_head(fusion_cfg={'type': 'aspp', **ASPP, 'act_cfg': None}).fuse_layer
+def test_aspp_branches_are_pool_context_and_dilations_in_this_order():
+    context = {'type': 'conv', 'kernel_size': 1, 'act_cfg': None}
+    cfg = {'type': 'aspp', **ASPP, 'act_cfg': None, 'context_cfg': context}
+    aspp = daformer_head(fusion_cfg=cfg).fuse_layer
     seen = []
     aspp.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     feature = torch.randn(1, 16, 5, 7)
     aspp(feature)
-    pool, first, second = seen[0].split(8, dim=1)
+    pool, context, first, second = seen[0].split(8, dim=1)
     torch.testing.assert_close(pool, aspp.image_pool(feature).expand(-1, -1, 5, 7))
+    torch.testing.assert_close(context, aspp.context_layer(feature))
     torch.testing.assert_close([first, second], aspp.aspp_modules(feature))
 
 

@@ -52,6 +52,25 @@ def test_images_with_several_endings(stated, capsys):
     ]
 
 
+def test_images_that_are_not_taken_are_reported(stated, capsys):
+    rename('theirs/train', '.jpg', '.PNG', '.jpg', '.png')
+    custom.main([config_of(**stated), '--nproc', '1'])
+    check_dataset.main(['own.json'])
+    says = (
+        'Warning: theirs/train: 2 image(s) are not used, since their names do not end in *.jpg: '
+        'day_0/002.PNG, day_1/003.png. To use them, add .PNG, .png to '
+        "img_suffix (a list in type='OwnDataset')."
+    )
+    assert says in capsys.readouterr().err
+    run_experiments.main(['--config', 'own.json'])
+    assert says in capsys.readouterr().err
+    # As it says.
+    stated['target']['img_suffix'] = ['.jpg', '.png']
+    check_dataset.main([config_of(**stated)])
+    shown = capsys.readouterr()
+    assert 'data.train.target: 4 images' in shown.out and 'not used' not in shown.err
+
+
 def test_two_images_with_one_label(stated, capsys):
     stated['source']['img_suffix'] = ['.jpg', '.png']
     write_images('mine/photos', 2, suffix='.png')

@@ -69,7 +69,7 @@ _PATH = re.compile(
 # What names a run, or is stated anew at each of its starts.
 _OF_THE_START = re.compile(r'name(_.*)?|exp|work_dir|git_rev|resume_from')
 # Sections whose reader is known without a type.
-_UNTYPED = ('speed', 'lr_config', 'optimizer_config')
+_UNTYPED = ('lr_config', 'optimizer_config')
 _BATCH = 'data.samples_per_gpu × n_gpus'
 _SHOWN = 8
 
@@ -147,6 +147,8 @@ def _is_default(key, values, configs):
         return False
     there = 1 if values[0] is MISSING else 0
     parent, _, name = key.rpartition('.')
+    if parent == 'speed':
+        return values[there] in (None, False, 1)
     part = configs[there]
     for step in parent.split('.') if parent else ():
         part = part[int(step)] if isinstance(part, list) else part.get(step)

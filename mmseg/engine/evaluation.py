@@ -1,5 +1,6 @@
 """Predicting a data set and counting its IoU."""
 
+import glob
 import json
 import os.path as osp
 
@@ -9,6 +10,7 @@ from mmcv.runner import get_dist_info
 
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.engine.logs import EVALUATION_FOLDER
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
@@ -120,3 +122,14 @@ def is_from_synthia(cfg):
     train = cfg.data.get('train') or {}
     source = train.get('source', train)
     return source.get('type') == 'SynthiaDataset' and source.get('classes') is None
+
+
+def found_classes(work_dir):
+    """Return the names of classes of which any evaluation of a run has found a pixel."""
+    found = set()
+    for path in glob.glob(osp.join(glob.escape(work_dir), EVALUATION_FOLDER, 'iter_*.json')):
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        rows = enumerate(zip(content['classes'], content['confusion'], strict=True))
+        found.update(name for number, (name, row) in rows if row[number])
+    return found

@@ -10,12 +10,14 @@ from mmcv.runner.hooks.logger import LoggerHook
 from mmseg.engine.evaluation import (
     count_areas,
     evaluate,
+    found_classes,
     predict,
     sum_areas,
     write_confusion,
 )
 from mmseg.engine.logs import RARE_CLASS_FILE, evaluation_stem
 from mmseg.engine.predictions import draw_sample, sample_indices, write_picture
+from mmseg.engine.tensorboard import show_evaluation
 from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
 from mmseg.utils.files import write_text
 
@@ -25,7 +27,7 @@ class Evaluation:
 
     It comes last in its iteration, after the resume state: a stop or a kill meanwhile loses this
     evaluation alone, which a resume makes up. Writes a few images and the confusion matrix as
-    ``evaluation/iter_N_K.png`` and ``iter_N.json``.
+    ``evaluation/iter_N_K.png`` and ``iter_N.json``, and warns of classes that got lost.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -82,7 +84,19 @@ class Evaluation:
             if isinstance(hook, LoggerHook):
                 hook.log(runner)
         runner.log_buffer.clear_output()
+        self._warn_of_lost_classes(runner, areas)
+        show_evaluation(runner, pictures, areas[:-1, :-1].tolist(), self.dataset.CLASSES)
         write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
+
+    def _warn_of_lost_classes(self, runner, areas):
+        """Warn of classes that an earlier evaluation found, and that are predicted nowhere now."""
+        found, predicted = found_classes(runner.work_dir), areas.sum(0)
+        names = [name for i, name in enumerate(self.dataset.CLASSES) if not predicted[i]]
+        lost = [name for name in names if name in found]
+        if lost:
+            iteration = runner.iter + 1
+            what = 'Iteration %d: the student predicts nowhere any more: %s'
+            runner.logger.warning(what, iteration, ', '.join(lost))
 
 
 def is_due(iteration, interval, max_iters):

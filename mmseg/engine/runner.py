@@ -6,8 +6,6 @@ import sys
 import torch
 from mmcv.runner import IterBasedRunner, IterTimerHook
 from mmcv.runner.hooks import CheckpointHook
-from mmcv.runner.hooks.logger import TensorboardLoggerHook
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from mmseg.datasets.run_loader import to_device
 from mmseg.engine.checkpoint import (
@@ -19,6 +17,7 @@ from mmseg.engine.checkpoint import (
 )
 from mmseg.engine.logs import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
+from mmseg.engine.tensorboard import purge_after_resume
 from mmseg.models.weights import load_strictly
 from mmseg.utils.collective import gather_over_ranks, signal_of_any
 from mmseg.utils.gradients import NonFiniteError
@@ -28,14 +27,6 @@ from mmseg.utils.user_error import UserError
 # mmcv's priorities, lower numbers first: learning rate 10, optimizer 40, loggers 90.
 _TIMER, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 93, 94, 96
 _KEPT_RESUME_STATES = 2
-
-
-def purge_after_resume(runner):
-    """Tell TensorBoard, which only appends, to hide what came after a runner's iteration."""
-    for hook in runner.hooks:
-        if isinstance(hook, TensorboardLoggerHook):
-            start = Event(session_log=SessionLog(status=SessionLog.START))
-            hook.writer.file_writer.add_event(start, runner.iter + 1)
 
 
 class SeededRunner(IterBasedRunner):

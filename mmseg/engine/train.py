@@ -21,6 +21,7 @@ from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
 from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
 from mmseg.engine.performance import build_grouped_optimizer, set_determinism, speed_up
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.tensorboard import TensorboardImages
 from mmseg.engine.trained import start_from
 from mmseg.models.uda import build_train_model
 from mmseg.utils.collective import gather_over_ranks
@@ -65,6 +66,8 @@ def train(cfg, device, changes=''):
         logger.info(dataset.sampler.summary(dataset.CLASSES))
         batch_size = cfg.data.samples_per_gpu * world_size
         records.append(RareClassRecord(dataset, batch_size, evaluation))
+    if any(hook.type == 'TensorboardLoggerHook' for hook in cfg.log_config.hooks):
+        records.append(TensorboardImages())
     runner = SeededRunner(
         model=model,
         optimizer=optimizer,

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
@@ -140,3 +141,10 @@ def draw_bars(names, series, label):
     axes.grid(axis='x', alpha=0.3)
     figure.legend(loc='outside upper center', ncols=3)
     return figure
+
+
+def as_image(figure):
+    """Render a figure as BGR uint8 (H, W, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., 2::-1]

@@ -3,6 +3,7 @@
 import logging
 import os.path as osp
 import shlex
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from mmseg.datasets.rare_class_sampling import (
 from mmseg.datasets.readable import build_files, image_loader, images_of, read_image
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.models.encoder_channels import last_head
-from mmseg.utils.files import DECODING_ERRORS, visible_files
+from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8
@@ -112,6 +113,7 @@ def check_dataset(use, full=False, nproc=1):
         report.problems.append(str(error))
         return report
     dataset, pairs = listing.dataset, listing.pairs
+    _warn_of_unused(dataset)
     stats = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load)
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
@@ -168,6 +170,34 @@ def _check_folders(config, needs_labels, how_to_get):
             raise UserError(f'{gone} is missing ({key} of {kind}). {how_to_get}')
     if config.get('split') is not None and not osp.isfile(osp.join(root, config['split'])):
         raise UserError(f'{osp.join(root, config["split"])} is missing (split).')
+
+
+def _warn_of_unused(dataset):
+    """Warn of images in a data set's folder that it does not take, as their names end otherwise."""
+    if dataset.split is not None:
+        return
+    taken = {info['filename'] for info in dataset.img_infos}
+    own_suffix = getattr(dataset, 'own_suffix', dataset.seg_map_suffix)
+    of_labels = (own_suffix, dataset.seg_map_suffix, TRAIN_IDS_SUFFIX)
+    label_dirs = {dataset.ann_dir, getattr(dataset, 'own_ann_dir', None)} - {None}
+    below = tuple(osp.relpath(folder, dataset.img_dir) + osp.sep for folder in label_dirs)
+    has_labels = any(osp.realpath(folder) == osp.realpath(dataset.img_dir) for folder in label_dirs)
+    unused = [
+        name
+        for name in visible_files(dataset.img_dir)
+        if name.lower().endswith(IMAGE_ENDINGS)
+        and name not in taken
+        and not name.startswith(below)
+        and not (has_labels and name.endswith(of_labels))
+    ]
+    if unused:
+        endings = summarize(sorted({osp.splitext(name)[1] for name in unused}))
+        print(
+            f'Warning: {dataset.img_dir}: {len(unused)} image(s) are not used, since their names '
+            f'do not end in {images_of(dataset)}: {summarize(unused)}. To use them, add {endings} '
+            "to img_suffix (a list in type='OwnDataset').",
+            file=sys.stderr,
+        )
 
 
 def sample(pairs):

@@ -20,8 +20,10 @@ RELU = {'type': 'ReLU'}
 
 def build_layer(cfg, in_channels, out_channels):
     """Build the layer that `cfg`, a dict(type=NAME, **options), describes."""
+    if 'type' not in cfg:
+        raise UserError(f'a decoder layer has no type: {dict(cfg)}')
     options = dict(cfg)
-    name = options.pop('type', None)
+    name = options.pop('type')
     if name not in LAYERS:
         raise UserError(f'no decoder layer {name!r}; there are {", ".join(sorted(LAYERS))}')
     return LAYERS[name](in_channels, out_channels, **options)
@@ -86,13 +88,14 @@ class ASPPLayer(nn.Module):
         sep: depthwise-separable branches (a branch with dilation 1 stays a plain 1x1).
         dilations: one branch for each.
         pool: adds a branch with the image's mean.
+        context_cfg: adds a branch with this layer.
         with_cp: activation checkpointing of the dilated branches, which take most of a training
             step's memory.
     """
 
     def __init__(
         self, in_channels, out_channels, sep, dilations, pool, norm_cfg=None, act_cfg=RELU,
-        with_cp=False,
+        context_cfg=None, with_cp=False,
     ):  # fmt: skip
         super().__init__()
         self.with_cp = with_cp
@@ -102,16 +105,21 @@ class ASPPLayer(nn.Module):
             self.image_pool = nn.Sequential(
                 nn.AdaptiveAvgPool2d(1), ConvModule(in_channels, out_channels, 1, **convs)
             )
+        self.context_layer = None
+        if context_cfg is not None:
+            self.context_layer = build_layer(context_cfg, in_channels, out_channels)
         aspp = DepthwiseSeparableASPPModule if sep else ASPPModule
         channels = {'in_channels': in_channels, 'channels': out_channels}
         self.aspp_modules = aspp(dilations=dilations, conv_cfg=None, **channels, **convs)
-        branches = len(dilations) + bool(pool)
+        branches = len(dilations) + bool(pool) + (context_cfg is not None)
         self.bottleneck = ConvModule(branches * out_channels, out_channels, 3, padding=1, **convs)
 
     def forward(self, feature):
         branches = []
         if self.image_pool is not None:
             branches.append(_upsample(self.image_pool(feature), feature.shape[2:]))
+        if self.context_layer is not None:
+            branches.append(self.context_layer(feature))
         for branch in self.aspp_modules:
             branches.append(checkpointed(branch, feature) if self.with_cp else branch(feature))
         return self.bottleneck(torch.cat(branches, dim=1))
