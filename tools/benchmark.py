@@ -25,8 +25,6 @@ from mmseg.utils.user_error import reports_user_errors
 from tools.benchmarks import seconds, take_turns
 from tools.benchmarks.training import measure_training, model_config
 
-IMAGE_SIZE = (512, 1024)  # of the network's input; labels are twice as large
-
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
@@ -49,7 +47,7 @@ def parse_args(argv):
     return args
 
 
-def measure_inference(args, device, size=IMAGE_SIZE):
+def measure_inference(args, device, size=(512, 1024)):
     """Measure the prediction of one image in memory beside MMSegmentation's own."""
     torch.manual_seed(0)
     segmentor = build_segmentor(model_config(args.encoder)).to(device).eval()
@@ -62,7 +60,7 @@ def measure_inference(args, device, size=IMAGE_SIZE):
     return _compare(ways, args, device)
 
 
-def measure_evaluation(args, device, size=IMAGE_SIZE):
+def measure_evaluation(args, device, size=(512, 1024)):
     """Measure the counting of one image's IoU beside MMSegmentation's own."""
     generator = np.random.default_rng(0)
     predicted, gt = generator.integers(0, 19, (2, 2 * size[0], 2 * size[1]), np.uint8)

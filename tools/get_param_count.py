@@ -55,7 +55,9 @@ def count_parts(segmentor, shape):
         list[dict]: Of backbone, decode head, ..., each before its layers, and of all together.
     """
     # So FlopCounterMode sees the head called, which `forward_test` hides from it.
-    segmentor.forward = lambda image: segmentor.decode_head(segmentor.extract_feat(image))
+    if not isinstance(segmentor.decode_head, torch.nn.ModuleList):  # of a cascade
+        segmentor.decode_head.forward_test = lambda inputs, *_: segmentor.decode_head(inputs)
+    segmentor.forward = segmentor.forward_dummy
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmentor(torch.zeros(1, 3, *shape, device='meta'))
     flops = {
