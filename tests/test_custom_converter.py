@@ -192,7 +192,7 @@ def test_labels_that_hold_train_ids_get_an_index_alone(stated):
     [
         ({**IDS, 'rode': 5}, "id_map names 'rode'; the classes are thing, road, sky, car."),
         ({**IDS, 'sky': [0, 17]}, "id_map maps 17 onto 'road' and 'sky'"),
-        ({**IDS, 'sky': 70_000}, "id_map has 70000 for 'sky'; an id is a whole number from 0 to"),
+        ({**IDS, 'sky': 70_000}, "id_map has 70000 for 'sky'; it takes an id from 0 to 65535"),
         ({**IDS, 'sky': 'blue'}, "id_map has 'blue' for 'sky'"),
         ({**IDS, 'sky': [[1, 2, 300]]}, "id_map has [1, 2, 300] for 'sky'"),
         ({**IDS, 'sky': [[0, 0, 200]]}, 'id_map holds ids and colours'),

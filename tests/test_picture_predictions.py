@@ -43,6 +43,19 @@ def aug_test(segmentor):
     segmentor.cfg.data.test.pipeline[1].update(img_ratios=[0.5, 1.0], flip=True)
 
 
+@pytest.mark.parametrize('averaged', [False, True])
+def test_labels_are_of_the_largest_probability(segmentor, averaged):
+    if averaged:
+        aug_test(segmentor)
+    batch = batch_of(segmentor, 0, 1)
+    with torch.no_grad():
+        logits = segmentor.aug_test_logits if averaged else segmentor.simple_test_logits
+        probabilities = logits(**batch)
+    labels = predict_labels(segmentor, **batch)
+    np.testing.assert_array_equal(labels, probabilities.argmax(1))
+    assert len(np.unique(labels)) > 4
+
+
 SLIDE = dict(mode='slide', crop_size=(96, 96), stride=(64, 64))
 
 

@@ -68,7 +68,7 @@ def _color_table(palette):
 
 
 def _panel(title, image, size):
-    tile = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_NEAREST)
+    tile = cv2.resize(np.ascontiguousarray(image, np.uint8), size, interpolation=cv2.INTER_NEAREST)
     tile = cv2.copyMakeBorder(tile, 22, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
     cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BLACK, 1, cv2.LINE_AA)
     return tile
