@@ -13,8 +13,6 @@ ROOT = Path(__file__).parent
 
 
 class BuildWithoutInit(build_py):
-    """Leaves out the ``__init__.py`` that joins checkout and installation."""
-
     def find_package_modules(self, package, package_dir):
         modules = super().find_package_modules(package, package_dir)
         return [entry for entry in modules if entry[:2] != ('mmseg', '__init__')]

@@ -12,7 +12,6 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import tools.openmp  # noqa: F401
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
@@ -29,7 +28,7 @@ from mmseg.utils.files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 # What can be written; each is the end of its file's name, too: NAME_pred.png.
-KINDS = ('pred', 'overlay', 'labels', 'confidence', 'label_ids')
+KINDS = ('pred', 'overlay', 'labels', 'label_ids')
 
 
 def parse_args(argv):
@@ -39,8 +38,6 @@ def parse_args(argv):
         description='Segment images of any size, or videos, and write NAME_pred.png beside each. '
         'Checkpoints that do not hold their config need CONFIG, .py or .json. '
         'docs/own_images.md says more.',
-        epilog='example: python -m demo.image_demo photos work_dirs/x/latest.pth --overlay '
-        '--legend --out shown',
     )
     add = parser.add_argument
     add('inputs', metavar='INPUT', nargs='+', help='images, videos, folders (all images below)')
@@ -49,12 +46,10 @@ def parse_args(argv):
     output = functools.partial(add, action='append_const', dest='kinds')
     output('--overlay', const='overlay', help='write colours over the image')
     output('--labels', const='labels', help='write plain colours')
-    output('--confidence', const='confidence', help='write the probability: white (255) is 1')
     output('--save-label-ids', const='label_ids', help='write train ids as grey values')
     add('--legend', action='store_true', help='classes and ratios of pixels below what is coloured')
     add('--opacity', type=float, help='of colours over the image (default: 1; --overlay: 0.5)')
     add('--palette', metavar='DATASET', choices=dataset_aliases, help='e.g. cityscapes, ade, voc')
-    add('--batch-size', type=int, default=1, metavar='N', help='images of equal size at once')
     add('--weights', choices=['student', 'teacher'], default='student', help='which network')
     add('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of the config')
@@ -64,8 +59,6 @@ def parse_args(argv):
         parser.error('INPUT or CHECKPOINT is missing')
     if args.opacity is not None and not 0 < args.opacity <= 1:
         parser.error('--opacity must be above 0 and at most 1')
-    if args.batch_size < 1:
-        parser.error('--batch-size must be at least 1')
     args.kinds = args.kinds or ['pred']
     return args
 
@@ -76,7 +69,12 @@ def main(argv=None):
     args = parse_args(argv)
     paths = find_inputs(args.inputs)
     outputs = output_paths(args.inputs, paths, args.out, args.kinds)
-    segmentor = _load(args)
+    options, device = parse_options(args.cfg_options), choose_device(args.device)
+    keep_freed_memory(device)
+    cfg = load_config(args.config, options) if args.config else None
+    segmentor = load_trained(cfg, args.checkpoint, device, args.weights, options)
+    if args.palette:
+        segmentor.PALETTE = get_palette(args.palette)
     images = [path for path in paths if not _is_video(path)]
     written = _predict_images(args, segmentor, images, outputs) if images else []
     for path in filter(_is_video, paths):
@@ -85,12 +83,7 @@ def main(argv=None):
 
 
 def find_inputs(given):
-    """List the given files and all images below the given folders, except outputs of this demo.
-
-    A single file is taken whatever its name.
-    """
-    if len(given) == 1 and osp.isfile(given[0]):
-        return given
+    """List the given files and all images below the given folders, except outputs of this demo."""
     found = []
     for path in given:
         if osp.isdir(path):
@@ -100,19 +93,17 @@ def find_inputs(given):
             found.append(path)
         else:
             raise UserError(f'{path} does not exist.')
-    endings = tuple(f'_{kind}' for kind in KINDS)
-    paths = [path for path in found if not osp.splitext(path)[0].endswith(endings)]
+    outputs = tuple(f'_{kind}' for kind in KINDS)
+    paths = [path for path in found if not osp.splitext(path)[0].endswith(outputs)]
     if not paths:
-        but = f' but {len(found)} that an earlier run wrote' if found else ''
-        raise UserError(f'no images in {given[0]}{but}; they end in {", ".join(IMAGE_ENDINGS)}.')
+        raise UserError(f'no images in {given[0]} but outputs ({len(found)}).')
     return paths
 
 
 def output_paths(given, paths, out, kinds):
     """Decide which files are written: per input, per kind; no input may be among them.
 
-    They go beside the inputs, or into the folder ``out``, in subfolders as below the common folder
-    of what was given; ``out`` may also be the file of a single output.
+    In the folder ``out`` they have subfolders as below the common folder of what was given.
     """
     is_file = out and osp.splitext(out)[1] and not osp.isdir(out) and len(paths + kinds) == 2
     folder = osp.commonpath([osp.abspath(p if osp.isdir(p) else osp.dirname(p)) for p in given])
@@ -140,42 +131,16 @@ def _is_video(path):
     return path.lower().endswith(VIDEO_ENDINGS)
 
 
-def _load(args):
-    options, device = parse_options(args.cfg_options), choose_device(args.device)
-    keep_freed_memory(device)
-    cfg = load_config(args.config, options) if args.config else None
-    segmentor = load_trained(cfg, args.checkpoint, device, args.weights, options)
-    if args.palette:
-        segmentor.PALETTE = get_palette(args.palette)
-    return segmentor
-
-
 def _predict_images(args, segmentor, paths, outputs):
-    skipped, written = [], []
-    images = _read_images(paths, segmentor.cfg, skipped)
-    for name, *predicted in _progress(args, segmentor, images, len(paths), 'image'):
+    load = image_loader(segmentor.cfg.data.test.pipeline)
+    images = ((path, read_image(path, load)) for path in paths)
+    written = []
+    for name, *predicted in _predictions(segmentor, images, len(paths), 'image'):
         for kind, file in outputs[name].items():
             write_picture(_draw(kind, args, segmentor, *predicted), file)
             written.append(file)
-    print(f'Wrote {", ".join(written) if len(paths) == 1 else f"{len(written)} files"}')
-    if skipped:
-        raise UserError(f'{len(skipped)} of {len(paths)} images could not be read.')
+    print(f'Wrote {written[0] if len(written) == 1 else f"{len(written)} files"}')
     return written
-
-
-def _read_images(paths, cfg, skipped):
-    """Yield names and images, loaded as tests load them; skip and report what cannot be read."""
-    load = image_loader(cfg.data.test.pipeline)
-    for path in paths:
-        try:
-            image = read_image(path, load)
-        except UserError as error:
-            if len(paths) == 1:
-                raise
-            skipped.append(path)
-            tqdm.write(f'Skipped: {error}', file=sys.stderr)
-        else:
-            yield path, image
 
 
 def _predict_video(args, segmentor, path, files):
@@ -188,7 +153,7 @@ def _predict_video(args, segmentor, path, files):
     count = 0
     with contextlib.ExitStack() as stack:
         writers = {k: stack.enter_context(VideoWriter(file, rate)) for k, file in files.items()}
-        for _, *predicted in _progress(args, segmentor, frames, length or None, 'frame'):
+        for _, *predicted in _predictions(segmentor, frames, length or None, 'frame'):
             for kind, writer in writers.items():
                 writer.write(_draw(kind, args, segmentor, *predicted, is_frame=True))
             count += 1
@@ -199,16 +164,14 @@ def _predict_video(args, segmentor, path, files):
     return list(files.values())
 
 
-def _progress(args, segmentor, images, total, unit):
+def _predictions(segmentor, images, total, unit):
     """Predict images, with a progress bar where there is a terminal to draw on."""
-    predictions = predict_images(segmentor, images, args.batch_size, 'confidence' in args.kinds)
-    return tqdm(predictions, total=total, unit=unit, disable=True if total == 1 else None)
+    found = predict_images(segmentor, images)
+    return tqdm(found, total=total, unit=unit, disable=True if total == 1 else None)
 
 
-def _draw(kind, args, segmentor, image, label, confidence, is_frame=False):
+def _draw(kind, args, segmentor, image, label, is_frame=False):
     """Draw one kind of output: (H, W, 3) BGR or (H, W) grey, uint8."""
-    if kind == 'confidence':
-        return np.round(255 * confidence).astype(np.uint8)
     if kind == 'label_ids':
         return label
     opacity = {'pred': args.opacity or 1, 'overlay': args.opacity or 0.5, 'labels': 1}[kind]

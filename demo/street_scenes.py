@@ -1,34 +1,26 @@
 """The whole method in minutes: ``python -m demo.street_scenes`` (``make demo``).
 
-Draws StreetScenes, converts it as the real data sets are, trains source-only and, from its
-weights, DAFormer, tests both on the target and compares them in a table and a figure. Finished
-steps are skipped, so an interrupted demo resumes.
+Finished steps are skipped, so an interrupted demo resumes.
 """
 
 import argparse
 import glob
 import os.path as osp
 import sys
-import time
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-import matplotlib
-
-matplotlib.use('Agg')
-
-import matplotlib.pyplot as plt
+import cv2
 import numpy as np
-from matplotlib.patches import Patch
-from PIL import Image
 from prettytable import PrettyTable
 
 import run_experiments
 from mmseg.datasets import CityscapesDataset
-from mmseg.utils.drawing import color_label
-from mmseg.utils.files import moved_into_place, write_text
+from mmseg.engine.predictions import write_picture
+from mmseg.utils.drawing import draw_panels, paint, with_legend
+from mmseg.utils.files import write_text
 from tools import make_street_scenes, test
 from tools.convert_datasets import cityscapes, gta
 
@@ -42,7 +34,6 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(
         prog='python -m demo.street_scenes',
         description='Draw scenes, train source-only and DAFormer, test and compare both.',
-        epilog='example: python -m demo.street_scenes --seeds 0 1 2',
     )
     add = parser.add_argument
     add('--seeds', type=int, nargs='+', default=[0], help='one run of each method per seed')
@@ -55,15 +46,14 @@ def parse_args(argv):
 def main(argv=None):
     """Run the demo; returns the mean mIoU of each method, in percent."""
     args = parse_args(argv)
-    began = time.monotonic()
     _say('Drawing the scenes')
     make_street_scenes.main([DATA])
     _say("Converting them with the real data sets' converters")
     gta.main([osp.join(DATA, 'gta')])
     cityscapes.main([osp.join(DATA, 'cityscapes')])
-    ious = {
-        method: [_train_and_test(method, seed, args) for seed in args.seeds] for method in METHODS
-    }
+    ious = {}
+    for method in METHODS:
+        ious[method] = [_train_and_test(method, seed, args) for seed in args.seeds]
     table = comparison_table(ious)
     _say('IoU on the target (%), mean over seeds ' + ', '.join(map(str, args.seeds)))
     print(table)
@@ -71,7 +61,7 @@ def main(argv=None):
     figure = osp.join(args.out, 'comparison.png')
     folders = {method: osp.join(_run_dir(method, args.seeds[0], args), 'preds') for method in ious}
     draw_comparison(figure, DATA, folders)
-    _say(f'Figure: {figure}   (took {(time.monotonic() - began) / 60:.1f} minutes)')
+    _say(f'Figure: {figure}')
     return {method: float(np.mean([run['mIoU'] for run in runs])) for method, runs in ious.items()}
 
 
@@ -104,11 +94,7 @@ def _train_and_test(method, seed, args):
 
 
 def comparison_table(ious):
-    """Tabulate IoU per class and mIoU with its standard deviation, means over seeds.
-
-    Args:
-        ious (dict[str, list[dict]]): Per method the metrics of each seed, in percent.
-    """
+    """Tabulate means over seeds of the metrics, and the standard deviation of the mIoU."""
     methods = list(ious)
     table = PrettyTable(['class', *methods, 'gain'], align='r')
     table.align['class'] = 'l'
@@ -124,37 +110,20 @@ def comparison_table(ious):
 
 
 def draw_comparison(path, data, predictions):
-    """Draw a few target validation images with their ground truth and predictions.
-
-    Args:
-        path (str): Where to write the figure.
-        data (str): Root of StreetScenes.
-        predictions (dict[str, str]): Per method the folder of its coloured predictions.
-    """
+    """Draw a few target validation images with their ground truth and predictions by method."""
     sources = sorted(glob.glob(osp.join(data, 'gta', 'images', '*.png')))
-    titles = ['Source image (labelled)', 'Target image (no labels)', 'Ground truth', *predictions]
-    figure, axes = plt.subplots(ROWS, len(titles), figsize=(3.2 * len(titles), 1.62 * ROWS + 0.9))
-    for row, (name, label) in enumerate(_most_varied(data)):
-        images = [
-            Image.open(sources[row]),
-            Image.open(osp.join(data, 'cityscapes', 'leftImg8bit', 'val', name)),
-            Image.fromarray(color_label(label, CityscapesDataset.PALETTE)),
-            *(Image.open(osp.join(folder, name)) for folder in predictions.values()),
-        ]
-        for axis, title, image in zip(axes[row], titles, images, strict=True):
-            axis.imshow(image.convert('RGB').resize(images[1].size))
-            axis.axis('off')
-            if row == 0:
-                axis.set_title(title, fontsize=12)
-    legend = [
-        Patch(color=np.array(color) / 255, label=name)
-        for name, color in zip(CityscapesDataset.CLASSES, CityscapesDataset.PALETTE, strict=True)
-    ]
-    figure.legend(handles=legend, loc='lower center', ncol=10, frameon=False, fontsize=9)
-    figure.subplots_adjust(left=0.005, right=0.995, top=0.95, bottom=0.1, wspace=0.02, hspace=0.03)
-    with moved_into_place(path) as file:
-        figure.savefig(file, dpi=80, format='png')
-    plt.close(figure)
+    shown, rows = _most_varied(data), []
+    for source, (name, label) in zip(sources, shown, strict=False):
+        target = osp.join(data, 'cityscapes', 'leftImg8bit', 'val', name)
+        rows.append([
+            ('Source image (labelled)', cv2.imread(source)),
+            ('Target image (no labels)', cv2.imread(target)),
+            ('Ground truth', paint(label, CityscapesDataset.PALETTE)),
+            *((method, cv2.imread(osp.join(predictions[method], name))) for method in predictions),
+        ])  # fmt: skip
+    labels = np.concatenate([label for _, label in shown])
+    classes, palette = CityscapesDataset.CLASSES, CityscapesDataset.PALETTE
+    write_picture(with_legend(draw_panels(rows, 256), labels, classes, palette, True), path)
 
 
 def _most_varied(data):
@@ -162,7 +131,7 @@ def _most_varied(data):
     labels = osp.join(data, 'cityscapes', 'gtFine', 'val')
     found = []
     for path in sorted(glob.glob(osp.join(labels, '*', '*_gtFine_labelTrainIds.png'))):
-        label = np.array(Image.open(path))
+        label = cv2.imread(path, cv2.IMREAD_UNCHANGED)
         name = osp.relpath(path, labels).replace('_gtFine_labelTrainIds', '_leftImg8bit')
         found.append((name, label))
     return sorted(found, key=lambda entry: -len(np.unique(entry[1])))[:ROWS]

@@ -24,10 +24,6 @@ class VideoWriter:
     """Context manager that writes frames of equal size as MPEG-4, whole or not at all.
 
     Of an odd width or height OpenCV leaves out the last column or row.
-
-    Args:
-        path (str): The target, ``.mp4``.
-        rate (float): Frames per second.
     """
 
     def __init__(self, path, rate):
@@ -43,9 +39,7 @@ class VideoWriter:
         return self
 
     def write(self, frame):
-        """Write a frame, (H, W, 3) BGR or (H, W) grey, uint8."""
-        if frame.ndim == 2:
-            frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        """Write a frame, (H, W, 3) BGR uint8."""
         if self.writer is None:
             codec = cv2.VideoWriter_fourcc(*'mp4v')
             self.writer = cv2.VideoWriter(self.part, codec, self.rate, frame.shape[1::-1])

@@ -1,8 +1,7 @@
 """Joins this checkout's additions with the installed MMSegmentation under the one name ``mmseg``.
 
-The folders here hold only what MMSegmentation lacks, at the path where it would stand there. After
-``import mmseg`` every network, data set and method of both is registered. This file stays out of
-the wheel: there MMSegmentation's own ``__init__`` stands, and ``import mmseg.daformer`` registers.
+After ``import mmseg`` every network, data set and method of both is registered. This file stays out
+of the wheel: there MMSegmentation's own stands, and ``import mmseg.daformer`` registers.
 """
 
 import importlib

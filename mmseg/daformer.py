@@ -1,11 +1,10 @@
 """Registers everything that DAFormer adds to MMSegmentation's registries.
 
 In the checkout ``import mmseg`` does this. With the installed wheel, import this module before
-anything else of mmseg: it also provides the stand-in for mmcv's compiled operators.
+anything else of mmseg.
 
-All modules below the folders where MMSegmentation has registries are imported, so that a class in a
-new file there is registered. MMSegmentation's own, which lie beside ours once the wheel is
-installed, are left to its packages.
+It imports all modules in the folders of the registries, so that a class in a new file is registered
+too. MMSegmentation's own, which lie beside ours in an installed wheel, are left to its packages.
 """
 
 import importlib

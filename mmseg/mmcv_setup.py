@@ -24,8 +24,7 @@ def prepare():
 def import_yapf():
     """Import yapf, which mmcv needs, one process at a time; a cache that does not load is removed.
 
-    yapf moves each file of its cache there before the content is on disk. A process that starts at
-    that moment, or any one after a crash at that moment, fails with an EOFError.
+    yapf moves each file of its cache there before the content is on disk.
     """
     cache = Path(platformdirs.user_cache_dir('YAPF', 'Google'))
     with contextlib.ExitStack() as stack:
@@ -42,30 +41,19 @@ def import_yapf():
             importlib.import_module('yapf')
 
 
-class _Missing:
-    """An operator that is not there: it can be imported and subclassed, but not used."""
+def _missing_operator(name):
+    """Return a class that can be imported and subclassed, but not used."""
+    if name.startswith('__'):
+        raise AttributeError(name)
 
-    def __init__(self, *args, **kwargs):
-        raise ImportError(
-            f'{type(self).__name__} is a compiled operator of mmcv-full, and this mmcv-full was '
-            'installed without them. Nothing in DAFormer needs it; for a network that does, build '
-            'mmcv-full with MMCV_WITH_OPS=1.'
-        )
+    def refuse(self, *args, **kwargs):
+        raise ImportError(f'{name} is a compiled operator: build mmcv-full with MMCV_WITH_OPS=1')
 
-
-class _OpsStandIn(types.ModuleType):
-    def __getattr__(self, name):
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return type(name, (_Missing,), {})
+    return type(name, (), {'__init__': refuse})
 
 
 def provide_ops():
-    """Put a stand-in at ``mmcv.ops`` where mmcv was installed without its compiled operators.
-
-    ``mmseg.models`` imports a few by name although nothing in DAFormer uses them.
-    """
-    # What mmcv and MMSegmentation say on import helps nobody here.
+    """Put a stand-in at ``mmcv.ops``, from which ``mmseg.models`` imports, where it is missing."""
     warnings.filterwarnings('ignore', message='On January 1, 2023, MMCV')
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
@@ -75,7 +63,8 @@ def provide_ops():
     importlib.import_module('mmcv.utils.ext_loader').pkgutil = finder
     if 'mmcv.ops' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
         return
-    stand_in = _OpsStandIn('mmcv.ops')
+    stand_in = types.ModuleType('mmcv.ops')
+    stand_in.__getattr__ = _missing_operator
     stand_in.__spec__ = importlib.machinery.ModuleSpec('mmcv.ops', loader=None)
     stand_in.__path__ = []
     sys.modules['mmcv.ops'] = stand_in

@@ -9,7 +9,7 @@ import torch
 from mmseg.utils.seeding import Step
 from tools import benchmark
 from tools.benchmarks import take_turns
-from tools.benchmarks.published import ExplicitAttention, PublishedStep, published_sample
+from tools.benchmarks.published import PublishedStep, explicit_attention
 from tools.benchmarks.training import build_method, random_batch
 
 CPU = torch.device('cpu')
@@ -28,7 +28,9 @@ def test_the_published_step_is_our_step():
     method.alpha = 0.5
     # AdamW makes large steps of small differences.
     published, optimizer = PublishedStep(method, build_sgd), build_sgd(method)
-    assert sum(isinstance(m, ExplicitAttention) for m in published.model.modules()) == 8
+    for network in (published.model, published.ema_model, published.imnet_model):
+        forwards = [getattr(m.forward, '__func__', None) for m in network.modules()]
+        assert forwards.count(explicit_attention) == 8
     batch = random_batch(64, CPU)
     for iteration in range(2):
         step = Step(0, iteration)
@@ -54,38 +56,12 @@ def test_ways_take_turns_and_are_compared_within_a_round():
 
 def test_inference_is_measured_beside_mmsegmentation(one_thread):
     found = benchmark.measure_inference(ARGUMENTS, CPU, (64, 128))
-    assert found['ours']['median_s'] > 0 and found['equal_pixels'] == 1
+    assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
 
 
 def test_counting_is_measured_beside_mmsegmentation():
     found = benchmark.measure_evaluation(ARGUMENTS, CPU, (64, 128))
     assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
-
-
-@pytest.fixture
-def small_scenes(monkeypatch):
-    scenes = ('--num-source', '6', '--num-target', '2', '--num-val', '0')
-    monkeypatch.setattr(benchmark, 'SCENES', scenes)
-    monkeypatch.setattr(benchmark, 'SAMPLES', 3)
-    monkeypatch.setattr(benchmark, 'MIN_PIXELS', 1)  # no class is frequent on six images
-
-
-def test_the_loader_is_measured_beside_the_published_one(tmp_path, small_scenes, monkeypatch):
-    built = []
-    original = benchmark.build_dataset
-    monkeypatch.setattr(
-        benchmark, 'build_dataset', lambda *args: built.append(original(*args)) or built[-1]
-    )
-    options = SimpleNamespace(rounds=2, data=str(tmp_path / 'full'))
-    found = json.loads(json.dumps(benchmark.measure_loader(options, CPU)))
-    for name in ('ours', 'as published', 'ours with resized_dir'):
-        assert found[name]['median_s'] > 0
-    for number in range(4):
-        ours, (published, redraws) = built[0][number], published_sample(built[0], number)
-        assert 0 <= redraws <= 10
-        assert list(ours) == list(published)
-        assert torch.equal(ours['target_img'].data, published['target_img'].data)
-        assert ours['img_metas'].data['filename'] == published['img_metas'].data['filename']
 
 
 @pytest.mark.parametrize(

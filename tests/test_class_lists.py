@@ -84,10 +84,10 @@ def test_names_of_things_on_a_published_list():
         (OWN, {'palette': [[0, 0, 256]] * 4}, 'palette has to be a list of 4 RGB colours'),
         (OWN, {'data.val.classes': ['a', 'b']}, r'data.val.classes is \[.*state the class list on'),
         (OWN, {'uda.imnet_feature_dist_classes': ['vehicel']},
-         "uda.imnet_feature_dist_classes names 'vehicel', .*did you mean 'vehicle'"),
+         "uda.imnet_feature_dist_classes names 'vehicel'; the classes are "),
         (str(UDA_CONFIG), {'classes': ['road', 'cars']},
-         r"data.train.source.classes \(a choice of its data set's classes\) names 'cars', "
-         "which is no class; did you mean 'car'"),
+         r"data.train.source.classes \(a choice of its data set's classes\) names 'cars'; "
+         'the classes are road'),
         (str(UDA_CONFIG), {'data.val.classes': CHOICE}, 'have different classes: .*once'),
     ],
 )  # fmt: skip
@@ -116,7 +116,7 @@ def test_own_data_sets_without_any_list():
         del dataset['classes']
     with pytest.raises(UserError, match=r'data.train.source \(OwnDataset\) has no class list'):
         check_values(cfg, OWN)
-    with pytest.raises(UserError, match='OwnDataset needs the class list'):
+    with pytest.raises(UserError, match='OwnDataset needs data_root and'):
         build_dataset(cfg.data.train.target)
     assert content['classes']
 
@@ -196,7 +196,7 @@ optimizer_config = None
 
 
 def test_a_wrong_choice_is_one_line(workplace):
-    with refused('names', "'cars', which is no class; did you mean 'car'?"):
+    with refused('names', "'cars'; the classes are road, "):
         run_experiments.main(
             ['--config', str(UDA_CONFIG), '--cfg-options', 'classes=road,cars']
         )  # fmt: skip
@@ -235,9 +235,6 @@ def test_a_share_is_of_the_median_label(tmp_path):
         Image.new('L', size).save(tmp_path / name)
     assert pixels_of_ratio(0.1, names, str(tmp_path)) == 40
     assert pixels_of_ratio(3000, names, str(tmp_path)) == 3000
-    (tmp_path / '2.png').write_text('text')
-    with pytest.raises(UserError, match=r'2\.png cannot be read'):
-        pixels_of_ratio(0.1, names, str(tmp_path))
 
 
 def test_chosen_colours_can_be_told_apart():

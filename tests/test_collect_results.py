@@ -90,7 +90,7 @@ def test_what_a_setting_changes_stands_in_a_row_of_its_own(make_run, rows):
     make_run('daformer', 2, {40: 0.8}, uda={'alpha': 0.9, 'debug_img_interval': 1000})
     assert rows() == {
         'mIoU (%)': ['seed 0', 'seed 1', 'seed 2', 'mean', 'std'],
-        'daformer (uda.alpha=0.999)': ['60.00', '', '', '60.00', ''],
+        'daformer': ['60.00', '', '', '60.00', ''],
         'daformer (uda.alpha=0.9)': ['', '70.00', '80.00', '75.00', '7.07'],
     }
 
@@ -114,7 +114,7 @@ def test_another_batch_is_another_row(make_run, rows):
     for seed, (size, n_gpus) in enumerate([(2, 1), (1, 2), (2, 2)]):
         make_run('a', seed, {40: 0.6}, data={'samples_per_gpu': size}, n_gpus=n_gpus)
     key = 'data.samples_per_gpu × n_gpus'
-    assert set(rows()) == {'mIoU (%)', f'a ({key}=2)', f'a ({key}=4)'}
+    assert set(rows()) == {'mIoU (%)', 'a', f'a ({key}=4)'}
 
 
 def test_foreign_files_beside_a_run(make_run, rows):
@@ -130,11 +130,11 @@ def test_csv_has_every_metric_of_every_run(make_run, rows, tmp_path):
     rows('--csv', str(tmp_path / 'results' / 'all.csv'))
     with open(tmp_path / 'results' / 'all.csv') as file:
         lines = list(csv.DictReader(file))
-    assert [line['seed'] for line in lines] == ['0', '1', 'mean', 'std']
-    assert [line['mIoU'] for line in lines] == ['60.00', '70.00', '65.00', '7.07']
-    assert [line['IoU.road'] for line in lines] == ['90.00', '90.00', '90.00', '0.00']
-    assert [line['IoU.train'] for line in lines] == ['nan'] * 4
-    assert [line['work_dir'] for line in lines[:2]] == [str(folder) for folder in folders]
+    assert [line['seed'] for line in lines] == ['0', '1']
+    assert [line['mIoU'] for line in lines] == ['60.00', '70.00']
+    assert [line['IoU.road'] for line in lines] == ['90.00', '90.00']
+    assert [line['IoU.train'] for line in lines] == ['nan'] * 2
+    assert [line['work_dir'] for line in lines] == [str(folder) for folder in folders]
 
 
 def test_a_csv_that_cannot_be_written(make_run, rows, tmp_path):

@@ -223,7 +223,7 @@ def test_aug_test_sees_six_scales_and_their_mirror_images(trained_run, monkeypat
 def test_submission_to_cityscapes_holds_label_ids(copied_run, capsys):
     assert run_test(copied_run, '--format-only') is None
     folder = f'{copied_run.work_dir}/labelIds'
-    assert f'Files for the server are in {folder}' in capsys.readouterr().out
+    assert f'Predictions are in {folder}' in capsys.readouterr().out
     assert sorted(os.listdir(folder)) == sorted(os.listdir(VAL))
     ids = np.array([cityscapes_labels.trainId2label[i].id for i in range(19)])
     for name in os.listdir(folder):

@@ -184,13 +184,13 @@ def test_labels_that_hold_train_ids_get_an_index_alone(stated):
     assert 'masks/day_1/001_mask.png' in Path('mine/sample_class_stats_dict.json').read_text()
     assert not list(Path('mine').rglob('*_labelTrainIds.png'))
     save_grey(blocks(0, [0, 7]), LABEL)
-    assert f'{LABEL} holds 7, which are neither 0..3 nor 255' in refusal(stated)
+    assert f'{LABEL}: not all is 0..3 or 255' in refusal(stated)
 
 
 @pytest.mark.parametrize(
     ('id_map', 'says'),
     [
-        ({**IDS, 'rode': 5}, "id_map names 'rode', which is no class; did you mean 'road'?"),
+        ({**IDS, 'rode': 5}, "id_map names 'rode'; the classes are thing, road, sky, car."),
         ({**IDS, 'sky': [0, 17]}, "id_map maps 17 onto 'road' and 'sky'"),
         ({**IDS, 'sky': 70_000}, "id_map has 70000 for 'sky'; an id is a whole number from 0 to"),
         ({**IDS, 'sky': 'blue'}, "id_map has 'blue' for 'sky'"),
@@ -220,7 +220,7 @@ def foreign():
     ('breaks', 'says'),
     [
         (cut, f'{LABEL}: cannot be read'),
-        (lambda: Path(LABEL).unlink(), 'mine/masks lacks the labels of 1 of 4 images'),
+        (lambda: Path(LABEL).unlink(), f'{LABEL}: cannot be read'),
         (
             lambda: save_colors(blocks(1, [3, 17]), LABEL),
             'id_map has ids, but the image is of mode RGB',

@@ -160,7 +160,7 @@ def test_windows_of_a_sliding_config(trained_run, export_run, tmp_path, capsys):
     (tmp_path / 'config.json').write_text(json.dumps(cfg._cfg_dict.to_dict()))
     export_run('x.pt2', '--config', str(tmp_path / 'config.json'))
     out = capsys.readouterr().out
-    assert 'for images of 64 x 96' in out and 'the file predicts one window' in out
+    assert 'for images of 64 x 96' in out
 
 
 def test_what_the_ending_of_the_file_must_be(export_run, capsys):

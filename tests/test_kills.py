@@ -97,7 +97,7 @@ def test_evaluation_that_is_not_finished_is_made_up(workplace, shared_run, numbe
     assert records_in(workplace / WORK_DIR) == records_in(shared_run.folder / shared_run.work_dir)
     # A kill between what is logged and written leaves the same value there twice.
     twice = [4] if number == signal.SIGKILL else []
-    assert shown_in_tensorboard('val/mIoU', 'evaluation/confusion') == [2, 4, *twice]
+    assert shown_in_tensorboard('val/mIoU') == [2, 4, *twice]
     assert KillableRun(workplace).end() == 0
     assert 'This run is finished' in (workplace / 'printed.txt').read_text()
 
@@ -123,17 +123,12 @@ def test_last_checkpoint_alone_is_no_finished_run(workplace):
     assert os.path.isfile(f'{WORK_DIR}/evaluation/iter_000004.json')
 
 
-def shown_in_tensorboard(*tags):
-    """The iterations of which TensorBoard shows the losses, or all of these tags."""
+def shown_in_tensorboard(tag='train/decode.loss_ce'):
+    """The iterations of which TensorBoard shows a tag."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(f'{WORK_DIR}/tf_logs').Reload()
-    shown = {}
-    for tag in tags or ['train/decode.loss_ce']:
-        kind = events.Images if tag in events.Tags()['images'] else events.Scalars
-        shown[tag] = [event.step for event in kind(tag)]
-    (steps,) = {tuple(steps) for steps in shown.values()}
-    return list(steps)
+    return [event.step for event in events.Scalars(tag)]
 
 
 @pytest.mark.long

@@ -1,74 +1,14 @@
-"""Log lines: how long a run will take, what memory it needs; and wandb."""
+"""Log lines: the time to load data; and wandb."""
 
 import glob
 import importlib.util
-import logging
 import os
-import re
 from types import SimpleNamespace
 
 import pytest
-import torch
-from mmcv.runner import LogBuffer
 from mmcv.runner.hooks import IterTimerHook, iter_timer
 
-from mmseg.engine import logs
 from tests.tiny_runs import UDA_CONFIG, TrainedRun, files_below, run_experiment
-
-
-class Session:
-    """A command that trains with iterations of two seconds, on a clock of its own."""
-
-    def __init__(self, patch, folder, start, max_iters):
-        self.now = 1000.0
-        patch.setattr(logs, 'time', SimpleNamespace(monotonic=lambda: self.now))
-        self.text = logs.TextLogger(interval=10, by_epoch=False)
-        self.runner = SimpleNamespace(
-            iter=start, inner_iter=start, max_iters=max_iters, epoch=0, mode='train', rank=0,
-            world_size=1, hooks=[self.text], work_dir=str(folder), timestamp='t', meta=None,
-            device=torch.device('cpu'), log_buffer=LogBuffer(), logger=logging.getLogger('test'),
-            current_lr=lambda: [0.1], data_loader=range(10**6),
-        )  # fmt: skip
-        self.text.before_run(self.runner)
-
-    def train(self, stop):
-        while self.runner.iter < stop:
-            self.now += 2
-            self.runner.log_buffer.update(dict(time=2.0, data_time=0.5))
-            self.text.after_train_iter(self.runner)
-            self.runner.iter += 1
-
-
-def test_eta_is_of_this_sessions_time(tmp_path, monkeypatch, caplog):
-    """Going on in the middle of an interval, with an evaluation of 30 s after iteration 40."""
-    caplog.set_level(logging.INFO)
-    session = Session(monkeypatch, tmp_path, start=33, max_iters=100)
-    session.train(40)
-    session.now += 30
-    session.train(50)
-    lines = [line for line in caplog.messages if line.startswith('Iter')]
-    assert re.fullmatch(
-        r'Iter \[40/100\]\tlr: 1\.000e-01, eta: 0:02:00, time: 2\.000, data_time: 0\.500, '
-        r'peak_resident_mb: [1-9]\d*',
-        lines[0],
-    )
-    # (17 * 2 + 30) s for 17 iterations, 50 to go.
-    assert 'Iter [50/100]' in lines[1] and 'eta: 0:03:08' in lines[1]
-
-
-def test_first_iterations_say_how_long_it_will_take(tmp_path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    Session(monkeypatch, tmp_path, start=30, max_iters=100).train(38)
-    assert caplog.messages == [
-        '2.000 s per iteration at first: about 0:02:10 for the 65 that are left, evaluations not '
-        'counted. Losses follow every 10 iterations.'
-    ]
-
-
-def test_first_iterations_say_nothing_where_losses_came_before(tmp_path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    Session(monkeypatch, tmp_path, start=38, max_iters=100).train(45)
-    assert len(caplog.messages) == 1 and 'Iter [40/100]' in caplog.messages[0]
 
 
 def test_evaluation_is_no_loading_of_data(monkeypatch, tmp_path):

@@ -121,7 +121,7 @@ def test_init_cfg_is_understood(tmp_path, weights):
 
 def test_a_missing_file_is_named_when_it_is_needed():
     model = encoder('pretrained/no_such_file.pth')
-    with pytest.raises(ValueError, match=r'pretrained/no_such_file.pth do not exist: download'):
+    with pytest.raises(ValueError, match=r'pretrained/no_such_file.pth does not exist'):
         model.init_weights()
 
 

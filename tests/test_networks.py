@@ -244,17 +244,14 @@ def test_decoder_layers(options):
     assert logits.shape == (2, 19, 16, 24) and logits.is_contiguous()
 
 
-def test_aspp_branches_are_pool_context_and_dilations_in_this_order():
-    context = {'type': 'conv', 'kernel_size': 1, 'act_cfg': None}
-    cfg = {'type': 'aspp', **ASPP, 'act_cfg': None, 'context_cfg': context}
-    aspp = daformer_head(fusion_cfg=cfg).fuse_layer
+def test_aspp_branches_are_pool_and_dilations_in_this_order():
+    aspp = daformer_head(fusion_cfg={'type': 'aspp', **ASPP, 'act_cfg': None}).fuse_layer
     seen = []
     aspp.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     feature = torch.randn(1, 16, 5, 7)
     aspp(feature)
-    pool, context, first, second = seen[0].split(8, dim=1)
+    pool, first, second = seen[0].split(8, dim=1)
     torch.testing.assert_close(pool, aspp.image_pool(feature).expand(-1, -1, 5, 7))
-    torch.testing.assert_close(context, aspp.context_layer(feature))
     torch.testing.assert_close([first, second], aspp.aspp_modules(feature))
 
 
@@ -301,7 +298,7 @@ def test_older_names_in_published_configs_still_build():
         ({'embed_cfg': {'type': 'mlp', 'bias': True}}, "unexpected keyword argument 'bias'"),
         ({'fusion_cfg': {'type': 'conv', 'size': 1}}, "unexpected keyword argument 'size'"),
         ({'fusion_cfg': {'type': 'conv'}}, "missing .* 'kernel_size'"),
-        ({'embed_cfg': {'type': 'id'}}, "'id' has 4 channels and cannot give 8"),
+        ({'embed_cfg': {'type': 'id'}}, "'id': its embed_dims must be its channels, 4"),
         ({'neck_cfg': {'type': 'mlp'}}, "unexpected keyword argument 'neck_cfg'"),
         ({'fusion_cfg': None}, "missing .* 'fusion_cfg'"),
         ({'embed_dims': [8]}, 'shorter'),

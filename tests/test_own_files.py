@@ -91,8 +91,8 @@ def test_own_data_in_a_read_only_folder(stated, capsys, has_map):
     with read_only('mine'), read_only('theirs'):
         with pytest.raises(SystemExit) as stop:
             custom.main([config_of(**stated), '--nproc', '1'])
-        assert 'In own.json let data_root of data.train.source name' in stop.value.code
-        assert 'cannot be written (Read-only file system)' in stop.value.code
+        assert 'In own.json let data_root name a folder' in stop.value.code
+        assert 'Read-only file system' in stop.value.code
         # As it says.
         for data_set in (stated['source'], stated['target'], stated['val']):
             root = Path(data_set['data_root']).absolute()
@@ -125,13 +125,6 @@ def test_hidden_files_of_own_data(stated, capsys):
     Path('theirs/names.txt').write_text('day_0/.ipynb_checkpoints/000\n')
     stated['val']['split'] = 'names.txt'
     custom.main([config_of(**stated), '--nproc', '1'])
-    check_dataset.main(['own.json'])
-    assert 'data.val: 1 images, 1 decoded' in capsys.readouterr().out
-    hidden = Path('theirs/val/day_0/.ipynb_checkpoints/000.jpg')
-    Image.open(hidden).save(hidden.with_suffix('.PNG'))
-    hidden.unlink()
-    stated['val']['img_suffix'] = ['.jpg', '.png']
-    config_of(**stated)
     check_dataset.main(['own.json'])
     assert 'data.val: 1 images, 1 decoded' in capsys.readouterr().out
 

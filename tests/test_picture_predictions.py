@@ -9,7 +9,7 @@ import torch
 
 from mmseg.datasets.pipelines import Compose
 from mmseg.datasets.run_loader import collate
-from mmseg.engine.predict import predict_images, predict_labels, predict_with_confidence
+from mmseg.engine.predict import predict_images, predict_labels
 from mmseg.engine.trained import load_trained
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import only, predict_image
@@ -43,35 +43,6 @@ def aug_test(segmentor):
     segmentor.cfg.data.test.pipeline[1].update(img_ratios=[0.5, 1.0], flip=True)
 
 
-@pytest.mark.parametrize('averaged', [False, True])
-def test_confidence_is_the_softmax_of_what_is_predicted(segmentor, averaged):
-    if averaged:
-        aug_test(segmentor)
-    batch = batch_of(segmentor, 0, 1)
-    with torch.no_grad():
-        logits = segmentor.aug_test_logits if averaged else segmentor.simple_test_logits
-        probabilities = logits(**batch)
-    labels, confidence = predict_with_confidence(segmentor, **batch)
-    assert labels.dtype == np.uint8 and confidence.dtype == np.float32
-    np.testing.assert_array_equal(labels, predict_labels(segmentor, **batch))
-    assert len(np.unique(labels)) > 4
-    np.testing.assert_allclose(confidence, probabilities.max(1), rtol=1e-5)
-
-
-def test_confidence_of_a_single_output_is_its_sigmoids(segmentor):
-    segmentor.out_channels = 1
-    segmentor.decode_head.threshold = 0.3
-    segmentor.whole_inference = lambda img, img_metas, rescale: torch.tensor(
-        [[[[-2.0, -0.5, 1.0]]]]
-    )
-    labels, confidence = predict_with_confidence(
-        segmentor, [None], [[dict(ori_shape=(1, 3), flip=False)]]
-    )
-    assert labels.tolist() == [[[0, 1, 1]]]
-    expected = 1 / (1 + np.exp([-2.0, 0.5, -1.0]))
-    np.testing.assert_allclose(confidence[0, 0], expected, rtol=1e-6)
-
-
 SLIDE = dict(mode='slide', crop_size=(96, 96), stride=(64, 64))
 
 
@@ -81,39 +52,20 @@ def test_any_size(segmentor, size, mode):
     if mode:
         segmentor.test_cfg = SimpleNamespace(**mode)
     image = picture(0, size)
-    ((_, _, label, confidence),) = predict_images(segmentor, [('', image)], with_confidence=True)
-    assert label.shape == confidence.shape == size
-    assert (confidence > 1 / 20).all() and (confidence <= 1).all()
+    ((_, _, label),) = predict_images(segmentor, [('', image)])
+    assert label.shape == size
 
 
 def test_images_that_are_not_resized_may_be_small(segmentor):
     pipeline = segmentor.cfg.data.test.pipeline[1]
     pipeline.update(img_scale=None, img_ratios=[1.0])
-    ((_, _, label, _),) = predict_images(segmentor, [('name', picture(0, (9, 300)))])
+    ((_, _, label),) = predict_images(segmentor, [('name', picture(0, (9, 300)))])
     assert label.shape == (9, 300)
-
-
-def test_batches_are_of_equal_size_and_predict_the_same(segmentor, monkeypatch):
-    sizes = [(128, 256), (128, 256), (99, 256), (128, 256), (128, 256)]
-    images = [(f'{i}', picture(i % 3, size)) for i, size in enumerate(sizes)]
-    expected = list(predict_images(segmentor, images))
-    seen = []
-    encode_decode = segmentor.encode_decode
-    monkeypatch.setattr(
-        segmentor,
-        'encode_decode',
-        lambda img, metas: seen.append(len(img)) or encode_decode(img, metas),
-    )
-    found = list(predict_images(segmentor, images, batch_size=3))
-    assert seen == [2, 1, 2]
-    for (name, image, label, _), other in zip(found, expected, strict=True):
-        assert name == other[0] and image is other[1]
-        assert (label != other[2]).mean() < 1e-3
 
 
 def test_files_are_predicted_as_by_the_whole_pipeline(segmentor):
     path = only(VAL.format(1))
-    ((_, _, label, _),) = predict_images(segmentor, [('name', cv2.imread(path))])
+    ((_, _, label),) = predict_images(segmentor, [('name', cv2.imread(path))])
     np.testing.assert_array_equal(label, predict_image(segmentor, segmentor.cfg, path))
 
 

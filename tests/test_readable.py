@@ -229,9 +229,7 @@ LOADERS = {
 def test_damaged_files_are_called_so(tmp_path, loader, kind):
     path = tmp_path / 'x.png'
     path.write_bytes(BROKEN[kind])
-    with pytest.raises(
-        UserError, match=r'x\.png cannot be read: (damaged|the file is empty)[^\n]*$'
-    ):
+    with pytest.raises(UserError, match=r'x\.png cannot be read: damaged, or not an image[^\n]*$'):
         loaded(LOADERS[loader], path)
 
 
@@ -296,9 +294,6 @@ def test_bugs_and_full_memory_are_no_damage(tmp_path, error):
     assert found.value is error
     if not isinstance(error, MemoryError):
         assert str(path) in error.__notes__[0]
-        path.write_bytes(BROKEN['half'])  # before the bug is reached
-        with pytest.raises(UserError, match=r'x\.png cannot be read: damaged'):
-            loaded(OwnImages(error), path)
 
 
 def test_full_memory_says_nothing_of_the_file(tmp_path, monkeypatch):
@@ -311,23 +306,11 @@ def test_full_memory_says_nothing_of_the_file(tmp_path, monkeypatch):
         loaded(LoadImageFromFile(), tmp_path / 'x.png')
 
 
-def test_opencv_out_of_memory_is_full_memory(tmp_path, monkeypatch):
-    def fails(*_, **__):
-        error = cv2.error('Failed to allocate 2700000000 bytes')
-        error.code = cv2.Error.StsNoMem
-        raise error
-
-    (tmp_path / 'x.png').write_bytes(LABEL)
-    monkeypatch.setattr('cv2.imdecode', fails)
-    with pytest.raises(MemoryError, match='2700000000'):
-        loaded(LoadImageFromFile(), tmp_path / 'x.png')
-
-
 def test_an_image_beyond_opencvs_limit_is_not_empty(tmp_path):
     header = b'IHDR' + struct.pack('>IIBBBBB', 40000, 40000, 8, 2, 0, 0, 0)
     content = LABEL[:12] + header + zlib.crc32(header).to_bytes(4) + LABEL[33:]
     (tmp_path / 'x.png').write_bytes(content)
-    with pytest.raises(UserError, match=r'x\.png cannot be read: OpenCV says: pixels <= CV_IO_MAX'):
+    with pytest.raises(UserError, match=r'x\.png cannot be read: damaged.*pixels <= CV_IO_MAX'):
         loaded(LoadImageFromFile(), tmp_path / 'x.png')
 
 

@@ -15,7 +15,7 @@ from tools import report
 
 SECTIONS = [
     'runs', 'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes',
-    'settings', 'environment',
+    'settings',
 ]  # fmt: skip
 CLASSES = ['road', 'sidewalk', 'train']
 SOURCE = {'type': 'GTADataset', 'data_root': 'data/gta/', 'img_dir': 'images'}
@@ -44,7 +44,6 @@ def write_run(
         entries.append({'mode': 'val', 'iter': iteration, 'mIoU': miou, **ious})
     lines = ''.join(f'{json.dumps(entry)}\n' for entry in entries)
     (folder / '20261123_070000.log.json').write_text(lines)
-    (folder / '20261123_070000.log').write_text('2026-11-23 07:00:00 - mmseg - INFO - begin\n')
     return folder
 
 
@@ -121,9 +120,8 @@ def test_a_run_with_everything(full_run, page_of):
     assert 'daformer, seed 0 40.0 mIoU (%), finished' in page.sections['']
     for text in ('configuration daformer seed 0', 'training time 0:00:20',
                  'GTADataset, data/gta/', 'CityscapesDataset, data/cityscapes/',
-                 'mit_b5 + DAFormerHead method DACS'):  # fmt: skip
+                 'method DACS'):  # fmt: skip
         assert text in page.sections['runs'], text
-    assert 'torch 2.14.1' in page.sections['environment']
     assert 'sidewalk 40.0 train – mIoU 40.0' in page.sections['classes']
     # Four samples and two mixes at the first and the last evaluation.
     counts = {name: len(images) for name, images in page.images.items()}
@@ -153,7 +151,7 @@ def test_what_a_run_did_not_record_is_named(tmp_path, page_of):
 def test_a_source_only_run_has_no_sections_of_uda(tmp_path, page_of):
     page = page_of(write_run(tmp_path / 'source', uda=False))
     assert not {'pseudo', 'sampling', 'mixes'} & set(page.names)
-    assert 'method source-only' in page.sections['runs']
+    assert 'method supervised' in page.sections['runs']
 
 
 def test_a_run_in_progress(tmp_path, page_of):
@@ -163,15 +161,13 @@ def test_a_run_in_progress(tmp_path, page_of):
     assert '25.0 mIoU (%), iteration 30 of 40' in head
 
 
-def test_differences_to_source_only_and_means_over_seeds(tmp_path, page_of):
-    folders = [write_run(tmp_path / f's{seed}', seed=seed, mious=(0.1, 0.4 + seed / 10))
-               for seed in (0, 1)]  # fmt: skip
+def test_differences_to_the_last_run(tmp_path, page_of):
+    folder = write_run(tmp_path / 'uda', mious=(0.1, 0.4))
     source = write_run(tmp_path / 'source', name='source', uda=False, mious=(0.1, 0.15))
-    page = page_of(*folders, source)
-    classes = page.sections['classes']
-    assert 'class mean of runs 1, 2 run 3' in classes
-    assert 'sidewalk 45.0 ± 7.1 (+30.0) 15.0' in classes
-    assert 'train – –' in classes and 'mIoU 45.0 ± 7.1 (+30.0) 15.0' in classes
+    classes = page_of(folder, source).sections['classes']
+    assert 'class run 1 run 2' in classes
+    assert 'sidewalk 40.0 (+25.0) 15.0' in classes
+    assert 'train – –' in classes and 'mIoU 40.0 (+25.0) 15.0' in classes
 
 
 def test_settings_that_differ(tmp_path, page_of):
@@ -200,10 +196,8 @@ def test_text_from_files_is_escaped(tmp_path, page_of):
     evil = '<script>alert(1)</script><img src="http://evil.example/x.png">'
     name = '<script>alert(1)<img src="x.png">'  # a file has it
     folder = write_run(tmp_path / 'run', name=name, load_from=evil)
-    (folder / '20261123_070000.log').write_text(f'mmseg - WARNING - {evil}\n' * 2)
     page = page_of(folder, write_run(tmp_path / 'other', name=name, seed=1))
     assert '<script' not in page.source and 'src="http' not in page.source
-    assert f'WARNING - {evil}' in page.sections['environment']
     assert json.dumps(evil) in page.sections['settings'] and name in page.sections['runs']
 
 

@@ -175,7 +175,9 @@ def test_checkpoint_without_optimizer_is_not_resumed_from(tmp_path):
     meta = {'iter': 3, 'log_window': {}}
     save_file({'state_dict': {}, 'optimizer': {}, 'meta': meta}, str(tmp_path / 'resume_3.pth'))
     save_file({'state_dict': {}, 'meta': meta}, str(tmp_path / 'iter_4.pth'))
-    path, _ = newest_loadable(str(tmp_path), pytest.fail)
+    warnings = []
+    path, _ = newest_loadable(str(tmp_path), warnings.append)
+    assert len(warnings) == 1 and 'iter_4.pth holds no state' in warnings[0]
     assert path == str(tmp_path / 'resume_3.pth')
 
 

@@ -1,8 +1,4 @@
-"""Curves and a table of runs' logs side by side: ``python tools/analyze_logs.py RUN [RUN ...]``.
-
-Reads the JSON logs alone, without torch. (MMSegmentation's own analyze_logs.py needs seaborn and
-draws a single evaluation of an iteration-based run.)
-"""
+"""Curves and a table of runs' logs side by side, without torch."""
 
 import argparse
 import math
@@ -23,8 +19,6 @@ from tools.run_folder import find_work_dirs, is_ratio, json_logs, read_log
 _DEFAULT_KEYS = ('decode.loss_ce', 'mIoU', 'time', 'data_time')
 _LOWER_IS_BETTER = re.compile(r'loss|time|memory')
 _LAST = 5  # values in the mean at the end
-# Curves of more points are drawn with their running mean over a twentieth of the points.
-_LONG, _WINDOW = 40, 20
 
 
 def parse_args(argv):
@@ -34,9 +28,8 @@ def parse_args(argv):
         '--keys decode.loss_ce mIoU IoU.train --out curves.png',
     )
     parser.add_argument('runs', nargs='+', metavar='RUN', help='runs, or folders with runs')
-    parser.add_argument(
-        '--keys', nargs='+', metavar='KEY', help=f'default: {", ".join(_DEFAULT_KEYS)}'
-    )
+    keys = ', '.join(_DEFAULT_KEYS)
+    parser.add_argument('--keys', nargs='+', metavar='KEY', help=f'default: {keys}')
     parser.add_argument('--out', metavar='FILE', help='draw the curves there (.png, .pdf, .svg)')
     return parser.parse_args(argv)
 
@@ -62,32 +55,28 @@ def main(argv=None):
 
 
 def read_logs(paths):
-    """Read the runs in and below folders: name to `Log`; path to `Log` where names are equal."""
+    """Read the runs in and below folders: folder to `Log`."""
     logs = {}
     for path in paths:
         found = find_work_dirs([path])
         if not found:
             raise ValueError(f'{path} holds no .log.json. Give runs, or folders with runs.')
         logs |= {work_dir: read_log(json_logs(work_dir)) for work_dir in found}
-    if not any(log.keys() for log in logs.values()):
-        raise ValueError(f'nothing is logged yet in {", ".join(logs)}.')
-    names = [osp.basename(osp.normpath(work_dir)) for work_dir in logs]
-    return dict(zip(names, logs.values(), strict=True)) if len(set(names)) == len(names) else logs
+    return logs
 
 
 def _keys(wanted, logs):
     known = list(dict.fromkeys(key for log in logs.values() for key in log.keys()))  # noqa: SIM118
-    for key in wanted or ():
-        if key not in known:
-            raise ValueError(f'no run logs {key}. There are {", ".join(known)}.')
-    return wanted or [key for key in _DEFAULT_KEYS if key in known] or known[:1]
+    keys = wanted or [key for key in _DEFAULT_KEYS if key in known]
+    if not keys or not set(keys) <= set(known):
+        raise ValueError(f'not all of {keys} are logged. There are {", ".join(known)}.')
+    return keys
 
 
 def values_table(logs, keys):
     """Tabulate last, best and mean values: a row per key and run."""
     head = ['run', 'key', 'last', 'at iteration', 'best', 'at', f'mean of last {_LAST}']
-    table = PrettyTable(head)
-    table.align = 'r'
+    table = PrettyTable(head, align='r')
     table.align['run'] = table.align['key'] = 'l'
     for key in keys:
         best_of = min if _LOWER_IS_BETTER.search(key) else max
@@ -107,8 +96,7 @@ def _title(key):
 
 
 def draw_curves(logs, keys):
-    """Plot a panel per key, a curve per run in `logs`; long curves with their running mean."""
-    import numpy as np
+    """Plot a panel per key, a curve per run in `logs`."""
     from matplotlib.figure import Figure
 
     columns = min(2, len(keys))
@@ -116,16 +104,8 @@ def draw_curves(logs, keys):
     figure = Figure(figsize=(7 * columns, 3.5 * rows + 0.25 * len(logs)), layout='constrained')
     for place, key in enumerate(keys, 1):
         panel = figure.add_subplot(rows, columns, place)
-        for number, (name, log) in enumerate(logs.items()):
-            iterations, values = log.curve(key)
-            style = dict(color=f'C{number}', label=name, marker='.', linewidth=1.2)
-            if len(values) > _LONG:
-                panel.plot(iterations, values, color=f'C{number}', linewidth=0.6, alpha=0.4)
-                window = len(values) // _WINDOW
-                values = np.convolve(values, np.full(window, 1 / window), mode='valid')
-                iterations = iterations[window // 2 :][: len(values)]
-                style |= dict(marker=None, linewidth=1.8)
-            panel.plot(iterations, values, **style)
+        for name, log in logs.items():
+            panel.plot(*log.curve(key), label=name, marker='.', linewidth=1)
         panel.set_title(_title(key), fontsize='medium')
         panel.set_xlabel('iteration')
         panel.grid(alpha=0.3)

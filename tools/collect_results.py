@@ -71,10 +71,9 @@ def parse_args(argv):
         description='Show the mIoU of runs, with mean and standard deviation over seeds.',
         epilog='example: python tools/collect_results.py work_dirs/local-exp6 --csv exp6.csv',
     )
-    parser.add_argument(
-        'folders', nargs='*', default=['work_dirs'], help='runs or folders with runs (work_dirs)'
-    )
-    parser.add_argument('--csv', metavar='FILE', help='also write every metric of every run there')
+    add = parser.add_argument
+    add('folders', nargs='*', default=['work_dirs'], help='runs or folders with runs (work_dirs)')
+    add('--csv', metavar='FILE', help='also write every metric of every run there')
     return parser.parse_args(argv)
 
 
@@ -122,43 +121,31 @@ def short_name(name):
 
 
 def configurations(results):
-    """Group runs that differ in their seed alone, as pairs of label and runs.
-
-    Labels of the same name, as after `--cfg-options`, say in what they differ.
-    """
-    groups = []
+    """Group runs that differ in their seed alone, as pairs of label and runs."""
+    groups, labels = [], []
     for result in results:
         of_name = [group for group in groups if group[0].configuration == result.configuration]
         same = [group for group in of_name if not _differences(group[0], result)]
         if same:
             same[0].append(result)
-        else:
-            groups.append([result])
-    return [(_label(group[0], [other[0] for other in groups]), group) for group in groups]
+            continue
+        found = _differences(of_name[0][0], result) if of_name else {}
+        shown = ', '.join(f'{key}={value}' for key, (_, value) in sorted(found.items()))
+        labels.append(result.configuration + (f' ({shown})' if shown else ''))
+        groups.append([result])
+    return list(zip(labels, groups, strict=True))
 
 
 def _differences(result, other):
     return compare({**result.config, 'seed': 0}, {**other.config, 'seed': 0})[0]
 
 
-def _label(result, others):
-    differing = {}
-    for other in others:
-        if other.configuration == result.configuration:
-            differing.update(_differences(result, other))
-    shown = ', '.join(f'{key}={value}' for key, (value, _) in sorted(differing.items()))
-    return result.configuration + (f' ({shown})' if shown else '')
-
-
 def results_table(results, metric='mIoU'):
-    """Tabulate a metric: a row per configuration, a column per seed, mean and deviation.
-
-    A value of an unfinished run is given with its iteration and does not count.
-    """
+    """Tabulate a metric by configuration and seed; means are over finished runs."""
     seeds = sorted({result.seed for result in results})
-    table = PrettyTable([f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std'])
-    table.align = 'r'
-    table.align[f'{metric} (%)'] = 'l'
+    head = [f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std']
+    table = PrettyTable(head, align='r')
+    table.align[head[0]] = 'l'
     for label, group in configurations(results):
         cells = [
             ', '.join(_cell(result, metric) for result in group if result.seed == seed)
@@ -178,10 +165,8 @@ def _cell(result, metric):
 def mean_and_deviation(group, metric):
     """Mean and sample deviation (n - 1) of a metric over finished runs; None for too few runs."""
     values = [run.metrics[metric] for run in group if run.is_finished and metric in run.metrics]
-    return (
-        float(np.mean(values)) if values else None,
-        float(np.std(values, ddof=1)) if len(values) > 1 else None,
-    )
+    mean = float(np.mean(values)) if values else None
+    return mean, float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _rounded(value):
@@ -189,7 +174,7 @@ def _rounded(value):
 
 
 def results_csv(results):
-    """All metrics as CSV: a line per run, then a line per mean and deviation."""
+    """All metrics as CSV: a line per run."""
     metrics = list(dict.fromkeys(key for result in results for key in result.metrics))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
@@ -198,10 +183,6 @@ def results_csv(results):
         for run in group:
             values = [_rounded(run.metrics.get(key)) for key in metrics]
             writer.writerow([label, run.seed, run.iteration, run.max_iters, *values, run.work_dir])
-        summaries = [map(_rounded, mean_and_deviation(group, key)) for key in metrics]
-        for title, row in zip(('mean', 'std'), zip(*summaries, strict=True), strict=False):
-            if any(row):
-                writer.writerow([label, title, '', '', *row, ''])
     return text.getvalue()
 
 

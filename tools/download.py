@@ -1,12 +1,12 @@
 """Download the ImageNet weights of MiT encoders: ``python tools/download.py mit_b5``."""
 
 import argparse
-import http.client
 import os
 import os.path as osp
 import socket
 import sys
 import tempfile
+from http.client import HTTPException
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
@@ -18,16 +18,11 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import logging
 
 OPENMMLAB = 'https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segformer'
-# Name -> the first digits of the file's SHA-256.
-ENCODERS = {
-    'mit_b0': '7e0fe6dd',
-    'mit_b1': '02e5a6a1',
-    'mit_b2': '66e8bf70',
-    'mit_b3': '13b1141c',
-    'mit_b4': 'd588d980',
-    'mit_b5': '658746d9',
-}
-DOWNLOAD_ERRORS = (OSError, RuntimeError, http.client.HTTPException, HTTPError)
+# The first digits of the file's SHA-256.
+ENCODERS = dict(
+    mit_b0='7e0fe6dd', mit_b1='02e5a6a1', mit_b2='66e8bf70',
+    mit_b3='13b1141c', mit_b4='d588d980', mit_b5='658746d9',
+)  # fmt: skip
 
 
 def parse_args(argv):
@@ -35,10 +30,8 @@ def parse_args(argv):
         description='Download the ImageNet weights of MiT encoders to FOLDER/NAME.pth.',
         epilog="The weights are SegFormer's, which are for non-commercial use.",
     )
-    parser.add_argument(
-        'names', nargs='*', metavar='NAME', default=['mit_b5'],
-        help=f'{", ".join(ENCODERS)} (default: mit_b5, which the paper uses)',
-    )  # fmt: skip
+    names = f'{", ".join(ENCODERS)} (default: mit_b5, which the paper uses)'
+    parser.add_argument('names', nargs='*', metavar='NAME', default=['mit_b5'], help=names)
     parser.add_argument('--folder', default='pretrained', help='default: pretrained')
     args = parser.parse_args(argv)
     for name in set(args.names) - set(ENCODERS):
@@ -72,11 +65,11 @@ def fetch(name, folder):
     for download in (from_openmmlab, from_hugging_face):
         try:
             return download(name, target)
-        except DOWNLOAD_ERRORS as error:
+        except (OSError, RuntimeError, HTTPException, HTTPError) as error:
             print(f'  {str(error).strip().partition(chr(10))[0]}', file=sys.stderr)
     sys.exit(
-        'Error: the weights cannot be downloaded here. Download one of the files above on another '
-        f'machine and put it at {target}.'
+        'Error: the weights cannot be downloaded here. Download one of the files above elsewhere '
+        f'and put it at {target}.'
     )
 
 

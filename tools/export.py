@@ -33,9 +33,8 @@ OUTPUTS = {
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description='Export the network of a checkpoint. It takes raw images; normalisation is '
-        'inside. The exported network is compared with the original one on demo/demo.png.',
-        epilog='example: python tools/export.py work_dirs/x/latest.pth --out model.onnx '
-        '--shape 512 1024',
+        'inside. It is compared with the original one on demo/demo.png.',
+        epilog='example: python tools/export.py work_dirs/x/latest.pth --out model.onnx',
     )
     add = parser.add_argument
     add('checkpoint', help="a run's checkpoint, or a published file")
@@ -67,9 +66,9 @@ def main(argv=None):
         content = export(network, image, args.out, metadata_of(network, args.weights))
         found = run(content, args.out, image)
     except Exception as error:  # the exporters' reasons have no common type
-        reason = str(error).strip().partition('\n')[0] or type(error).__name__
         raise UserError(
-            f'torch {torch.__version__} cannot export this network to {args.out}: {reason}'
+            f'torch {torch.__version__} cannot export this network to {args.out}: '
+            f'{str(error).strip().partition(chr(10))[0]}'
         ) from error
     agreement = check_agreement(found, expected)
     with moved_into_place(args.out) as file:
@@ -77,19 +76,11 @@ def main(argv=None):
     print(f'{args.out}: {len(content) / 1e6:.1f} MB for images of {height} x {width}')
     print(f'input {INPUT}\noutput {OUTPUTS[args.output]}')
     print(f'{agreement:.3%} of the output for demo/demo.png is what the original network gives')
-    if segmentor.cfg.model.test_cfg.mode == 'slide':
-        print('Note: the config predicts in overlapping windows; the file predicts one window.')
     return args.out
 
 
 class ImageToLabels(nn.Module):
-    """A segmentor with the normalisation before it and, for labels, the argmax after it.
-
-    Args:
-        segmentor (EncoderDecoder): In eval mode.
-        norm_cfg (dict): As :func:`norm_cfg_of` returns it.
-        output (str): ``'labels'`` or ``'logits'``.
-    """
+    """A segmentor in eval mode with the normalisation before it and the argmax after it."""
 
     def __init__(self, segmentor, norm_cfg, output):
         super().__init__()
@@ -109,11 +100,12 @@ class ImageToLabels(nn.Module):
 
 def norm_cfg_of(cfg):
     """The mean, std and to_rgb that a config's test pipeline normalises with."""
-    for step in cfg.data.test.pipeline:
-        for part in (step, *step.get('transforms', ())):
-            if part['type'] == 'Normalize':
-                to_rgb = part.get('to_rgb', True)
-                return dict(mean=list(part['mean']), std=list(part['std']), to_rgb=to_rgb)
+    steps = [
+        part for step in cfg.data.test.pipeline for part in (step, *step.get('transforms', ()))
+    ]
+    for step in steps:
+        if step['type'] == 'Normalize':
+            return dict(mean=step['mean'], std=step['std'], to_rgb=step.get('to_rgb', True))
     raise UserError('data.test.pipeline has no Normalize, which the exported file does itself.')
 
 
@@ -121,12 +113,9 @@ def metadata_of(network, weights):
     """What a file holds beside the graph: strings, as ONNX has it."""
     segmentor = network.segmentor
     values = dict(
-        classes=list(segmentor.CLASSES),
-        palette=[list(color) for color in segmentor.PALETTE],
-        weights=weights,
-        iter=segmentor.iteration,
-        **network.norm_cfg,
-    )
+        classes=list(segmentor.CLASSES), palette=[list(color) for color in segmentor.PALETTE],
+        weights=weights, iter=segmentor.iteration, **network.norm_cfg,
+    )  # fmt: skip
     texts = dict(name=str(segmentor.cfg.name), input=INPUT, output=OUTPUTS[network.output])
     return {**texts, **{key: json.dumps(value) for key, value in values.items()}}
 
@@ -166,10 +155,7 @@ def check_agreement(found, expected):
     equal = torch.isclose(found.float(), expected.float(), rtol=0, atol=1e-3)
     agreement = equal.double().mean().item()
     if agreement < 0.999:
-        raise UserError(
-            'the exported network does not predict what the original one does: only '
-            f'{agreement:.3%} of the output agrees. Nothing is written.'
-        )
+        raise UserError(f'only {agreement:.3%} of the output agrees. Nothing is written.')
     return agreement
 
 

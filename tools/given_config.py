@@ -13,9 +13,7 @@ def read_config(path, overrides=None):
     if osp.isdir(path):
         folder, path = path, config_of(path)
         if path is None:
-            raise UserError(
-                f'{folder} holds no config of a run (NAME.json, written by the run called NAME).'
-            )
+            raise UserError(f'{folder} holds no config of a run.')
     if not path.endswith(('.py', '.json')):
         return config_in_checkpoint(load_file(path).get('meta', {}), path, overrides)
     return load_config(path, overrides)
@@ -27,8 +25,6 @@ def inference_size(cfg):
         return tuple(cfg.model.test_cfg.crop_size)
     for step in cfg.data.test.pipeline:
         scale = step.get('img_scale')
-        if isinstance(scale, list) and len(scale) == 1:
-            scale = scale[0]
         if isinstance(scale, tuple) and all(isinstance(side, int) for side in scale):
             return scale[1], scale[0]
     raise UserError('the config does not say at which size it tests: give --shape H W.')

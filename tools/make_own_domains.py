@@ -39,10 +39,11 @@ for _name, (_id, _color) in KINDS.items():
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('root', nargs='?', type=Path, default=Path('data/own_domains'))
-    parser.add_argument('--num-source', type=int, default=60, help='labelled images of the game')
-    parser.add_argument('--num-target', type=int, default=40, help='unlabelled of the camera')
-    parser.add_argument('--num-val', type=int, default=8, help='labelled ones of the camera')
+    add = parser.add_argument
+    add('root', nargs='?', type=Path, default=Path('data/own_domains'))
+    add('--num-source', type=int, default=60, help='labelled images of the game')
+    add('--num-target', type=int, default=40, help='unlabelled of the camera')
+    add('--num-val', type=int, default=8, help='labelled ones of the camera')
     return parser.parse_args(argv)
 
 

@@ -17,8 +17,7 @@ from tools.same_run import differences
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Print a config with its bases and options resolved, as a run gets it, or with '
-        '--diff what another one has in its place.',
+        description='Print a config with bases and options resolved, or its differences.',
         epilog='example: python tools/print_config.py configs/street_scenes/uda_mitb0.py '
         '--key data.train --cfg-options data.samples_per_gpu=4',
     )

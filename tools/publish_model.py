@@ -27,18 +27,13 @@ _ABSOLUTE_PATH = re.compile(r'"((?:/|~|[A-Za-z]:\\\\)[^"]+)"')
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Write the student (or the teacher) of a checkpoint alone, without optimizer, '
-        'with its config and the names and colours of its classes. The file is called '
-        'NAME-XXXXXXXX.pth after the first 8 digits of its SHA-256.',
+        description='Write the student (or the teacher) of a checkpoint alone, with its config and '
+        'classes, to NAME-XXXXXXXX.pth, whose digits are the first of its SHA-256.',
         epilog='example: python tools/publish_model.py work_dirs/x/latest.pth --out models',
     )
     add = parser.add_argument
     add('checkpoint', help="the run's checkpoint, e.g. latest.pth")
-    add(
-        '--out', required=True, metavar='DIR|FILE',
-        help='a folder, for a file named after the run, or what ends in .pth or .safetensors; '
-        'the digits come before the ending',
-    )  # fmt: skip
+    add('--out', required=True, metavar='DIR|FILE', help='a folder, or NAME.pth, NAME.safetensors')
     add('--weights', choices=['student', 'teacher'], default='student', help='which network')
     add('--config', help='where the checkpoint holds none, as those of the published code')
     return parser.parse_args(argv)
@@ -76,12 +71,7 @@ def public_config(cfg):
 
 
 def file_content(segmentor, config, which, ending):
-    """The bytes of a published file, the same for the same network.
-
-    It holds the weights, and ``meta`` with ``config`` (as JSON), ``CLASSES``, ``PALETTE``,
-    ``weights`` and ``iter`` (None if not known): for ``torch.load(weights_only=True)``, or as
-    JSON in the metadata of a safetensors file.
-    """
+    """The bytes of a published file: weights and ``meta``, the same for the same network."""
     meta = dict(
         config=json.dumps(config),
         CLASSES=list(segmentor.CLASSES),

@@ -1,7 +1,4 @@
-"""A report of runs as one HTML page: ``python tools/report.py WORK_DIR [WORK_DIR ...]``.
-
-docs/report.md says what is on the page; report.html.j2 is the page.
-"""
+"""A report of runs as one HTML page: ``python tools/report.py WORK_DIR``; see docs/report.md."""
 
 import argparse
 import base64
@@ -28,17 +25,14 @@ from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.analyze_logs import draw_curves
-from tools.collect_results import configurations, mean_and_deviation, read_results
-from tools.run_folder import find_work_dirs, text_logs
+from tools.collect_results import read_results
+from tools.run_folder import find_work_dirs
 from tools.same_run import MISSING, differences, settings
-
-_MOST_WARNINGS = 20
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Write a report of a run as one HTML page: curves, IoU per class, confusion, '
-        'sample predictions, settings. Further runs are compared with it.',
+        description='Write a report of a run as one HTML page. Further runs are compared with it.',
         epilog='example: python tools/report.py demo_output/uda_mitb0_s0 '
         'demo_output/source_only_mitb0_s0 --out comparison.html',
     )
@@ -82,13 +76,13 @@ def page_of(runs):
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    subject = runs[0]
+    subject, facts = runs[0], [_facts(run) for run in runs]
     return environment.get_template('report.html.j2').render(
         title=_title(subject),
         miou=_miou(subject),
         state=_state(subject),
         written=time.strftime('%Y-%m-%d %H:%M'),
-        runs=_table_of_runs([_facts(run) for run in runs]),
+        runs=_table_by_run({key: [column[key] for column in facts] for key in facts[0]}),
         curves=_curves(runs),
         is_uda=bool(subject.config.get('uda')),
         **_iou(runs),
@@ -97,8 +91,6 @@ def page_of(runs):
         mixes=_images(subject.work_dir, 'class_mix_debug', 2),
         settings=_settings_table(runs) if len(runs) > 1 else None,
         config=json.dumps(subject.config, indent=2, ensure_ascii=False),
-        environment=_environment_table(runs),
-        warnings={i: _warnings(run.work_dir) for i, run in enumerate(runs, 1)},
     )
 
 
@@ -114,24 +106,10 @@ def _state(run):
     return 'finished' if run.is_finished else f'iteration {run.reached:,} of {run.max_iters:,}'
 
 
-def _is_source_only(run):
-    """Whether a run is trained with labels, on another data set than it is tested on."""
-    trained, tested = _labelled_data(run), run.config['data']['val']
-    same = all(trained.get(key) == tested.get(key) for key in ('type', 'data_root'))
-    return not run.config.get('uda') and not same
-
-
-def _labelled_data(run):
-    train = run.config['data']['train']
-    train = train[0] if isinstance(train, list) else train
-    return train.get('source') or train.get('dataset') or train
-
-
 def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
-    labelled = _labelled_data(run)
-    parts = [config['model'].get(name) or {} for name in ('backbone', 'neck', 'decode_head')]
-    supervised = 'source-only' if _is_source_only(run) else 'supervised'
+    train = data['train'][0] if isinstance(data['train'], list) else data['train']
+    labelled = train.get('source') or train.get('dataset') or train
     return {
         'configuration': run.configuration,
         'seed': run.seed,
@@ -142,18 +120,16 @@ def _facts(run):
         'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
         'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
         'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
-        'network': ' + '.join(part['type'] for part in parts if 'type' in part),
-        'method': config['uda']['type'] if config.get('uda') else supervised,
+        'method': config['uda']['type'] if config.get('uda') else 'supervised',
         'started from': config.get('load_from') or '–',
         'folder': run.work_dir,
     }
 
 
-def _table_of_runs(columns):
-    """A table with a column per run, each given as a dict."""
-    keys = dict.fromkeys(key for column in columns for key in column)
-    rows = [[key, *(column.get(key, '–') for column in columns)] for key in keys]
-    return _table(['', *(f'run {i}' for i in range(1, len(columns) + 1))], rows)
+def _table_by_run(rows):
+    columns = len(next(iter(rows.values()), ()))
+    head = ['', *(f'run {i}' for i in range(1, columns + 1))]
+    return _table(head, [[key, *values] for key, values in rows.items()])
 
 
 def _table(head, rows):
@@ -175,47 +151,34 @@ def _curves(runs):
 
 
 def _iou(runs):
-    """Bars and table of the IoU per class, with the differences to the first source-only run."""
-    columns = [
-        [run for run in group if run.is_finished] or group[:1] for _, group in configurations(runs)
-    ]
-    columns = [column for column in columns if column[0].metrics]
-    if not columns:
+    """Bars and table of the IoU per class, with the differences to the last run."""
+    tested = {f'run {i}': run.metrics for i, run in enumerate(runs, 1) if run.metrics}
+    if not tested:
         return dict(iou_bars=None, iou_table=None)
-    reference = next((column for column in columns if _is_source_only(column[0])), None)
-    names = [key for key in columns[0][0].metrics if key.startswith('IoU.')]
-    rows = {key: [key.removeprefix('IoU.')] for key in [*names, 'mIoU']}
-    series = {}
-    for column in columns:
-        numbers = ', '.join(str(runs.index(run) + 1) for run in column)
-        title = f'mean of runs {numbers}' if len(column) > 1 else f'run {numbers}'
-        series[title] = [_mean(column, key)[0] for key in names]
-        for key, row in rows.items():
-            mean, deviation = _mean(column, key)
-            spread = '' if deviation is None else f' ± {deviation:.1f}'
-            gain = ''
-            if reference not in (None, column) and key in reference[0].metrics:
-                gain = f' ({mean - _mean(reference, key)[0]:+.1f})'
-            row.append('–' if math.isnan(mean) else f'{mean:.1f}{spread}{gain}')
-    bars = draw_bars([rows[key][0] for key in names], series, 'IoU (%)')
-    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *series], rows.values()))
-
-
-def _mean(column, key):
-    """Mean and deviation over finished runs; the value of a single run."""
-    if len(column) > 1:
-        return mean_and_deviation(column, key)
-    return column[0].metrics.get(key, math.nan), None
+    *_, reference = tested.values()
+    keys = [key for key in runs[0].metrics or reference if key.startswith('IoU.')]
+    rows = []
+    for key in [*keys, 'mIoU']:
+        row = [key.removeprefix('IoU.')]
+        for metrics in tested.values():
+            value = metrics.get(key, math.nan)
+            gain = '' if metrics is reference else f' ({value - reference.get(key, math.nan):+.1f})'
+            row.append('–' if math.isnan(value) else f'{value:.1f}{gain}')
+        rows.append(row)
+    series = {
+        name: [metrics.get(key, math.nan) for key in keys] for name, metrics in tested.items()
+    }
+    bars = draw_bars([row[0] for row in rows[:-1]], series, 'IoU (%)')
+    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *tested], rows))
 
 
 def _records(work_dir):
     """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
     plots = dict(confusion=None, sampling=None)
-    evaluations = sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))
-    drawn = Path(work_dir, RARE_CLASS_FILE)
-    if evaluations:
-        found = json.loads(evaluations[-1].read_text(encoding='utf-8'))
+    for path in sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))[-1:]:
+        found = json.loads(path.read_text(encoding='utf-8'))
         plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
+    drawn = Path(work_dir, RARE_CLASS_FILE)
     if drawn.is_file():
         plots['sampling'] = _svg(draw_sampling(json.loads(drawn.read_text(encoding='utf-8'))))
     return plots
@@ -238,9 +201,7 @@ def _jpeg(path):
         with Image.open(path) as file:
             image = file.convert('RGB')
     except (OSError, SyntaxError) as error:  # SyntaxError: of a broken PNG
-        raise UserError(
-            f'{path} cannot be read ({error}). If no run is writing it, remove it.'
-        ) from error
+        raise UserError(f'{path} cannot be read ({error}): remove it.') from error
     image.thumbnail((1400, 1400))
     file = io.BytesIO()
     # Without subsampling the edges of labels keep their colours.
@@ -262,26 +223,12 @@ def _data_url(kind, file):
 def _settings_table(runs):
     """What differs between the configs of runs, without what cannot change results."""
     found = differences(*({'seed': run.seed, **settings(run.config)} for run in runs))
-    columns = [{} for _ in runs]
-    for key, values in found.items():
-        for column, value in zip(columns, values, strict=True):
-            column[key] = '–' if value is MISSING else json.dumps(value)[:300]
-    return _table_of_runs(columns)
-
-
-def _environment_table(runs):
-    """Versions and devices at the last start."""
-    columns = []
-    for run in runs:
-        start = run.log.metas[-1] if run.log.metas else {}
-        columns.append({'git revision': run.config.get('git_rev'), **start.get('environment', {})})
-    return _table_of_runs(columns)
-
-
-def _warnings(work_dir):
-    texts = [Path(path).read_text('utf-8', errors='replace') for path in text_logs(work_dir)]
-    lines = '\n'.join(texts).splitlines()
-    return [line for line in lines if 'WARNING' in line][-_MOST_WARNINGS:]
+    return _table_by_run(
+        {
+            key: ['–' if value is MISSING else json.dumps(value)[:300] for value in values]
+            for key, values in found.items()
+        }
+    )
 
 
 if __name__ == '__main__':

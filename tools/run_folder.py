@@ -1,6 +1,5 @@
-"""The files of a run in its folder, those with the names that runs give, and what its logs say.
+"""The files of a run in its folder, beside which others may lie, and what its logs say.
 
-Other files may lie beside them: what `tee` wrote, figures of other tools, configs to compare with.
 Imports neither torch nor mmseg, so that states and results are shown at once.
 """
 
@@ -10,25 +9,16 @@ import os.path as osp
 import re
 from dataclasses import dataclass, field
 
-# As mmseg/engine/logs.py names the text log; mmcv's JSON log has `.json` behind it.
-_LOG = re.compile(r'\d{8}_\d{6}\.log')
+_LOG = re.compile(r'\d{8}_\d{6}\.log\.json')
 _NO_CURVES = ('mode', 'epoch', 'iter')
 _RATIO = re.compile(r'aAcc|m?(IoU|Acc|Dice|Fscore|Precision|Recall)(\d*|\..*)')
 
 
 def find_config(work_dir):
-    """Find the resolved config that a run left in its folder: ``NAME.json``, which says ``NAME``.
-
-    Returns:
-        str | None: Its path; None if there is none.
-
-    Raises:
-        ValueError: There are several.
-    """
+    """Find the resolved config that a run left in its folder: NAME.json; None without any."""
     found = [path for path in _files(work_dir, '*.json') if _is_config(path)]
     if len(found) > 1:
-        raise ValueError(f'{work_dir} holds the configs of several runs: {", ".join(found)}. Keep '
-                         'one.')  # fmt: skip
+        raise ValueError(f'{work_dir} holds several configs: {", ".join(found)}. Keep one.')
     return found[0] if found else None
 
 
@@ -50,38 +40,16 @@ def read_json(path):
             return None
 
 
-def is_finished(work_dir, max_iters):
-    """Whether a run's last checkpoint is there and its last evaluation is done.
-
-    mmseg.engine.checkpoint.is_finished also looks whether the file is whole.
-    """
-    last, latest = (osp.join(work_dir, name) for name in (f'iter_{max_iters}.pth', 'latest.pth'))
-    is_linked = osp.isfile(last) and osp.isfile(latest) and osp.samefile(last, latest)
-    return is_linked and not _files(work_dir, 'resume_*.pth')
-
-
 def json_logs(work_dir):
     """List the JSON logs of a run in order of time: one, unless older code resumed it."""
-    return [f'{path}.json' for path in _logs(work_dir, '*.log.json')]
-
-
-def text_logs(work_dir):
-    """List the text logs of a run in order of time."""
-    return _logs(work_dir, '*.log')
-
-
-def _logs(work_dir, pattern):
-    paths = [path.removesuffix('.json') for path in _files(work_dir, pattern)]
+    paths = _files(work_dir, '*.log.json')
     return [path for path in paths if _LOG.fullmatch(osp.basename(path))]
 
 
 def find_work_dirs(folders):
     """List the folders of runs among and below `folders`: those that hold a JSON log."""
-    logs = {
-        log
-        for folder in folders
-        for log in glob.glob(osp.join(glob.escape(folder), '**', '*.log.json'), recursive=True)
-    }
+    patterns = [osp.join(glob.escape(folder), '**', '*.log.json') for folder in folders]
+    logs = [log for pattern in patterns for log in glob.glob(pattern, recursive=True)]
     return sorted(folder for folder in {osp.dirname(log) for log in logs} if json_logs(folder))
 
 
@@ -96,15 +64,8 @@ def is_ratio(key):
 
 @dataclass(frozen=True)
 class Log:
-    """What a run logged over all its starts.
+    """What a run logged over all its starts: entries of training and evaluation by iteration."""
 
-    Args:
-        metas: the first line of each log, which states classes and environment.
-        train: iteration to entry, ascending.
-        val: the same of evaluations.
-    """
-
-    metas: list = field(default_factory=list)
     train: dict = field(default_factory=dict)
     val: dict = field(default_factory=dict)
 
@@ -129,11 +90,7 @@ class Log:
 
 
 def read_log(paths):
-    """Read the JSON logs of a run's starts, in order of time; a half-written line is skipped.
-
-    Raises:
-        ValueError: A file is no JSON log; the message names it.
-    """
+    """Read the JSON logs of a run's starts, in order of time; a half-written line is skipped."""
     log = Log()
     for path in paths:
         try:
@@ -157,5 +114,3 @@ def _add(log, entry):
         log.train[iteration] = entry
     elif mode == 'val':
         log.val[iteration] = entry
-    else:
-        log.metas.append(entry)

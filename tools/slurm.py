@@ -37,13 +37,12 @@ class TrainingJob:
         if warning in children.received:
             signal.raise_signal(warning)  # now submitit's: requeues this job and exits
         if children.received:
-            # `scancel`, or a preemption after which SLURM requeues the job by itself. submitit
-            # takes this for no result, so that a second try may leave one.
+            # `scancel`, or a preemption: SLURM may try again, which for submitit has no result yet.
             sys.exit(128 + signal.SIGTERM)
         raise RuntimeError(f'exit code {code}; see {self.training.output}')
 
     def checkpoint(self):
-        """Return what the requeued job does: the same, since runs resume exactly."""
+        """Let the requeued job do the same, since runs resume exactly."""
         return submitit.helpers.DelayedSubmission(self)
 
 

@@ -13,18 +13,9 @@ from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.readable import build_files, read_image
+from mmseg.engine import evaluation
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
-from mmseg.engine.evaluation import (
-    check_confusion_path,
-    count_areas,
-    evaluate,
-    is_from_synthia,
-    loading,
-    predict,
-    sum_areas,
-    write_confusion,
-)
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predictions import PredictionFolder, write_id_map, write_picture
 from mmseg.engine.preflight import check_test_files
@@ -82,8 +73,6 @@ def main(argv=None):
 
 
 def _test(args, device):
-    if args.confusion:
-        check_confusion_path(args.confusion)
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
@@ -97,24 +86,24 @@ def _test(args, device):
     shown = _folder(args.show_dir, args, cfg, dataset) if args.show_dir else None
     submission, to_label_id = _submission(args, cfg, dataset) if args.format_only else (None, None)
     with rank_0_first() as is_rank_0:
-        if shown is not None and is_rank_0:
-            shown.check_is_free('--show-dir')
-        if submission is not None and is_rank_0:
-            submission.check_is_free('--eval-options imgfile_prefix=FOLDER')
+        folders = {'--show-dir': shown, '--eval-options imgfile_prefix=FOLDER': submission}
+        for option, folder in folders.items():
+            if folder is not None and is_rank_0:
+                folder.check_is_free(option)
 
     counts = _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id)
-    areas = sum_areas(dataset, counts)  # waits for all ranks
-    if shown is not None and is_rank_0:
-        print(f'Coloured predictions are in {args.show_dir}')
+    areas = evaluation.sum_areas(dataset, counts)  # waits for all ranks
+    for folder in folders.values():
+        if folder is not None and is_rank_0:
+            print(f'Predictions are in {folder.folder}')
     if submission is not None:
-        if is_rank_0:
-            note = ', in folders like the images' if submission.keeps_folders else ''
-            print(f'Files for the server are in {submission.folder}{note}')
         return None
     if args.confusion and is_rank_0:
-        write_confusion(args.confusion, dataset, areas, segmentor.iteration)
-    logger = None if is_rank_0 else 'silent'
-    found = evaluate(dataset, areas, logger, args.eval, from_synthia=is_from_synthia(cfg))
+        evaluation.write_confusion(args.confusion, dataset, areas, segmentor.iteration)
+    found = evaluation.evaluate(
+        dataset, areas, None if is_rank_0 else 'silent', args.eval,
+        from_synthia=evaluation.is_from_synthia(cfg),
+    )  # fmt: skip
     for name in ('mIoU', 'mIoU16', 'mIoU13'):
         if name in found and is_rank_0:
             print(f'{name}: {100 * found[name]:.2f}')
@@ -122,15 +111,12 @@ def _test(args, device):
 
 
 def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id):
-    """Predict this rank's images and write what was asked for.
-
-    Returns:
-        list: What ``count_areas`` gives for each image; nothing for a submission.
-    """
+    """Predict this rank's images and write what was asked for; returns the areas for metrics."""
     rank, world_size = get_dist_info()
-    predictions = predict(
-        segmentor, dataset, device, **loading(cfg, 'test'), with_truth=submission is None
-    )
+    predictions = evaluation.predict(
+        segmentor, dataset, device, **evaluation.loading(cfg, 'test'),
+        with_truth=submission is None,
+    )  # fmt: skip
     total = -(-len(dataset) // world_size)
     disable = rank > 0 or None  # None: no progress bar without a terminal
     counts = []
@@ -142,7 +128,7 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_
             painted = paint(label, segmentor.PALETTE, image, args.opacity)
             write_picture(painted, shown.paths[name], shown.origin)
         if submission is None:
-            counts.append(count_areas(dataset, label, target, index))
+            counts.append(evaluation.count_areas(dataset, label, target, index))
         else:
             path, origin = submission.paths[name], submission.origin
             write_id_map(label, path, to_label_id, segmentor.PALETTE, origin)

@@ -4,9 +4,8 @@
 ids, or a list of RGB colours. Whatever stands nowhere in it is no class and is ignored.
 """
 
-import difflib
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmseg.utils.user_error import UserError
 
@@ -16,8 +15,7 @@ PNG_KEYWORD = 'id_map'
 LARGEST_ID = 2**16 - 1
 
 
-@dataclass(frozen=True)
-class IdMap:
+class IdMap(NamedTuple):
     """From the pixels of a label image to train ids."""
 
     of_colors: bool  # whether the labels are coloured; else they hold ids
@@ -26,8 +24,8 @@ class IdMap:
     @property
     def text(self):
         """What train-id PNGs keep, to tell whether they are of this map and this class list."""
-        names = {code: f'#{code:06x}' if self.of_colors else str(code) for code in self.train_ids}
-        return json.dumps({names[code]: self.train_ids[code] for code in sorted(names)})
+        name = '#{:06x}' if self.of_colors else '{}'
+        return json.dumps({name.format(code): i for code, i in sorted(self.train_ids.items())})
 
 
 def read_id_map(id_map, classes):
@@ -44,8 +42,7 @@ def read_id_map(id_map, classes):
                 raise UserError('id_map holds ids and colours; the labels are of one kind')
             if train_ids.setdefault(code, train_id) != train_id:
                 raise UserError(
-                    f'id_map maps {entry} onto {classes[train_ids[code]]!r} and {name!r}; it can '
-                    'be one class only'
+                    f'id_map maps {entry} onto {classes[train_ids[code]]!r} and {name!r}'
                 )
     if not train_ids:
         raise UserError('id_map maps nothing')
@@ -56,9 +53,7 @@ def train_id_of(name, classes, what):
     """Return the train id of a class name; ``what`` is where it stands, for the message."""
     if name in classes:
         return list(classes).index(name)
-    near = difflib.get_close_matches(str(name), classes, n=1)
-    hint = f'did you mean {near[0]!r}?' if near else f'the classes are {", ".join(classes)}.'
-    raise UserError(f'{what} names {name!r}, which is no class; {hint}')
+    raise UserError(f'{what} names {name!r}; the classes are {", ".join(classes)}.')
 
 
 def _code(entry, name):
@@ -67,8 +62,8 @@ def _code(entry, name):
     is_color = isinstance(entry, list | tuple) and len(entry) == 3
     if not is_color or not all(_is_number(channel, 255) for channel in entry):
         raise UserError(
-            f'id_map has {entry!r} for {name!r}; an id is a whole number from 0 to {LARGEST_ID}, a '
-            'colour [red, green, blue], and colours stand in a list: [[128, 64, 128]]'
+            f'id_map has {entry!r} for {name!r}; it takes an id from 0 to {LARGEST_ID}, or a list '
+            'of ids, or of colours: [[128, 64, 128]]'
         )
     red, green, blue = entry
     return red << 16 | green << 8 | blue

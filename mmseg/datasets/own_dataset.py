@@ -10,7 +10,7 @@ from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX, read_id_map
 from mmseg.utils import get_root_logger
 from mmseg.utils.drawing import distinct_palette
-from mmseg.utils.files import files_in, visible_files
+from mmseg.utils.files import visible_files
 from mmseg.utils.user_error import UserError
 
 
@@ -19,34 +19,20 @@ class OwnDataset(CustomDataset):
     """Images and, but for a target, labels beside them: ``x.jpg`` with ``x.png``.
 
     With an ``id_map`` tools/convert_datasets/custom.py maps labels to train ids, which are then
-    read. Without one the labels hold train ids (positions in the class list, 255 = no class).
-
-    Args:
-        data_root (str): The other folders are relative to it, unless they are absolute; the class
-            index of a source is written there.
-        classes (list[str]): The class list. A config states it once, at its top level.
-        palette (list | None): An RGB colour per class; None: :func:`distinct_palette`.
-        id_map (dict | None): As in :mod:`mmseg.datasets.id_map`.
-        img_suffix (str | list[str]): How the names of images end, in upper or lower case.
-        seg_map_suffix (str): How the names of labels end before they are converted.
-        ann_dir (str | None): Labels, in the same folders as the images; a target needs none.
-        train_ids_dir (str | None): Where train ids go; None is beside the labels.
+    read, in ``train_ids_dir`` or beside the labels. Without one the labels hold train ids.
+    ``img_suffix`` may be a list, in upper or lower case; ``palette`` has an RGB colour per class.
     """
 
     def __init__(
         self, data_root=None, classes=None, palette=None, id_map=None,
         img_suffix='.jpg', seg_map_suffix='.png', ann_dir=None, train_ids_dir=None, **kwargs,
     ):  # fmt: skip
-        if data_root is None:
-            raise UserError('OwnDataset needs data_root, the folder of its images and labels')
-        if classes is None:
-            raise UserError("OwnDataset needs the class list: classes = [...] in the config's file")
+        if data_root is None or classes is None:
+            raise UserError("OwnDataset needs data_root and, in the config's file, classes = [...]")
         # Labels as the user has them, before they are converted.
         self.own_suffix = seg_map_suffix
         self.own_ann_dir = ann_dir and osp.join(data_root, ann_dir)
         self.id_map = None if id_map is None else read_id_map(id_map, classes)
-        if self.id_map is None and train_ids_dir is not None:
-            raise UserError('train_ids_dir needs an id_map: without one the labels are read')
         if self.id_map is not None and seg_map_suffix.endswith(TRAIN_IDS_SUFFIX):
             raise UserError(
                 f'id_map maps labels whose names end in {seg_map_suffix}, where their train ids '
@@ -65,7 +51,7 @@ class OwnDataset(CustomDataset):
     def load_annotations(self, img_dir, img_suffix, ann_dir, seg_map_suffix, split):
         """List the files as MMSegmentation does, with several endings of the images."""
         stems = None
-        if split is not None:  # taken by its word: hidden files, too
+        if split is not None:
             stems = [line.strip() for line in mmcv.list_from_file(split) if line.strip()]
         images = self._images_by_stem(img_dir, img_suffix, stems)
         infos = []
@@ -82,11 +68,11 @@ class OwnDataset(CustomDataset):
         suffixes = sorted((suffix.lower() for suffix in img_suffix), key=len, reverse=True)
         # Labels that are in the folder of the images are no images.
         of_labels = {self.own_suffix.lower(), TRAIN_IDS_SUFFIX.lower()} - {*suffixes}
-        suffix_of_label = tuple(s for s in of_labels if s.endswith(tuple(suffixes)))
+        of_labels = tuple(suffix for suffix in of_labels if suffix.endswith(tuple(suffixes)))
         images, wanted = {}, stems and {*stems}
-        for name in visible_files(img_dir) if stems is None else _files_beside(img_dir, wanted):
+        for name in visible_files(img_dir):
             suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
-            if suffix is None or name.lower().endswith(suffix_of_label):
+            if suffix is None or name.lower().endswith(of_labels):
                 continue
             stem = name[: -len(suffix)]
             if stems is not None and stem not in wanted:
@@ -102,12 +88,3 @@ class OwnDataset(CustomDataset):
     def own_label(self, seg_map):
         """The name of the label that a train-id label is made from."""
         return seg_map.removesuffix(self.seg_map_suffix) + self.own_suffix
-
-
-def _files_beside(img_dir, stems):
-    return [
-        osp.join(folder, name)
-        for folder in sorted({osp.dirname(stem) for stem in stems})
-        if osp.isdir(osp.join(img_dir, folder))
-        for name in files_in(osp.join(img_dir, folder))
-    ]

@@ -1,8 +1,4 @@
-"""Rare Class Sampling (section 3.3): source images and crops in which rare classes come often.
-
-Images are chosen on the class index that the converters write into the source's root, so no label
-is read to choose one.
-"""
+"""Rare Class Sampling (section 3.3): source images and crops in which rare classes come often."""
 
 import json
 import os.path as osp
@@ -21,15 +17,7 @@ _SIZES_READ = 9  # labels, for the size that a ratio is of
 
 
 def class_ratios(sample_class_stats, label_map=None):
-    """Compute f_c, the ratio of each class in the pixels of all classes.
-
-    Args:
-        sample_class_stats (list[dict]): Per label {class: pixels, ..., 'file': path}.
-        label_map (dict[int, int] | None): As for :class:`RareClassSampler`.
-
-    Returns:
-        tuple[list[int], np.ndarray]: Train ids that occur, most frequent last, and f_c of each.
-    """
+    """Compute the train ids that occur, most frequent last, and f_c, the ratio of each's pixels."""
     pixels = Counter()
     for sample in sample_class_stats:
         pixels.update({int(c): count for c, count in sample.items() if c != 'file'})
@@ -55,26 +43,16 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
         return min_pixels
     sizes = []
     for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
-        path = osp.join(label_dir, label_names[int(place)])
-        try:
-            with Image.open(path) as image:
-                sizes.append(image.width * image.height)
-        except OSError as error:
-            raise UserError(f'{path} cannot be read ({error}), to know its size.') from error
+        with Image.open(osp.join(label_dir, label_names[int(place)])) as image:
+            sizes.append(image.width * image.height)
     return round(min_pixels * float(np.median(sizes)))
 
 
 class RareClassSampler:
-    """Draws (class, source image) pairs.
+    """Draws (class, source image) pairs, of images that have more than ``min_pixels`` of the class.
 
-    Args:
-        data_root (str): Folder of the class index.
-        label_names (list[str]): Label path of every source image, relative to ``label_dir``.
-        label_dir (str): The source's label folder.
-        min_pixels (int | float): An image supplies a class with more than this many pixels of it;
-            below 1 it is a ratio of the image.
-        class_temp (float): Temperature of the class distribution.
-        label_map (dict[int, int] | None): From the index's train ids to those of chosen classes.
+    ``label_names`` are relative to ``label_dir``, and ``label_map`` maps the train ids of the class
+    index in ``data_root`` to those of chosen classes.
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
@@ -92,17 +70,15 @@ class RareClassSampler:
             if None in images:
                 raise UserError(
                     f'{osp.join(data_root, SAMPLES_FILE)} lists {names[images.index(None)]}, but '
-                    f'{label_dir} has no such label with an image: the class index belongs to '
-                    'other data. Run the converter of tools/convert_datasets again.'
+                    f'{label_dir} has no such label: it belongs to other data. Run the converter.'
                 )
             # Arrays, since lists of 25,000 images take 120 MB more.
             self.images_with_class[c] = np.array(images, np.int64)
         short = [c for c in self.classes if not len(self.images_with_class[c])]
         if short:
             raise UserError(
-                f'Rare Class Sampling: no image in {data_root} has more than min_pixels='
-                f'{self.min_pixels} pixels of train id(s) {short}. Lower '
-                'data.train.rare_class_sampling.min_pixels.'
+                f'no image in {data_root} has more than min_pixels={self.min_pixels} pixels of '
+                f'train id(s) {short}. Lower data.train.rare_class_sampling.min_pixels.'
             )
 
     def draw(self, rng):
@@ -113,15 +89,11 @@ class RareClassSampler:
 
     def summary(self, names):
         """One line for the log: how frequent each class is, and how often it is drawn."""
-        drawn = ', '.join(
-            f'{names[c]}: {ratio:.2%}, {probability:.2%}'
-            for c, ratio, probability in zip(
-                self.classes, self.ratios, self.probabilities, strict=True
-            )
-        )
+        each = zip(self.classes, self.ratios, self.probabilities, strict=True)
+        drawn = ', '.join(f'{names[c]}: {ratio:.2%}, {drawn:.2%}' for c, ratio, drawn in each)
         return (
-            f'Rare Class Sampling (class: share of pixels, drawn): {drawn}. An image supplies a '
-            f'class with more than {self.min_pixels} pixels of it (min_pixels).'
+            f'Rare Class Sampling (class: ratio of pixels, drawn): {drawn}; from images with more '
+            f'than {self.min_pixels} pixels of the class (min_pixels).'
         )
 
 
@@ -165,10 +137,8 @@ def read_index_file(data_root, name):
 def crop_with_class(random_crop, results, class_id, min_pixels):
     """Crop image and label where the label has more than ``min_pixels`` of a class.
 
-    The draws are those of ``RandomCrop``, called again and again, but the pixels of a crop are
-    counted once for both questions that are asked of them, and nothing is cut before it is found.
-
-    After ``MAX_CROP_REDRAWS`` redraws the last crop stays.
+    The draws are those of ``RandomCrop``, called again and again. After ``MAX_CROP_REDRAWS``
+    redraws the last crop stays.
     """
     for _ in range(1 + MAX_CROP_REDRAWS):
         box, counts = _balanced_box(random_crop, results['img'], results['gt_semantic_seg'])

@@ -1,16 +1,10 @@
-"""Load image and label files; one that cannot be read is reported in one line that names it.
+"""Load image and label files, everywhere in the same way; errors name the file."""
 
-Training, evaluation, tests and the image demo all load images by the first transform of their
-pipeline, so they see the same pixels of a file.
-"""
-
-import io
 import os.path as osp
 
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image
 
 from mmseg.datasets.builder import PIPELINES, build_dataset
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
@@ -20,8 +14,7 @@ from mmseg.utils.user_error import UserError
 # What OpenCV prints about a damaged file names no file; the error raised here does.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# A few of GTA's labels are of another size than their image (1914×1052 and 1280×720: 2 %). No run
-# should end at one of them; tools/check_dataset.py --full lists them.
+# A few of GTA's labels are of another size than their image (1914×1052 and 1280×720: 2 %).
 _SAME_PROPORTIONS = 0.05
 _EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
 
@@ -30,9 +23,7 @@ _EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
 class LoadImageInRange(LoadImageFromFile):
     """Load images of more than 8 bits per channel as 8 bits; those of 8 bits stay as they are.
 
-    Args:
-        value_range (tuple[float, float]): The stored values that become 0 and 255, e.g.
-            ``(0, 4095)`` for 12 bits, which ``LoadImageFromFile`` leaves nearly black.
+    ``value_range`` is what becomes 0 and 255, e.g. ``(0, 4095)`` for 12 bits.
     """
 
     def __init__(self, value_range):
@@ -53,10 +44,9 @@ class LoadImageInRange(LoadImageFromFile):
 
 
 def build_files(config, default_args=None):
-    """Build a data set of files, of one of MMSegmentation's types, whose errors name the file.
+    """Build a data set whose errors name the file; its ``load_image`` is for :func:`read_image`.
 
-    It is without hidden files, unless its ``split`` lists them, and ignores the classes that its
-    config does not choose. Its ``load_image`` is for :func:`read_image`.
+    Hidden files (unless its ``split`` lists them) and classes that are not chosen are left out.
     """
     dataset = build_dataset(config, default_args)
     if dataset.label_map:  # MMSegmentation maps all other classes to -1, which no byte can hold
@@ -104,12 +94,7 @@ def image_loader(pipeline):
 
 
 def read_image(path, load=None):
-    """Read an image file as a pipeline does: (H, W, 3) BGR uint8.
-
-    Args:
-        path (str): The file.
-        load (Callable | None): From :func:`image_loader`; None is MMSegmentation's default.
-    """
+    """Read an image as :func:`image_loader` does: (H, W, 3) BGR uint8."""
     if not osp.isfile(path):
         raise UserError(f'image {path} does not exist.')
     load = load or image_loader([])
@@ -117,33 +102,8 @@ def read_image(path, load=None):
     return image.astype(np.uint8, copy=False)
 
 
-def unused_range(path, image, load):
-    """Find the largest value in a file of 16 bits per channel that was loaded nearly black.
-
-    Returns:
-        int | None: None if the image is bright enough or ``load`` was told its range.
-    """
-    if image.max() > 2**14 // 256 or isinstance(load.load, LoadImageInRange):
-        return None
-    stored = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return None if stored is None or stored.dtype == np.uint8 else int(stored.max())
-
-
-def range_hint(largest):
-    """The sentence that mends images whose largest stored value is ``largest``."""
-    high = 2 ** max(8, largest.bit_length()) - 1
-    return (
-        'they are nearly black as 8 bits. State their range in the training and test pipelines, '
-        f"instead of dict(type='LoadImageFromFile'): dict(type='LoadImageInRange', "
-        f'value_range=(0, {high}))'
-    )
-
-
 class LoadTrainIds(LoadAnnotations):
-    """Load labels of a data set, which have to hold its train ids and to fit their image.
-
-    With ``reserves_zero``, 0 on disk is no class.
-    """
+    """Load labels, which have to hold train ids of their data set and to fit their image."""
 
     def __init__(self, load, dataset, reserves_zero):
         super().__init__(load.reduce_zero_label, load.file_client_args, load.imdecode_backend)
@@ -163,10 +123,17 @@ class LoadTrainIds(LoadAnnotations):
         content = self.file_client.get(path)
         ids = mmcv.imfrombytes(content, flag='unchanged', backend=self.imdecode_backend).squeeze()
         self._check_ids(ids, path)
-        results['gt_semantic_seg'] = cv2.LUT(ids.astype(np.uint8), self.train_ids)
-        results['seg_fields'].append('gt_semantic_seg')
+        label = cv2.LUT(ids.astype(np.uint8), self.train_ids)
         if 'img' in results:
-            self._check_size(results, path)
+            height, width = results['img'].shape[:2]
+            # Of equal proportions they become the same image when they are resized.
+            if abs(label.shape[0] * width / (label.shape[1] * height) - 1) > _SAME_PROPORTIONS:
+                raise UserError(
+                    f'{path} has the shape {label.shape}, but its image {results["filename"]} '
+                    f'{(height, width)}. Replace the one that is wrong.'
+                )
+        results['gt_semantic_seg'] = label
+        results['seg_fields'].append('gt_semantic_seg')
         return results
 
     def _check_ids(self, ids, path):
@@ -179,16 +146,7 @@ class LoadTrainIds(LoadAnnotations):
             foreign = ', '.join(map(str, np.unique(ids[is_foreign])[:3]))
             raise UserError(
                 f'{path} holds ids that are neither 0..{self.last_id} nor {self.ignore_index} '
-                f'(ignored): {foreign}. Correct it and give the command again; {_EXPLAINED}.'
-            )
-
-    def _check_size(self, results, path):
-        label, image = results['gt_semantic_seg'].shape, results['img'].shape[:2]
-        # Of equal proportions they become the same image when they are resized.
-        if abs(label[0] * image[1] / (label[1] * image[0]) - 1) > _SAME_PROPORTIONS:
-            raise UserError(
-                f'{path} has the shape {label}, but its image {results["filename"]} {image}. '
-                'Replace the one that is wrong.'
+                f'(ignored): {foreign}. Correct it; {_EXPLAINED}.'
             )
 
 
@@ -207,17 +165,11 @@ class FileLoader:
         except (UserError, MemoryError):
             raise
         except Exception as error:
-            if getattr(error, 'code', None) == cv2.Error.StsNoMem:
-                raise MemoryError(str(error)) from error
-            path = _path(results, self.load)
-            damage = _damage(path, self.load, error)
-            if damage is None:  # a bug
+            path, damage = _path(results, self.load), _damage(self.load, error)
+            if damage is None:
                 error.add_note(f'while loading {path}')
                 raise
-            raise UserError(
-                f'{path} cannot be read: {damage}. Restore or convert it, then give the command '
-                'again.'
-            ) from error
+            raise UserError(f'{path} cannot be read: {damage}. Restore or convert it.') from error
 
 
 def _path(results, load):
@@ -226,23 +178,13 @@ def _path(results, load):
     return osp.join(results.get('img_prefix') or '', results['img_info']['filename'])
 
 
-def _damage(path, load, error):
-    """What is wrong with a file that was not loaded; None if nothing is."""
-    if getattr(error, 'strerror', None):
-        return error.strerror if error.filename in (None, path) else None
-    is_own = type(load) not in (LoadImageFromFile, LoadImageInRange, LoadTrainIds)
-    if is_own and osp.splitext(path)[1].lower() not in Image.registered_extensions():
-        return None  # in a format that its loader alone knows
-    content = mmcv.FileClient(**load.file_client_args).get(path)
-    if not content:
-        return 'the file is empty'
-    try:
-        if load.imdecode_backend != 'cv2':
-            Image.open(io.BytesIO(content)).load()
-        elif mmcv.imfrombytes(content, getattr(load, 'color_type', 'unchanged')) is None:
-            return "damaged, or not an image for OpenCV; imdecode_backend='pillow' reads more"
-    except DECODING_ERRORS as error:
-        return f'damaged, or not an image ({error})'
-    except cv2.error as error:
-        return f'OpenCV says: {error.err}'
+def _damage(load, error):
+    """What an error says of the file that was loaded; None if it may be a bug."""
+    if type(load) not in (LoadImageFromFile, LoadImageInRange, LoadTrainIds):
+        return None
+    if isinstance(error, AttributeError):  # of None, which OpenCV makes of what it cannot decode
+        return "damaged, or not an image for OpenCV; imdecode_backend='pillow' reads more"
+    if isinstance(error, (*DECODING_ERRORS, cv2.error)):
+        reason = getattr(error, 'err', error)
+        return getattr(error, 'strerror', None) or f'damaged, or not an image ({reason})'
     return None

@@ -1,7 +1,6 @@
 """Keep images on disk as training resizes them, uncompressed, so that each is decoded once.
 
-Nearly all of the time that a sample takes goes into decoding its two PNGs of 2 megapixels. What is
-kept of an image is as large as its PNG (GTA 2.7 MB, Cityscapes 1.6 MB), and read in a millisecond.
+Decoding takes nearly all of the time of a sample. What is kept is as large as the PNG.
 """
 
 import hashlib
@@ -19,8 +18,7 @@ from mmseg.utils.user_error import UserError
 def keep_resized(dataset, folder):
     """Let a data set load images from ``folder``, which runs may share, once they are resized.
 
-    Tensors stay the same, bit for bit. In the samples' ``img_metas`` the kept image is the
-    original: ``ori_shape`` and ``scale_factor`` are its.
+    Tensors stay the same; ``ori_shape`` and ``scale_factor`` are those of the kept image.
     """
     transforms = dataset.pipeline.transforms
     resize = next((t for t in transforms[1:3] if isinstance(t, Resize)), None)
@@ -47,7 +45,11 @@ class _ResizedLoader:
         kept = self._path_of(original)
         if not osp.isfile(kept):
             resized = self.resize(self.load({**results, 'seg_fields': []}))
-            self._write(resized['img'], kept)
+            # Workers and runs may write the same image at the same time.
+            own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
+            with moved_into_place(own) as file:
+                file.write(cv2.imencode('.ppm', resized['img'])[1])
+            os.replace(own, kept)
         loaded = self.load({**results, 'img_prefix': None, 'img_info': {'filename': kept}})
         return {**loaded, **results, 'filename': original, 'ori_filename': name}
 
@@ -60,10 +62,3 @@ class _ResizedLoader:
         )  # fmt: skip
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         return osp.join(self.folder, f'{name}.ppm')
-
-    def _write(self, image, path):
-        # Workers and runs may write the same image at the same time.
-        own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
-        with moved_into_place(own) as file:
-            file.write(cv2.imencode('.ppm', image)[1])
-        os.replace(own, path)

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import multiprocessing
-import os
 import signal
 
 import cv2
@@ -17,7 +16,8 @@ from mmseg.utils.user_error import UserError, shows_traceback
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
-_PATIENCE = 120  # seconds; workers that load not a single sample for so long hang
+_PATIENCE = 600  # seconds; workers that load no batch for so long hang
+_SIGNS = ('DataLoader worker (pid', 'DataLoader timed out', 'unable to allocate shared memory')
 
 # A worker that is forked after OpenCV has started threads can hang; workers are the parallelism.
 cv2.setNumThreads(0)
@@ -27,8 +27,7 @@ class RunBatches(Sampler):
     """The batches of iterations: sample numbers 0, 1, 2, ..., dealt out to the ranks."""
 
     def __init__(self, start, stop, batch_size, rank=0, world_size=1):
-        self.start, self.stop = start, stop
-        self.batch_size = batch_size
+        self.start, self.stop, self.batch_size = start, stop, batch_size
         self.rank, self.world_size = rank, world_size
 
     def __len__(self):
@@ -41,10 +40,7 @@ class RunBatches(Sampler):
 
 
 def collate(samples):
-    """Batch samples to plain tensors and lists, out of the containers of mmcv's parallel engine.
-
-    Tensors are stacked, meta dicts listed; test samples are lists over augmentations and stay so.
-    """
+    """Batch samples: tensors are stacked, meta dicts listed, lists over augmentations stay so."""
     return {key: _collate_values([sample[key] for sample in samples]) for key in samples[0]}
 
 
@@ -72,10 +68,7 @@ def _map_tensors(function, value):
 
 @atexit.register
 def kill_workers():
-    """Kill the workers of all loaders of this process, which is about to end.
-
-    torch waits ten seconds for each that hangs; multiprocessing sends a SIGTERM, which they ignore.
-    """
+    """Kill the workers of all loaders of this process, which is about to end."""
     # torch's own handler would call their death an error.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in multiprocessing.active_children():
@@ -87,36 +80,19 @@ def kill_workers():
 
 @contextlib.contextmanager
 def dead_workers_are_errors():
-    """Raise a :class:`UserError` where a data worker was killed, which torch notices anywhere."""
+    """Raise a :class:`UserError` where a data worker was killed, hangs or finds no memory."""
     try:
         yield
     except BaseException as error:
         kill_workers()
-        if not str(error).startswith('DataLoader worker (pid'):
+        if not any(sign in str(error) for sign in _SIGNS):
             raise
         # While the run waits for data, torch's own error hides the one that names the signal.
-        reason = str(error.__cause__ or error).strip() or str(error)
-        if 'Bus error' in reason:
-            mend = _shared_memory()
-        else:
-            mend = 'Perhaps the memory ran out: set data.workers_per_gpu lower.'
+        reason = (str(error.__cause__ or error).strip() or str(error)).splitlines()[-1]
         raise UserError(
-            f'{reason} {mend} Then give the command again; a run resumes from its last checkpoint.'
+            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower, or to 0, which '
+            'needs no shared memory, or give a container more of it (docker run --shm-size=8g).'
         ) from error
-
-
-def _shared_memory():
-    """How much of it is left for the batches of workers, and how to have more."""
-    try:
-        found = os.statvfs('/dev/shm')
-        free, size = (n * found.f_frsize / 2**20 for n in (found.f_bavail, found.f_blocks))
-        left = f'/dev/shm has {free:,.0f} of {size:,.0f} MiB left. '
-    except OSError:  # not on every system
-        left = ''
-    return (
-        f'{left}Give a container more shared memory (docker run --shm-size=8g or --ipc=host), or '
-        'set data.workers_per_gpu=0, which needs none.'
-    )
 
 
 class _Samples(Dataset):
@@ -124,7 +100,6 @@ class _Samples(Dataset):
 
     def __init__(self, dataset):
         self.dataset = dataset
-        self.loaded = multiprocessing.RawValue('Q')  # samples of all workers, as a sign of life
 
     def __getitem__(self, number):
         try:
@@ -133,8 +108,6 @@ class _Samples(Dataset):
             if shows_traceback():
                 raise
             return error
-        finally:
-            self.loaded.value += 1
 
 
 def _collate_shared(collate_fn, samples):
@@ -148,45 +121,18 @@ def _collate_shared(collate_fn, samples):
             return sample
     batch = collate_fn(samples)
     if get_worker_info() is not None:
-        try:
-            _map_tensors(torch.Tensor.share_memory_, batch)
-        except RuntimeError as error:
-            if 'No space left on device' not in str(error):
-                raise
-            return UserError(f'a batch cannot be handed over ({error}). {_shared_memory()}')
+        _map_tensors(torch.Tensor.share_memory_, batch)
     return batch
 
 
 class _Loader(DataLoader):
-    """Raises the errors that workers hand over, and one where they hang.
-
-    Slow workers are waited for as long as samples are loaded, however few.
-    """
+    """Raises the errors that workers hand over."""
 
     def __iter__(self):
-        batches, loaded = super().__iter__(), self.dataset.loaded.value
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if not str(error).startswith('DataLoader timed out'):
-                    raise
-                if self.dataset.loaded.value == loaded:
-                    raise UserError(self._stalled()) from None
-                loaded = self.dataset.loaded.value
-                continue
+        for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
             yield batch
-
-    def _stalled(self):
-        return (
-            f'the {self.num_workers} data worker(s) are alive, but have loaded nothing for '
-            f'{_PATIENCE:g} seconds. Look whether the folder with the data still answers (ls), and '
-            f'for errors of workers above. {_shared_memory()}'
-        )
 
 
 def _start_worker(_):
@@ -197,17 +143,9 @@ def _start_worker(_):
 
 
 def build_loader(dataset, batches, num_workers, device, collate_fn=collate):
-    """Build a loader over given batches of sample numbers.
+    """Build a loader over batches of sample numbers, for a device to which the batches will go.
 
-    Iterating raises a sample's :class:`UserError` when its batch is due, and one where workers load
-    nothing for two minutes.
-
-    Args:
-        dataset (Dataset): Maps a number to a sample.
-        batches (Iterable[list[int]]): A batch sampler.
-        num_workers (int): Processes; 0 loads in this one. The samples are the same either way.
-        device (torch.device): Where the batches will go (pinned memory for a GPU).
-        collate_fn (Callable): Makes a batch of a list of samples.
+    Iterating raises a sample's :class:`UserError` when its batch is due.
     """
     return _Loader(
         _Samples(dataset),

@@ -37,13 +37,9 @@ class UDADataset(Dataset):
     """Pairs of a labelled source image and a target image, whose label is never read.
 
     Args:
-        source, target (dict): Configs of the data sets.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
-            its class. As a number of pixels, ``min_pixels`` is compared with images as they are
-            stored and with crops of resized ones, as published; as a ratio (below 1) it is one of
-            the image before and after resizing.
-        seed (int): The run's seed.
+            its class; below 1 ``min_pixels`` is a ratio of the image.
         resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
     """
 
@@ -67,14 +63,9 @@ class UDADataset(Dataset):
             self._set_up_rare_class_sampling(**rare_class_sampling)
 
     def _set_up_rare_class_sampling(self, min_pixels, class_temp, min_crop_ratio):
-        self.sampler = RareClassSampler(
-            self.source.data_root,
-            [info['ann']['seg_map'] for info in self.source.img_infos],
-            self.source.ann_dir,
-            min_pixels,
-            class_temp,
-            self.source.label_map,
-        )
+        labels = [info['ann']['seg_map'] for info in self.source.img_infos]
+        root, folder, label_map = self.source.data_root, self.source.ann_dir, self.source.label_map
+        self.sampler = RareClassSampler(root, labels, folder, min_pixels, class_temp, label_map)
         self.min_crop_pixels = self.sampler.min_pixels * min_crop_ratio
         if 0 < min_pixels < 1:
             self.min_crop_ratio = min_pixels * min_crop_ratio

@@ -9,7 +9,7 @@ import zipfile
 import torch
 from mmcv.runner.hooks import Hook
 
-from mmseg.models.weights import DamagedFileError, load_file, load_strictly
+from mmseg.models.weights import DamagedFileError, load_file
 from mmseg.utils.files import moved_into_place
 from mmseg.utils.user_error import UserError
 
@@ -91,18 +91,15 @@ def _resume_states(work_dir):
 
 def holds_state(content):
     """Whether a checkpoint is one that a run of this code can resume from."""
-    return 'optimizer' in content and _is_own(content)
-
-
-def _is_own(content):
     meta = content.get('meta')
-    return isinstance(meta, dict) and {'iter', 'log_window'} <= meta.keys()
+    is_own = isinstance(meta, dict) and {'iter', 'log_window'} <= meta.keys()
+    return is_own and 'optimizer' in content
 
 
 def newest_loadable(work_dir, warn):
     """Return path and content of the most advanced checkpoint that a run can resume from, or None.
 
-    Damaged files and those of other code are passed over, with a call of ``warn``. One that cannot
+    Damaged files and those without state are passed over, with a call of ``warn``. One that cannot
     be read is an error: it may be whole, so nothing older takes its place.
     """
     for path in saved_checkpoints(work_dir):
@@ -113,19 +110,12 @@ def newest_loadable(work_dir, warn):
             continue
         if holds_state(content):
             return path, content
-        # `checkpoint_config.save_optimizer=False` leaves some of ours without.
-        if not _is_own(content):
-            warn(f'{path} is no checkpoint of this code: it is not resumed from.')
+        warn(f'{path} holds no state of this code that a run can resume from.')
     return None
 
 
 def segmentor_weights(state_dict, which='student'):
-    """Pick the weights of the ``'student'`` or ``'teacher'`` out of a checkpoint's.
-
-    Args:
-        state_dict (dict): Of a UDA method (``model.…``, ``ema_model.…``) or of a segmentor alone.
-        which (str): Which network.
-    """
+    """Pick the ``'student'`` or ``'teacher'`` of a UDA method's weights, or a segmentor's own."""
     state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
     prefix = {'student': 'model.', 'teacher': 'ema_model.'}[which]
     picked = {
@@ -140,26 +130,15 @@ def segmentor_weights(state_dict, which='student'):
     return state_dict
 
 
-def load_segmentor(segmentor, weights, path):
-    """Load weights into a segmentor, all or none."""
-    load_strictly(segmentor, weights, path)
-
-
 class ResumeStateHook(Hook):
-    """Writes resume state before every evaluation and every few minutes.
-
-    Args:
-        evaluation (Evaluation | None): Whose iterations count.
-    """
+    """Writes resume state before every evaluation (if there are any) and every few minutes."""
 
     def __init__(self, evaluation):
         self.evaluation = evaluation
         self.written = time.monotonic()
 
     def after_train_iter(self, runner):
-        due = time.monotonic() - self.written > RESUME_STATE_SECONDS
-        if self.evaluation is not None:
-            due = due or self.evaluation.is_due(runner)
-        if due:
+        is_late = time.monotonic() - self.written > RESUME_STATE_SECONDS
+        if is_late or (self.evaluation and self.evaluation.is_due(runner)):
             runner.save_resume_state(runner.iter + 1)
             self.written = time.monotonic()

@@ -1,6 +1,5 @@
 """Predicting a data set and counting its IoU."""
 
-import glob
 import json
 import os.path as osp
 
@@ -10,7 +9,6 @@ from mmcv.runner import get_dist_info
 
 from mmseg.datasets.run_loader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
-from mmseg.engine.logs import EVALUATION_FOLDER
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
@@ -42,12 +40,10 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=
 
 
 def loading(cfg, split):
-    """Return ``num_workers`` and ``batch_size`` for :func:`predict`, one image at once by default.
+    """Return ``num_workers`` and ``batch_size`` for :func:`predict`, by default one image at once.
 
-    Several at once change the logits in the last bits (up to 5e-5 of ±30 on a CPU), so a pixel
-    between two classes may change here and there.
-
-    ``data.val_dataloader`` or ``data.test_dataloader`` (``split``) may say more.
+    ``data.val_dataloader`` or ``data.test_dataloader`` (``split``) may say more images; the logits
+    change in the last bits then.
     """
     given = cfg.data.get(f'{split}_dataloader') or {}
     batch_size = given.get('samples_per_gpu', 1)
@@ -55,22 +51,19 @@ def loading(cfg, split):
         raise UserError(
             f'data.{split}_dataloader.samples_per_gpu is {batch_size!r}; give a number from 1.'
         )
-    return dict(
-        num_workers=given.get('workers_per_gpu', cfg.data.workers_per_gpu), batch_size=batch_size
-    )
+    num_workers = given.get('workers_per_gpu', cfg.data.workers_per_gpu)
+    return dict(num_workers=num_workers, batch_size=batch_size)
 
 
 def count_areas(dataset, label, truth, index):
-    """Count the pixels of each true class that are predicted as each class.
-
-    As ``dataset.pre_eval``, 20 times as fast.
+    """Count the pixels of each true class by predicted class; 20 times as fast as ``pre_eval``.
 
     Args:
         label, truth (np.ndarray): Predicted and true train ids (H, W) uint8.
 
     Returns:
-        Tensor: (K + 1, K + 1) int64: row i, column j is true class i predicted as class j. The last
-        row and column are of ids that are neither a class nor ignored.
+        Tensor: (K + 1, K + 1) int64, true class by predicted class. The last row and column are of
+        ids that are neither a class nor ignored.
     """
     if truth.shape != label.shape:
         info = dataset.img_infos[index]
@@ -100,29 +93,6 @@ def areas_of_classes(areas):
     return both, true + predicted - both, predicted, true
 
 
-def check_confusion_path(path):
-    """Refuse to replace a file, such as a run's config, that is no confusion matrix."""
-    if osp.isfile(path):
-        with open(path, 'rb') as file:
-            content = file.read()
-        if b'"confusion"' not in content:
-            raise UserError(
-                f'--confusion would replace {path}, which is no confusion matrix: choose another '
-                'name.'
-            )
-
-
-def found_classes(work_dir):
-    """Return the names of classes of which any evaluation of a run has found a pixel."""
-    found = set()
-    for path in glob.glob(osp.join(glob.escape(work_dir), EVALUATION_FOLDER, 'iter_*.json')):
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-        rows = enumerate(zip(content['classes'], content['confusion'], strict=True))
-        found.update(name for number, (name, row) in rows if row[number])
-    return found
-
-
 def write_confusion(path, dataset, areas, iteration):
     """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON."""
     confusion = areas[:-1, :-1].tolist()
@@ -131,14 +101,10 @@ def write_confusion(path, dataset, areas, iteration):
 
 
 def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
-    """Compute, print and return the metrics of a data set, as MMSegmentation's ``evaluate``.
+    """Compute, print and return the metrics (name to float in [0, 1]; absent classes are NaN).
 
-    Args:
-        areas (Tensor): What :func:`sum_areas` gave.
-        from_synthia (bool): Add the means over Synthia's 16 and 13 classes.
-
-    Returns:
-        dict[str, float]: In [0, 1]; classes that do not occur are NaN.
+    As MMSegmentation's ``evaluate``, from what :func:`sum_areas` gave. ``from_synthia`` adds the
+    means over Synthia's 16 and 13 classes.
     """
     found = dataset.evaluate([areas_of_classes(areas)], metric=metric, logger=logger)
     # numpy scalars would make the checkpoint that they are stored in unloadable.

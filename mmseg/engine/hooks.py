@@ -8,17 +8,14 @@ from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import LoggerHook
 
 from mmseg.engine.evaluation import (
-    areas_of_classes,
     count_areas,
     evaluate,
-    found_classes,
     predict,
     sum_areas,
     write_confusion,
 )
 from mmseg.engine.logs import RARE_CLASS_FILE, evaluation_stem
 from mmseg.engine.predictions import draw_sample, sample_indices, write_picture
-from mmseg.engine.tensorboard import show_evaluation
 from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
 from mmseg.utils.files import write_text
 
@@ -28,7 +25,7 @@ class Evaluation:
 
     It comes last in its iteration, after the resume state: a stop or a kill meanwhile loses this
     evaluation alone, which a resume makes up. Writes a few images and the confusion matrix as
-    ``evaluation/iter_N_K.png`` and ``iter_N.json``, and warns of classes that got lost.
+    ``evaluation/iter_N_K.png`` and ``iter_N.json``.
 
     Args:
         dataset (CustomDataset): With a test pipeline.
@@ -48,11 +45,7 @@ class Evaluation:
         return is_due(runner.iter + 1, self.interval, runner.max_iters)
 
     def run(self, runner, stop):
-        """Evaluate at the end of an iteration; all ranks must call this.
-
-        Returns:
-            int | None: A signal to any rank, which ended it before anything was written.
-        """
+        """Evaluate; all ranks must call this. Returns a signal that ended it early, else None."""
         # Each rank's BatchNorm has seen other images; what is saved and tested is rank 0's.
         copy_from_rank_0(runner.model.buffers())
         predictions = predict(
@@ -71,8 +64,7 @@ class Evaluation:
             index, label, truth = predicted
             counts.append(count_areas(self.dataset, label, truth, index))
             if index in shown:
-                picture = draw_sample(self.dataset, index, label, truth)
-                pictures[shown.index(index)] = picture
+                pictures[shown.index(index)] = draw_sample(self.dataset, index, label, truth)
         areas = sum_areas(self.dataset, counts)
         gathered = gather_over_ranks(pictures)
         if runner.rank == 0:
@@ -84,30 +76,13 @@ class Evaluation:
         stem = evaluation_stem(runner.work_dir, runner.iter + 1)
         for number, picture in pictures.items():
             write_picture(picture, f'{stem}_{number}.png')
-        found = evaluate(
-            self.dataset, areas, runner.logger, self.metric, from_synthia=self.from_synthia
-        )
+        found = evaluate(self.dataset, areas, runner.logger, self.metric, self.from_synthia)
         runner.log_buffer.output.update(found)
         for hook in runner.hooks:
             if isinstance(hook, LoggerHook):
                 hook.log(runner)
         runner.log_buffer.clear_output()
-        self._warn_of_lost_classes(runner, areas)
-        confusion = areas[:-1, :-1].tolist()
-        show_evaluation(runner, pictures, confusion, self.dataset.CLASSES)
         write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
-
-    def _warn_of_lost_classes(self, runner, areas):
-        """Warn of classes that an earlier evaluation found, and that are predicted nowhere now."""
-        earlier = found_classes(runner.work_dir)
-        predicted = areas_of_classes(areas)[2]
-        names = zip(self.dataset.CLASSES, predicted, strict=True)
-        lost = [name for name, pixels in names if name in earlier and not pixels]
-        if lost:
-            runner.logger.warning(
-                'Iteration %d: the student predicts nowhere any more: %s', runner.iter + 1,
-                ', '.join(lost),
-            )  # fmt: skip
 
 
 def is_due(iteration, interval, max_iters):
@@ -130,12 +105,10 @@ class RareClassRecord(Hook):
         self._drawn = np.zeros(len(dataset.CLASSES), int)
 
     def after_train_iter(self, runner):
-        due = self.is_last_iter(runner)
-        if self.evaluation is not None:
-            due = due or self.evaluation.is_due(runner)
+        due = self.is_last_iter(runner) or (self.evaluation and self.evaluation.is_due(runner))
         if due and runner.rank == 0:
-            content = self.content(runner.iter + 1)
-            write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), json.dumps(content) + '\n')
+            content = json.dumps(self.content(runner.iter + 1))
+            write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), content + '\n')
 
     def content(self, iteration):
         """Return ``share`` (of pixels), ``wanted`` (probability), ``drawn`` (samples) by class."""

@@ -8,7 +8,6 @@ import re
 import resource
 import sys
 import time
-from datetime import timedelta
 
 from mmcv.runner import master_only
 from mmcv.runner.hooks.logger import TextLoggerHook, WandbLoggerHook
@@ -16,7 +15,6 @@ from mmcv.utils import get_logger
 from mmcv.utils.logging import logger_initialized
 
 from mmseg.utils.files import remove_parts, write_text
-from mmseg.utils.user_error import UserError
 
 EVALUATION_FOLDER = 'evaluation'  # in the run's
 RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')
@@ -25,8 +23,6 @@ RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')
 _OWN_LOG = re.compile(r'(\d{8}_\d{6})\.log(\.json)?')
 _OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(\(val\))? \[(\d+)')
-# The first iteration is slower than all others; the next few say how fast a run is.
-_FIRST_ITERATIONS = 5
 
 
 def evaluation_stem(work_dir, iteration):
@@ -35,11 +31,7 @@ def evaluation_stem(work_dir, iteration):
 
 
 def open_log(cfg):
-    """Open the run's log; a resumed run appends to the files it began.
-
-    Returns:
-        tuple[logging.Logger, str]: With the timestamp in the files' names.
-    """
+    """Open the run's log, or the one that it began; return it and the timestamp in its name."""
     os.makedirs(cfg.work_dir, exist_ok=True)
     begun = _own_logs(cfg.work_dir)
     timestamp = begun[0][1] if begun else time.strftime('%Y%m%d_%H%M%S')
@@ -58,10 +50,6 @@ def truncate_logs(work_dir, iteration):
     That are lines of the text and JSON logs (also unfinished ones, and those of this iteration's
     evaluation if it was not written to its end), files of later evaluations, and a record of Rare
     Class Sampling that is ahead.
-
-    Args:
-        work_dir (str): Of the run.
-        iteration (int): Number of completed iterations.
     """
     last = iteration, osp.isfile(f'{evaluation_stem(work_dir, iteration)}.json')
     for name, _, is_json in _own_logs(work_dir):
@@ -92,8 +80,8 @@ def _truncate_records(work_dir, iteration):
     record = osp.join(work_dir, RARE_CLASS_FILE)
     if osp.isfile(record):
         with open(record, encoding='utf-8') as file:
-            is_ahead = json.load(file)['iter'] > iteration
-        if is_ahead:
+            content = json.load(file)
+        if content['iter'] > iteration:
             os.remove(record)
 
 
@@ -109,50 +97,15 @@ def _place_in_json(line):
 
 
 class TextLogger(TextLoggerHook):
-    """Says early how long a run will take, and on a CPU how much memory it needs."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self._has_logged = False
-
-    def before_run(self, runner):
-        super().before_run(runner)
-        self._started = time.monotonic()
-
-    def after_train_iter(self, runner):
-        super().after_train_iter(runner)
-        done = runner.iter + 1 - self.start_iter
-        if done == 1:
-            self._first_done = time.monotonic()
-        elif done == _FIRST_ITERATIONS and not self._has_logged:
-            each = (time.monotonic() - self._first_done) / (done - 1)
-            left = runner.max_iters - runner.iter - 1
-            runner.logger.info(
-                '%.3f s per iteration at first: about %s for the %d that are left, evaluations '
-                'not counted. Losses follow every %d iterations.',
-                each, timedelta(seconds=int(each * left)), left, self.interval,
-            )  # fmt: skip
+    """Adds the peak memory of this process, without its data workers, where a CPU trains."""
 
     def log(self, runner):
         """Write a line to the text log and one to the JSON log."""
-        self._has_logged = True
         if 'time' in runner.log_buffer.output and runner.device.type == 'cpu':
-            runner.log_buffer.output['peak_resident_mb'] = peak_resident_mb()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            unit = 2**20 if sys.platform == 'darwin' else 2**10
+            runner.log_buffer.output['peak_resident_mb'] = peak // unit
         return super().log(runner)
-
-    def _log_info(self, log_dict, runner):
-        if 'time' in log_dict:
-            # mmcv adds up its lines, of which the first after a resume is of a shorter time than
-            # it thinks, and evaluations are in none. It adds the last one to this.
-            passed = time.monotonic() - self._started
-            self.time_sec_tot = passed - log_dict['time'] * self.interval
-        super()._log_info(log_dict, runner)
-
-
-def peak_resident_mb():
-    """Return the peak memory of this process, without its data workers, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == 'darwin' else 2**10)
 
 
 class WandbLogger(WandbLoggerHook):
@@ -160,8 +113,8 @@ class WandbLogger(WandbLoggerHook):
 
     Args:
         init_kwargs (dict | None): Of ``wandb.init``; overrides what is set here.
-        commit (bool): False, unlike mmcv's, since the losses and the evaluation of an iteration
-            come one after the other: what is committed can no longer be added to.
+        commit (bool): False, unlike mmcv's: losses come before the evaluation of their iteration,
+            and what is committed can no longer be added to.
         log_artifact (bool): Whether to upload the logs at the end.
     """
 
@@ -181,14 +134,7 @@ class WandbLogger(WandbLoggerHook):
         # Else its own logs go to the home folder.
         cache = osp.join(osp.abspath(runner.work_dir), 'wandb', 'cache')
         os.environ.setdefault('WANDB_CACHE_DIR', cache)
-        try:
-            super().before_run(runner)
-        except self.wandb.Error as error:
-            reason = str(error).partition('\n')[0]
-            raise UserError(
-                f'wandb cannot start ({reason}). Log in with wandb login, set mode="offline" in '
-                'the init_kwargs of log_config.hooks, or remove its hook.'
-            ) from error
+        super().before_run(runner)
 
 
 OWN_LOGGERS = {'TextLoggerHook': TextLogger, 'WandbLoggerHook': WandbLogger}

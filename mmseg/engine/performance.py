@@ -24,17 +24,14 @@ def speed_up(
 
     Args:
         method (UDAMethod): On ``device``. It must not be copied later.
-        device (torch.device): Of the method.
-        grad_clip (dict | None): See :class:`Gradients`.
         amp (str | None): ``'bf16'`` or ``'fp16'`` (with scaled losses): autocast.
         channels_last (bool): Weights and feature maps lie in memory as (N, H, W, C).
         compile (str | None): Backend of ``torch.compile``.
-        accumulate (int): Micro-batches, see :class:`Gradients`.
+        accumulate (int): Micro-batches; as ``grad_clip``, see :class:`Gradients`.
     """
-    if amp == 'bf16' and not _has_bf16(device):
+    has_bf16 = device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+    if amp == 'bf16' and not has_bf16:
         raise UserError("speed.amp='bf16': this GPU cannot compute in bfloat16; use 'fp16'.")
-    if compile is not None:
-        _try_compiler(compile, device)
     if channels_last:
         method.to(memory_format=torch.channels_last)
     for part in _parts(method):
@@ -46,10 +43,6 @@ def speed_up(
             part.forward = _in_autocast(part.forward, device.type, PRECISIONS[amp])
     scaler = torch.amp.GradScaler(device.type) if amp == 'fp16' else None
     method.gradients = Gradients(accumulate, scaler, grad_clip)
-
-
-def _has_bf16(device):
-    return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _parts(method):
@@ -86,30 +79,14 @@ def _each(value, change):
     return change(value) if isinstance(value, torch.Tensor) else value
 
 
-def _try_compiler(backend, device):
-    """Compile something small: the first iteration would fail with pages of torch's own code."""
-    try:
-        torch.compile(lambda x: x.sin() + 1, backend=backend)(torch.ones(8, device=device))
-    except Exception as error:  # each backend has its own, and none of them is ours
-        reason = ' '.join(str(error).split('\n\n')[0].split())
-        raise UserError(
-            f'speed.compile={backend!r} does not work on {device} here ({type(error).__name__}: '
-            f"{reason}). 'inductor' needs a C++ compiler, and Triton for a GPU."
-        ) from error
-
-
 def set_determinism(cfg):
     """Set torch up as ``cfg.deterministic`` and ``cfg.cudnn_benchmark`` say (both default off).
 
-    It changes nothing on the CPU, where operations sum in a fixed order. On a GPU many add up in
-    the order in which threads finish; torch then takes their deterministic form, or raises an error
-    that names the operation (of the networks here: the backward pass of UPerNet's adaptive
-    pooling). That is read from torch's documentation and code and was not measured on a GPU.
-
-    Call it before anything runs on a GPU: cuBLAS reads its variable when it starts.
+    It changes nothing on the CPU, where operations sum in a fixed order. On a GPU torch takes
+    deterministic forms, or raises an error that names the operation (such as the backward pass of
+    UPerNet's adaptive pooling). Call it before anything runs there: cuBLAS reads its variable then.
     """
     deterministic = bool(cfg.get('deterministic'))
-    # A benchmark chooses kernels by their time, which is another one in every run.
     torch.backends.cudnn.benchmark = bool(cfg.get('cudnn_benchmark')) and not deterministic
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
@@ -124,10 +101,8 @@ def set_determinism(cfg):
 def keep_freed_memory(device):
     """Let a training on a CPU reuse memory that it has freed instead of asking for new pages.
 
-    Glibc maps every block above 32 MB anew and unmaps it when it is freed; clearing and mapping its
-    pages takes a quarter of a training step. Glibc reads its own environment variables before
-    Python starts, hence the call. Another C library, and a GPU, whose memory torch keeps, are left
-    alone.
+    Glibc maps every block above 32 MB anew; that takes a quarter of a training step. It reads its
+    own environment variables before Python starts, hence the call.
     """
     libc = ctypes.CDLL(None)
     if device.type == 'cpu' and hasattr(libc, 'gnu_get_libc_version'):
@@ -139,10 +114,8 @@ def keep_freed_memory(device):
 def build_grouped_optimizer(segmentor, cfg):
     """Build the optimizer over a segmentor, with one group for all weights of the same options.
 
-    mmcv makes a group of each single weight where ``paramwise_cfg`` is used: 1086 for DAFormer on
-    MiT-B5, of 3 kinds. torch's optimizers compute group by group, so its fused and foreach forms
-    would have nothing to put together. The steps are the same.
-
+    mmcv makes a group of each single weight where ``paramwise_cfg`` is used, and torch's optimizers
+    compute group by group. The steps are the same.
     """
     optimizer = build_optimizer(segmentor, cfg)
     groups = {}

@@ -1,8 +1,7 @@
 """From a network to predictions: for batches of test samples, and for images of any size."""
 
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ _MIN_INPUT_SIZE = 32  # pixels; MiT cannot take less
 def predict_labels(segmentor, img, img_metas):
     """Predict a batch, as MMSegmentation's ``segmentor(return_loss=False, rescale=True)`` does.
 
-    A single view of the images needs no softmax. Where rounding makes two probabilities equal whose
-    logits differ, MMSegmentation takes the first class and this the one with the larger logit.
-    Several views (aug-test) are averaged as probabilities.
+    A single view of the images needs no softmax; several (aug-test) are averaged as probabilities.
 
     Args:
         segmentor (EncoderDecoder): In eval mode.
@@ -43,50 +40,16 @@ def predict_labels(segmentor, img, img_metas):
     return labels.to(torch.uint8).cpu().numpy()
 
 
-@torch.no_grad()
-def predict_with_confidence(segmentor, img, img_metas):
-    """Predict a batch as :func:`predict_labels`, with the probability of the predicted class.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Train ids (N, H, W) uint8, and their probabilities, float32.
-    """
-    views = [segmentor.inference(*view, rescale=True) for view in zip(img, img_metas, strict=True)]
-    probabilities = sum(views) / len(views)
-    if segmentor.out_channels == 1:  # the probability of class 1
-        labels = probabilities[:, 0] > segmentor.decode_head.threshold
-        confidence = torch.where(labels, probabilities[:, 0], 1 - probabilities[:, 0])
-    else:
-        confidence, labels = probabilities.max(dim=1)
-    return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
-
-
-def predict_images(
-    segmentor,
-    images: Iterable[tuple[str, np.ndarray]],
-    batch_size: int = 1,
-    with_confidence: bool = False,
-) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Predict images of any size in their order, while the next ones are read and prepared.
-
-    Batches change the logits in the last bits, so a pixel between two classes may differ.
-
-    Args:
-        segmentor (EncoderDecoder): In eval mode, with its config as ``cfg``.
-        images: Names and images (H, W, 3) BGR uint8. Iterated in a thread.
-        batch_size: Largest number of images at once; only neighbours of equal size are.
-        with_confidence: Compute probabilities, too.
+def predict_images(segmentor, images):
+    """Predict (name, image) pairs of any size, while the next ones are read in a thread.
 
     Yields:
-        Name, image, train ids (H, W) uint8, and their probabilities (H, W) float32 or None.
+        Name, image (H, W, 3) BGR uint8, and train ids (H, W) uint8.
     """
     device = next(segmentor.parameters()).device
-    for batch in _prefetch(_batches(images, segmentor.cfg.data.test.pipeline, batch_size)):
-        inputs = segmentor, to_device(batch['img'], device), batch['img_metas']
-        if with_confidence:
-            labels, confidences = predict_with_confidence(*inputs)
-        else:
-            labels, confidences = predict_labels(*inputs), [None] * len(batch['name'])
-        yield from zip(batch['name'], batch['image'], labels, confidences, strict=True)
+    for name, image, batch in _prefetch(_prepared(images, segmentor.cfg.data.test.pipeline)):
+        (label,) = predict_labels(segmentor, to_device(batch['img'], device), batch['img_metas'])
+        yield name, image, label
 
 
 def _prefetch(iterable):
@@ -99,17 +62,14 @@ def _prefetch(iterable):
             yield item
 
 
-def _batches(images, pipeline, batch_size):
+def _prepared(images, pipeline):
     load, *transforms = pipeline
     dtype = np.float32 if load.get('to_float32') else np.uint8
-    prepare, images = Compose([LoadImage(), *transforms]), iter(images)
-    while group := list(islice(images, batch_size)):
-        samples = []
-        for name, image in group:
-            sample = prepare(dict(img=image.astype(dtype)))
-            sample['img'] = [_pad_small(img) for img in sample['img']]
-            samples.append(dict(sample, name=name, image=image))
-        yield from collate_equal(samples)
+    prepare = Compose([LoadImage(), *transforms])
+    for name, image in images:
+        sample = prepare(dict(img=image.astype(dtype)))
+        sample['img'] = [_pad_small(img) for img in sample['img']]
+        yield name, image, collate([sample])
 
 
 def _pad_small(img):
@@ -119,12 +79,7 @@ def _pad_small(img):
 
 
 class TestSamples(Dataset):
-    """The samples of a data set in test mode, each with its index and ground truth.
-
-    Args:
-        dataset (CustomDataset): With a test pipeline.
-        with_truth (bool): Without, ``truth`` is None and no label need exist.
-    """
+    """The samples of a data set in test mode, each with its index and, if wanted, ground truth."""
 
     __test__ = False  # it is no test of pytest's
 
@@ -147,8 +102,8 @@ class TestSamples(Dataset):
 
 def collate_equal(samples):
     """Batch consecutive :class:`TestSamples` of equal sizes: a list of batches, in their order."""
-    return [collate(list(group)) for _, group in groupby(samples, _sizes)]
 
+    def sizes(sample):
+        return [[meta.data.get(key) for key in _EQUAL_IN_A_BATCH] for meta in sample['img_metas']]
 
-def _sizes(sample):
-    return [[meta.data.get(key) for key in _EQUAL_IN_A_BATCH] for meta in sample['img_metas']]
+    return [collate(list(group)) for _, group in groupby(samples, sizes)]

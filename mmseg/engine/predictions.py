@@ -22,35 +22,21 @@ _RED = (0, 0, 255)  # BGR
 
 
 def write_picture(picture, path, origin=None):
-    """Write an image (H, W, 3) BGR or (H, W) grey, uint8, in the format of the path's ending.
-
-    A PNG records its ``origin``, see :class:`PredictionFolder`.
-    """
+    """Write an image (H, W, 3) BGR or (H, W) grey, uint8, in the format of the path's ending."""
     rgb = picture[..., ::-1] if picture.ndim == 3 else picture
     # Several times as fast as Pillow's default compression, for slightly larger files.
     _save(Image.fromarray(np.ascontiguousarray(rgb)), path, origin, compress_level=1)
 
 
 def write_id_map(label, path, to_label_id, palette, origin):
-    """Write the PNG that a benchmark server takes.
-
-    Args:
-        label (np.ndarray): (H, W) train ids, uint8.
-        path (str): Ends in ``.png``.
-        to_label_id (bool): Write label ids, as Cityscapes wants them, or train ids.
-        palette (list): RGB colour per train id, for viewers.
-        origin (str): See :class:`PredictionFolder`.
-    """
-    colors = np.zeros((256, 3), np.uint8)
+    """Write the PNG of train ids, or label ids as Cityscapes wants them, that a server takes."""
+    ids = np.arange(256)
     if to_label_id:
-        entries = [cityscapes_labels.trainId2label[train_id] for train_id in range(len(palette))]
-        table = np.zeros(256, np.uint8)
-        table[: len(palette)] = [entry.id for entry in entries]
-        label = table[label]
-        for entry in entries:
-            colors[entry.id] = entry.color
-    else:
-        colors[: len(palette)] = palette
+        ids[:] = 0
+        ids[: len(palette)] = [cityscapes_labels.trainId2label[i].id for i in range(len(palette))]
+        label = ids.astype(np.uint8)[label]
+    colors = np.zeros((256, 3), np.uint8)
+    colors[ids[: len(palette)]] = palette
     image = Image.fromarray(label)
     image.putpalette(colors.tobytes())
     _save(image, path, origin, compress_level=6)
@@ -81,24 +67,14 @@ def origin_of(path):
 
 
 class PredictionFolder:
-    """A folder with one PNG per image of a data set, all of one command.
+    """A folder with one PNG per image of a data set (``paths``), all of one command.
 
-    Args:
-        folder (str): Need not exist.
-        names (list[str]): Images, relative to their folder.
-        made_of (dict): What the predictions depend on, as JSON can hold it.
-        keep_folders (bool): False writes all PNGs into ``folder`` itself, as benchmark servers want
-            them, unless images in different folders have the same name.
-
-    Attributes:
-        paths (dict[str, str]): The PNG of each image.
-        keeps_folders (bool): Whether PNGs lie in subfolders as their images do.
-        origin (str): Digest of ``made_of``; PNGs record it, so that commands do not mix.
+    PNGs record ``origin``, a digest of what the predictions are made of. Without ``keep_folders``
+    all lie in ``folder`` itself, unless images in different folders have the same name.
     """
 
     def __init__(self, folder, names, made_of, keep_folders=True):
         self.folder = folder
-        # A digest: paths are not for others.
         text = json.dumps(made_of, sort_keys=True, default=str)
         self.origin = hashlib.sha256(text.encode()).hexdigest()
         stems = {name: osp.splitext(name)[0] for name in names}
@@ -120,9 +96,8 @@ class PredictionFolder:
         others = [png for png in pngs if png not in own or origin_of(png) != self.origin]
         if others:
             raise UserError(
-                f'{self.folder} holds {len(others)} PNG(s) of another data set, checkpoint, '
-                f'network or way of testing, such as {others[0]}. Choose another folder with '
-                f'{option}, or delete that one.'
+                f'{self.folder} holds PNGs of another test, such as {others[0]}. Choose another '
+                f'folder with {option}, or delete that one.'
             )
 
 
@@ -132,18 +107,7 @@ def sample_indices(count):
 
 
 def draw_sample(dataset, index, label, truth):
-    """Draw image, ground truth, prediction and error map side by side.
-
-    In the error map wrong pixels are red, over the grey image, and ignored ones black.
-
-    Args:
-        dataset (CustomDataset): Knows the image file and the colours.
-        index (int): Index of the image.
-        label, truth (np.ndarray): Predicted and true train ids (H, W), uint8.
-
-    Returns:
-        np.ndarray: BGR uint8.
-    """
+    """Draw an image of a data set, its true and predicted train ids and an error map; BGR uint8."""
     name = dataset.img_infos[index]['filename']
     image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
     ignored = truth == dataset.ignore_index

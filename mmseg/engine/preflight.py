@@ -6,7 +6,7 @@ import os.path as osp
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.checks.data import check_dataset, file_of, list_files, uses_of
-from mmseg.models.weights import is_address, local_file
+from mmseg.models.weights import local_file
 from mmseg.utils.user_error import UserError
 
 
@@ -60,9 +60,7 @@ def check_weights(cfg):
         ('model.backbone.pretrained', cfg.model.backbone.get('pretrained')),
     )
     for name, path in pretrained:
-        if path and is_address(path):
-            local_file(path)
-        elif path and not osp.isfile(path):
+        if path and not osp.isfile(local_file(path)):
             raise UserError(
                 f'{name} names {path}, which does not exist. Put the ImageNet weights there as the '
                 'README says ("Weights": python tools/download.py --help), or train from scratch '

@@ -6,19 +6,20 @@ import sys
 import torch
 from mmcv.runner import IterBasedRunner, IterTimerHook
 from mmcv.runner.hooks import CheckpointHook
+from mmcv.runner.hooks.logger import TensorboardLoggerHook
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from mmseg.datasets.run_loader import to_device
 from mmseg.engine.checkpoint import (
     ResumeStateHook,
     finish,
     link_latest,
-    load_segmentor,
     prune_resume_states,
     save_file,
 )
 from mmseg.engine.logs import OWN_LOGGERS
 from mmseg.engine.stop import StopRequest
-from mmseg.engine.tensorboard import purge_after_resume
+from mmseg.models.weights import load_strictly
 from mmseg.utils.collective import gather_over_ranks, signal_of_any
 from mmseg.utils.gradients import NonFiniteError
 from mmseg.utils.seeding import Step, seed_for
@@ -29,14 +30,20 @@ _TIMER, _RECORD, _CHECKPOINT, _RESUME_STATE = 70, 93, 94, 96
 _KEPT_RESUME_STATES = 2
 
 
+def purge_after_resume(runner):
+    """Tell TensorBoard, which only appends, to hide what came after a runner's iteration."""
+    for hook in runner.hooks:
+        if isinstance(hook, TensorboardLoggerHook):
+            start = Event(session_log=SessionLog(status=SessionLog.START))
+            hook.writer.file_writer.add_event(start, runner.iter + 1)
+
+
 class SeededRunner(IterBasedRunner):
     """Trains for ``max_iters`` iterations, each a function of (seed, iteration) and the state.
 
     Args:
-        model (UDAMethod): What is trained.
-        seed (int): The run's seed.
         device (torch.device): Of the model; batches are moved there.
-        **kwargs: As in mmcv's ``IterBasedRunner``.
+        **kwargs: As in mmcv's ``IterBasedRunner``; ``model`` is a UDAMethod.
 
     Attributes:
         stopped_by (int | None): The signal that ended :meth:`run` before its last iteration.
@@ -53,7 +60,7 @@ class SeededRunner(IterBasedRunner):
         self._evaluation = None
         self._timer = IterTimerHook()
 
-    def register_hooks(self, lr_config, checkpoint_config, log_config, evaluation, records=()):
+    def register_hooks(self, lr_config, checkpoint_config, log_config, evaluation, records):
         """Register the hooks of a run; the configs are MMSegmentation's."""
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
@@ -126,10 +133,7 @@ class SeededRunner(IterBasedRunner):
         self.call_hook('after_train_iter')
 
     def _stopped_before(self, batch, error):
-        """Save the state before an iteration that is not finite; return the error to raise.
-
-        Only rank 0 returns: the others end here without a word.
-        """
+        """Save the state before an iteration that is not finite; return rank 0's error to raise."""
         lines = [f'Iteration {self.iter + 1}, the losses: {error.details}']
         for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
             if key in batch:
@@ -142,8 +146,7 @@ class SeededRunner(IterBasedRunner):
         return UserError(
             f'iteration {self.iter + 1}: {error.what} not finite (losses and files of the batch: '
             f'above and in the log). {path} is the state before it, and the same command repeats '
-            'it. Look at those files, or start another run with a lower optimizer.lr or a longer '
-            'lr_config.warmup_iters.'
+            'it. Look at those files, or start another run with a lower optimizer.lr.'
         )
 
     def _end_iteration(self, stop):
@@ -208,22 +211,13 @@ class SeededRunner(IterBasedRunner):
             self.log_buffer.n_history[name] = list(counts)
 
     def resume(self, checkpoint, path, lacks_evaluation=False):
-        """Resume from a checkpoint of this class that was read from ``path``.
-
-        Args:
-            lacks_evaluation (bool): Whether the evaluation of its iteration is to be made up.
-        """
+        """Resume from a checkpoint that was read from ``path``; its evaluation may be lacking."""
         if checkpoint['meta'].get('CLASSES', self.meta['CLASSES']) != self.meta['CLASSES']:
             raise UserError(
                 f'{path} is of other classes, or of another order of them: start a run from its '
                 'weights with --load-from.'
             )
-        try:
-            load_segmentor(self.model, checkpoint['state_dict'], path)
-        except UserError as error:
-            raise UserError(
-                f'{error} If it is of another run, move it out of this folder.'
-            ) from error
+        load_strictly(self.model, checkpoint['state_dict'], path)
         self.optimizer.load_state_dict(checkpoint['optimizer'])
         if checkpoint.get('loss_scaler'):
             self.model.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])

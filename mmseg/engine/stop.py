@@ -37,12 +37,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def interrupt(self, function, *args):
-        """Call a function that may wait long; a signal ends it, one from before at once.
+        """Return what a function returns that may wait long, or None once there is a signal.
 
-        After a signal the data workers are killed: of those that hang each would hold up the end.
-
-        Returns:
-            What the function returns; None once there is a signal.
+        Then the data workers are killed: of those that hang each would hold up the end.
         """
         try:
             try:

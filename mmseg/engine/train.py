@@ -13,11 +13,7 @@ from mmseg.datasets import build_dataset
 from mmseg.datasets.readable import build_files
 from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.uda_dataset import SeededEpochs, UDADataset
-from mmseg.engine.checkpoint import (
-    finish,
-    load_file,
-    newest_loadable,
-)
+from mmseg.engine.checkpoint import finish, load_file, newest_loadable
 from mmseg.engine.checks.errors import blamed_on
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
@@ -25,7 +21,6 @@ from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
 from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
 from mmseg.engine.performance import build_grouped_optimizer, set_determinism, speed_up
 from mmseg.engine.runner import SeededRunner
-from mmseg.engine.tensorboard import TensorboardPictures
 from mmseg.engine.trained import start_from
 from mmseg.models.uda import build_train_model
 from mmseg.utils.collective import gather_over_ranks
@@ -33,18 +28,10 @@ from mmseg.utils.user_error import UserError
 
 
 def train(cfg, device, changes=''):
-    """Train as the config says, resuming from what its ``work_dir`` holds.
+    """Train as a checked config says, resuming from what its ``work_dir`` holds.
 
-    Args:
-        cfg (mmcv.Config): Checked (``checks``, ``preflight``); with ``work_dir`` and ``seed``.
-        device (torch.device): Where to train.
-        changes (str): What differs from the last start of the run, for its log.
-
-    Returns:
-        int | None: The signal that stopped the run before its end, None if it ended.
-
-    Raises:
-        UserError: If the config asks for something that cannot be.
+    ``changes`` is what differs from the last start of the run, for its log. Returns the signal that
+    stopped the run before its end, None if it ended.
     """
     set_determinism(cfg)
     warnings = []
@@ -73,8 +60,11 @@ def train(cfg, device, changes=''):
     speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
     if world_size > 1:
         model.student.distribute(cfg.get('find_unused_parameters', False))
+    records = []
     if isinstance(dataset, UDADataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
+        batch_size = cfg.data.samples_per_gpu * world_size
+        records.append(RareClassRecord(dataset, batch_size, evaluation))
     runner = SeededRunner(
         model=model,
         optimizer=optimizer,
@@ -92,7 +82,7 @@ def train(cfg, device, changes=''):
             {**cfg.checkpoint_config, 'by_epoch': False},
             cfg.log_config,
             evaluation,
-            _records(cfg, dataset, evaluation),
+            records,
         )
         _try_schedule(runner)
     if checkpoint is not None:
@@ -104,8 +94,6 @@ def train(cfg, device, changes=''):
                 'The run began under %s and resumes under %s: it will not be bit-identical to '
                 'an uninterrupted one.', before, _environment(),
             )  # fmt: skip
-    else:
-        _say_how_many(cfg, logger, world_size)
     batches = RunBatches(
         runner.iter, cfg.runner.max_iters, cfg.data.samples_per_gpu, rank, world_size
     )
@@ -152,32 +140,14 @@ def _build_parts(cfg, device, resumed):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
     with blamed_on('optimizer'):
-        optimizer = build_grouped_optimizer(
-            model.model, {**cfg.optimizer, 'lr': cfg.optimizer.lr * _lr_factor(cfg)}
-        )
+        lr = cfg.optimizer.lr * (get_dist_info()[1] if cfg.get('scale_lr') else 1)
+        optimizer = build_grouped_optimizer(model.model, {**cfg.optimizer, 'lr': lr})
     dry_run(cfg, model, optimizer, sample, test_sample)
     return dataset, evaluation, model, optimizer
 
 
-def _lr_factor(cfg):
-    """``scale_lr`` multiplies the learning rate by what the batch is multiplied by."""
-    return get_dist_info()[1] if cfg.get('scale_lr') else 1
-
-
-def _say_how_many(cfg, logger, world_size):
-    if cfg.get('n_gpus', 1) != world_size:
-        logger.warning('%d process(es) train, not n_gpus=%d.', world_size, cfg.get('n_gpus', 1))
-    if world_size > 1:
-        logger.info(
-            'A batch has %d images from each of %d processes. optimizer.lr=%g is %s (scale_lr).',
-            cfg.data.samples_per_gpu, world_size, cfg.optimizer.lr,
-            f'multiplied by {world_size}' if cfg.get('scale_lr') else 'taken as it is',
-        )  # fmt: skip
-
-
 def _check_ranks_agree(checkpoint):
-    begin = 0 if checkpoint is None else checkpoint['meta']['iter']
-    begins = gather_over_ranks(begin)
+    begins = gather_over_ranks(0 if checkpoint is None else checkpoint['meta']['iter'])
     if len(set(begins)) > 1:
         raise UserError(
             f'the processes find checkpoints of different iterations ({begins}, by rank): work_dir '
@@ -219,17 +189,6 @@ def _evaluation(cfg):
         loading=loading(cfg, 'val'),
         from_synthia=is_from_synthia(cfg),
     )
-
-
-def _records(cfg, dataset, evaluation):
-    """Hooks that write what happened into the run's folder."""
-    records = []
-    if isinstance(dataset, UDADataset) and dataset.sampler is not None:
-        batch_size = cfg.data.samples_per_gpu * get_dist_info()[1]
-        records.append(RareClassRecord(dataset, batch_size, evaluation))
-    if any(hook.type == 'TensorboardLoggerHook' for hook in cfg.log_config.hooks):
-        records.append(TensorboardPictures())
-    return records
 
 
 def _checkpoint_to_resume(cfg, warn):

@@ -22,14 +22,12 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     Args:
         cfg (mmcv.Config | None): Of the run; None takes the one that the checkpoint keeps.
         path (str): The checkpoint.
-        device (torch.device): Where to put it.
+        device (torch.device): Where to put the segmentor.
         which (str): ``'student'`` (what is reported) or ``'teacher'``.
-        overrides (dict | None): Dotted keys to values, put over the config that the checkpoint
-            keeps; a given one has its own already.
+        overrides (dict | None): Dotted keys to values, put over the checkpoint's own config.
 
     Returns:
-        EncoderDecoder: In eval mode, with ``CLASSES`` and ``PALETTE``, its config as ``cfg`` and
-        the iterations that it was trained for as ``iteration`` (None if the file says nothing).
+        EncoderDecoder: In eval mode, with ``CLASSES``, ``PALETTE``, ``cfg`` and ``iteration``.
     """
     content = load_file(path)
     meta = content.get('meta', {})
@@ -58,12 +56,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
 def start_from(segmentor, model, path, without_classifier=False):
     """Load the student of a checkpoint into an initialized segmentor (``--load-from``).
 
-    Args:
-        segmentor (EncoderDecoder): With ``CLASSES``.
-        model (dict): Its config.
-        path (str): The checkpoint.
-        without_classifier (bool): Keep the segmentor's own weights wherever their shape depends on
-            the number of classes.
+    ``without_classifier`` keeps its own weights where their shape depends on the classes' number.
     """
     logger = logging.getLogger('mmseg')
     content = load_file(path)
@@ -77,37 +70,23 @@ def start_from(segmentor, model, path, without_classifier=False):
         logger.info('Loaded %s, which names no classes: their order was not compared.', path)
     elif list(found) != list(wanted):
         raise UserError(
-            f'{path} was trained on other classes, or in another order ({", ".join(found)}), than '
-            f'those of this config ({", ".join(wanted)}). Add --load-from-without-classifier to '
-            'start from the rest of it.'
+            f'{path} was trained on other classes, or in another order ({", ".join(found)}): '
+            'start from the rest of it with --load-from-without-classifier'
         )
     name = 'the configured network (other classes need --load-from-without-classifier)'
     load_strictly(segmentor, weights, path, name)
 
 
 def _classifier_weights(segmentor, model):
-    """Names of the weights whose shape depends on the number of classes.
-
-    Found by building each head for one class more: classifiers have many names.
-    """
+    """Find the weights that have another shape in a head for one class more, by their names."""
     names = {module: name for name, module in segmentor.named_modules()}
     found = []
     for head, config in zip(heads_of(segmentor), head_configs(model), strict=True):
         with torch.random.fork_rng(devices=[]):
-            larger = build_head(_with_a_class_more(config)).state_dict()
+            # The default of out_channels follows num_classes.
+            options = {key: value for key, value in config.items() if key != 'out_channels'}
+            options['num_classes'] += 1
+            larger = build_head(options).state_dict()
         own = head.state_dict().items()
         found += [f'{names[head]}.{n}' for n, value in own if value.shape != larger[n].shape]
     return found
-
-
-def _with_a_class_more(config):
-    if isinstance(config, list | tuple):
-        return [_with_a_class_more(value) for value in config]
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: value + 1 if key == 'num_classes' else _with_a_class_more(value)
-        for key, value in config.items()
-        # The default of a head's out_channels follows num_classes.
-        if key != 'out_channels' or 'num_classes' not in config
-    }

@@ -6,16 +6,7 @@ from mmseg.models.decode_heads import decode_head
 
 
 def accuracy(pred, target, ignore_index=None):
-    """Compute the ratio of pixels whose class is right.
-
-    Args:
-        pred (Tensor): (N, C, H, W) logits.
-        target (Tensor): (N, H, W) int64.
-        ignore_index (int | None): Pixels of it are not counted.
-
-    Returns:
-        Tensor: Scalar, in percent; 100 where nothing is counted, as MMSegmentation's.
-    """
+    """Compute the percentage of pixels whose class is right; 100 where no pixel is counted."""
     counted = torch.ones_like(target) if ignore_index is None else (target != ignore_index).long()
     right = (pred.argmax(dim=1) == target) * counted
     eps = torch.finfo(torch.float32).eps

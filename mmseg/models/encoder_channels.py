@@ -1,8 +1,7 @@
-"""The channels that decode heads get, asked of the encoder.
+"""The channels that decode heads get, asked of the encoder by `in_channels='from_encoder'`.
 
-A config asks with `in_channels='from_encoder'`. An encoder whose type alone fixes its channels (a
-class with `out_channels`: MiT) decides whatever the config says, so that another size of it needs
-no more than another `backbone.type`.
+An encoder whose type alone fixes its channels (a class with `out_channels`: MiT) decides whatever
+the config says, so that another size of it needs no more than another `backbone.type`.
 """
 
 import torch
@@ -10,15 +9,12 @@ import torch
 from mmseg.models.builder import BACKBONES, build_backbone, build_neck
 from mmseg.utils.user_error import UserError
 
-FROM_ENCODER = 'from_encoder'
-
 
 def encoder_channels(backbone):
-    """Return the channels of the levels of an encoder's config, finest first; allocates nothing."""
+    """Return the channels of an encoder's levels, finest first; allocates nothing."""
     kind = backbone['type']
-    fixed = getattr(BACKBONES.get(kind), 'out_channels', None)
-    if fixed is not None:
-        return list(fixed)
+    if hasattr(BACKBONES.get(kind), 'out_channels'):
+        return list(BACKBONES.get(kind).out_channels)
     try:
         with torch.device('meta'):
             encoder = build_backbone(backbone)
@@ -26,10 +22,10 @@ def encoder_channels(backbone):
                 return encoder.out_channels
             encoder.eval()
             return [feature.shape[1] for feature in encoder(torch.empty(1, 3, 128, 128))]
-    except RuntimeError as error:  # some need real memory to be built
+    except (RuntimeError, TypeError) as error:  # some need real memory to be built
         raise UserError(
-            f"in_channels='{FROM_ENCODER}' cannot be used with {kind} ({error}): write the "
-            'channels of its levels'
+            f"in_channels='from_encoder' cannot be used with {kind} ({error}): mend its options "
+            'or write the channels of its levels'
         ) from error
 
 
@@ -45,17 +41,13 @@ def level_channels(model):
 
 
 def fill_in_channels(model):
-    """Write the channels into the heads of a segmentor's config, in place.
-
-    A head with several `in_index` gets a channel count for each; `c1_in_channels` (DeepLabV3+) is
-    of the finest level.
-    """
+    """Write the channels into the heads of a config; `c1_in_channels` are the finest level's."""
     backbone = model.get('backbone')
     kind = backbone.get('type') if isinstance(backbone, dict) else None
     is_fixed = kind is not None and hasattr(BACKBONES.get(kind), 'out_channels')
     for head in head_configs(model):
         for key, index in (('in_channels', head.get('in_index', -1)), ('c1_in_channels', 0)):
-            if head.get(key) == FROM_ENCODER or (is_fixed and key in head):
+            if head.get(key) == 'from_encoder' or (is_fixed and key in head):
                 channels = level_channels(model)
                 many = isinstance(index, list | tuple)
                 head[key] = [channels[i] for i in index] if many else channels[index]

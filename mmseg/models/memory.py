@@ -13,20 +13,12 @@ def is_channels_last(feature):
 
 
 def in_format_of(feature, reference):
-    """Return a map in the memory format of another one.
-
-    Maps that are made of tokens are transposed views, which is channels_last. On a CPU an NCHW
-    network after them is slow.
-    """
+    """Return a map in the format of another: maps made of tokens are channels_last views."""
     return feature if is_channels_last(reference) else feature.contiguous()
 
 
 def pointwise(feature, weight, bias=None):
-    """Apply a linear layer over the channels; the map keeps its memory format.
-
-    Args:
-        weight: (out_channels, in_channels).
-    """
+    """Apply a linear layer over the channels; the map keeps its memory format."""
     if is_channels_last(feature):
         return F.linear(feature.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.conv2d(feature, weight[:, :, None, None], bias)
@@ -39,12 +31,8 @@ def checkpointed(module, *inputs):
     """
     if not torch.is_grad_enabled():
         return module(*inputs)
-    return checkpoint(
-        module,
-        *inputs,
-        use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _buffers_kept(module)),
-    )
+    contexts = (nullcontext(), _buffers_kept(module))
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=lambda: contexts)
 
 
 @contextmanager

@@ -1,11 +1,8 @@
 """Weights: from an address to a local file, loaded without running code in it, whole or not at all.
 
-Addresses are `http(s)://…`, the names of mmcv's tables (`open-mmlab://`, `torchvision://`,
-`mmcls://`) and `timm://NAME`. Downloads go to torch.hub's cache, where mmcv puts them, too.
-
-MMSegmentation's encoders turn `pretrained` into mmcv's initializer `Pretrained`. mmcv's own
-unpickles whatever is in a file, then passes over names that differ. `StrictPretrained` takes its
-place, `load_from_address` that of mmcv's loaders, which some encoders call (Swin, ViT, BEiT, MAE).
+mmcv's initializer `Pretrained` unpickles whatever is in a file, then passes over names that differ.
+`StrictPretrained` takes its place, `load_from_address` that of mmcv's loaders, which some encoders
+call (Swin, ViT, BEiT, MAE).
 """
 
 import errno
@@ -29,10 +26,8 @@ from mmseg.utils.user_error import UserError
 
 # The first digits of the file's SHA-256, in its name: the custom of torch.hub and OpenMMLab.
 CHECKSUM = re.compile(r'-([0-9a-f]{8,})\.\w+$')
-# What a file may hold beyond the encoder: the classifiers of torchvision, ResNeSt, timm, mmcls.
+# What a file may hold beyond the encoder: the classifiers of torchvision, ResNeSt, timm.
 CLASSIFIERS = ('fc.', 'classifier.', 'head.')
-# What a file may lack: it is older than BatchNorm's counter.
-COUNTER = 'num_batches_tracked'
 
 
 class DamagedFileError(UserError):
@@ -40,17 +35,10 @@ class DamagedFileError(UserError):
 
 
 def load_file(path):
-    """Load a checkpoint or weight file to the CPU; no code in it is run.
-
-    Args:
-        path: what `torch.save` writes, or `.safetensors` with JSON under `meta` of its metadata.
-
-    Returns:
-        A dict: `state_dict` and `meta`, or as somebody else's code wrote it.
+    """Load a checkpoint or weight file (`.safetensors`: with `meta`) to the CPU, running no code.
 
     Raises:
         DamagedFileError: the file is no checkpoint or a damaged one.
-        UserError: there is no such file, or it cannot be read.
     """
     path = str(path)
     if not osp.isfile(path):
@@ -86,27 +74,8 @@ def _load_safetensors(path):
     return {'state_dict': weights, 'meta': meta}
 
 
-def read_weights(path):
-    """Return the {name: tensor} of an encoder's weight file."""
-    if not osp.isfile(path):
-        raise UserError(
-            f'the encoder weights {path} do not exist: download the ImageNet weights and put '
-            'them there, or set pretrained=None to start from random weights'
-        )
-    content = load_file(path)
-    state = content.get('state_dict', content)
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise UserError(f'{path} holds no table of named weights: use the weights of an encoder')
-    return {name.removeprefix('module.'): value for name, value in state.items()}
-
-
 def load_strictly(module, weights, path, name='the configured network'):
-    """Load weights into a module, all or none.
-
-    Raises:
-        UserError: a name or shape differs; the message names the file, the module by `name`, and
-            the first of each kind.
-    """
+    """Load weights into a module, called `name` in messages, all or none."""
     own = module.state_dict()
     problems = {
         'missing': [key for key in own if key not in weights],
@@ -136,79 +105,73 @@ def pretrained_init_cfg(pretrained, init_cfg):
 
 @INITIALIZERS.register_module(name='Pretrained', force=True)
 class StrictPretrained:
-    """The initializer of `init_cfg=dict(type='Pretrained', ...)`.
+    """The initializer of `init_cfg=dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')`.
 
     An encoder with a method `convert_weights` translates a file's names with it.
-
-    Args:
-        checkpoint: a local file or an address.
-        prefix: take only names that begin so, e.g. 'backbone.' of a whole segmentor's file.
-        map_location: as mmcv's; unused, weights go where the module is.
     """
 
     def __init__(self, checkpoint, prefix=None, map_location=None):
         self.checkpoint = checkpoint
-        # These files hold a classifier with its encoder at this name.
-        self.prefix = prefix or ('backbone.' if checkpoint.startswith('mmcls://') else '')
+        self.prefix = prefix or ''
 
     def __call__(self, module):
-        weights = read_weights(local_file(self.checkpoint)).items()
+        content = load_file(local_file(self.checkpoint))
+        weights = content.get('state_dict', content)
+        weights = {name.removeprefix('module.'): value for name, value in weights.items()}
         cut = len(self.prefix)
-        weights = {name[cut:]: v for name, v in weights if name.startswith(self.prefix)}
+        weights = {n[cut:]: v for n, v in weights.items() if n.startswith(self.prefix)}
         weights = getattr(module, 'convert_weights', dict)(weights)
         own, kind = module.state_dict(), type(module).__name__
         weights = {n: v for n, v in weights.items() if n in own or not n.startswith(CLASSIFIERS)}
-        weights = {n: v for n, v in own.items() if n.endswith(COUNTER)} | weights
+        # Older files lack BatchNorm's counter.
+        weights = {n: v for n, v in own.items() if n.endswith('num_batches_tracked')} | weights
         name = f'the encoder {kind} (set pretrained to its ImageNet weights)'
         load_strictly(module, weights, self.checkpoint, name)
         logging.getLogger('mmseg').info('%s: loaded %s', kind, self.checkpoint)
 
 
-@CheckpointLoader.register_scheme(
-    prefixes=['', 'http://', 'https://', 'modelzoo://', 'torchvision://', 'open-mmlab://',
-              'openmmlab://', 'mmcls://'],
-    force=True,
-)  # fmt: skip
+@CheckpointLoader.register_scheme(prefixes=list(CheckpointLoader._schemes), force=True)
 def load_from_address(filename, map_location=None):
     """Load any checkpoint for mmcv; tensors come to the CPU."""
     return load_file(local_file(filename))
 
 
-def is_address(path):
-    """Whether `path` is an address (`scheme://…`) and not a file on this disk."""
-    return '://' in str(path)
-
-
 def local_file(path):
     """Return the path of a local file with the content of `path`, downloaded where needed."""
-    if not is_address(path):
+    if '://' not in str(path):
         return str(path)
     url = to_url(path)
     cached = osp.join(torch.hub.get_dir(), 'checkpoints', cache_name(url))
-    if not osp.isfile(cached):
-        _download(url, cached, path)
+    if osp.isfile(cached):
+        return cached
+    checksum = CHECKSUM.search(cached)
+    os.makedirs(osp.dirname(cached), exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, cached, checksum and checksum[1])
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        raise UserError(
+            f'{path} ({url}) cannot be downloaded: {error}. Download it elsewhere and put it at '
+            f'{cached}, or set pretrained to where you put it.'
+        ) from error
     return cached
 
 
 def to_url(address):
-    """Return the http(s) address behind an address."""
+    """Return the URL behind an address."""
     scheme, _, name = address.partition('://')
     if scheme in ('http', 'https'):
         return address
     if scheme == 'timm':
         return _timm_url(name)
-    if scheme in ('open-mmlab', 'openmmlab'):
+    if scheme == 'open-mmlab':
         name = mmcv_checkpoint.get_deprecated_model_names().get(name, name)
         urls = mmcv_checkpoint.get_external_models()
-    elif scheme in ('torchvision', 'modelzoo'):
+    elif scheme == 'torchvision':
         name = name.lower().replace('_weights', '')
         urls = mmcv_checkpoint.get_torchvision_models()
-    elif scheme == 'mmcls':
-        urls = mmcv_checkpoint.get_mmcls_models()
     else:
         raise UserError(
-            f'{address}: only https://, http://, open-mmlab://, torchvision://, mmcls://, timm:// '
-            'and local files can be loaded from'
+            f'{address}: use https://, http://, open-mmlab://, torchvision://, timm:// or a file'
         )
     if name not in urls:
         raise UserError(f'{address}: mmcv has no weights of that name')
@@ -216,15 +179,9 @@ def to_url(address):
 
 
 def _timm_url(name):
-    try:
-        cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:
-        cfg = None
-    if cfg is None or not cfg.has_weights or cfg.custom_load:
-        raise UserError(
-            f'timm://{name}: timm {timm.__version__} has no weights of that name; '
-            f'its names: python -c "import timm; print(timm.list_pretrained())"'
-        )
+    cfg = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
+    if cfg is None or cfg.custom_load:
+        raise UserError(f'timm://{name}: no such weights; timm.list_pretrained() names them')
     if cfg.hf_hub_id:
         file_name = cfg.hf_hub_filename or 'model.safetensors'
         return f'https://huggingface.co/{cfg.hf_hub_id}/resolve/main/{file_name}'
@@ -234,19 +191,5 @@ def _timm_url(name):
 def cache_name(url):
     """Return a file's name in the cache; one that identifies no file gets the URL's digest."""
     name = osp.basename(urllib.parse.urlparse(url).path)
-    if CHECKSUM.search(name):
-        return name
-    return f'{hashlib.sha256(url.encode()).hexdigest()[:12]}_{name}'
-
-
-def _download(url, target, address):
-    checksum = CHECKSUM.search(target)
-    os.makedirs(osp.dirname(target), exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, target, checksum and checksum[1])
-    except (OSError, http.client.HTTPException, RuntimeError) as error:
-        source = url if url == address else f'{address} ({url})'
-        raise UserError(
-            f'{source} cannot be downloaded: {error}. Download it elsewhere and put it at '
-            f'{target}, or set pretrained to where you put it.'
-        ) from error
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return name if CHECKSUM.search(name) else f'{digest}_{name}'

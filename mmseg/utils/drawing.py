@@ -1,17 +1,12 @@
 """Drawing labels: colours, overlays, panels with titles, and a legend."""
 
-import functools
-import os.path as osp
-
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
-_TITLE_HEIGHT = 22
-_SMALLEST_FONT, _LARGEST_FONT = 12, 96  # pixels
 
 
 def color_label(label, palette):
@@ -28,10 +23,7 @@ def paint(label, palette, image=None, opacity=1.0):
 
 
 def distinct_palette(count):
-    """Choose up to 255 RGB colours, each as far as possible from black, white and those before it.
-
-    The first ones do not depend on ``count``. Black stands for pixels without a class.
-    """
+    """Choose up to 255 RGB colours, each as far as possible from black, white and those before."""
     levels = np.linspace(0, 255, 7).round()
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(-1, 3)
     colors = []
@@ -44,29 +36,17 @@ def distinct_palette(count):
 
 
 def draw_panels(rows, width):
-    """Arrange images in a grid, each under its title.
-
-    Args:
-        rows (list[list[tuple[str, np.ndarray]]]): Title and BGR image (H, W, 3) of each panel.
-            Images are resized to the aspect ratio of the first.
-        width (int): Width of an image in pixels, without its border of 2 on each side.
-    """
+    """Arrange rows of (title, BGR image) in a grid of the first one's aspect ratio."""
     height, first_width = rows[0][0][1].shape[:2]
     size = (width, round(width * height / first_width))
     return np.vstack([np.hstack([_panel(*panel, size) for panel in row]) for row in rows])
 
 
 def with_legend(image, label, classes, palette, all_classes=False):
-    """Add a legend below an image: colour, name and ratio of the pixels of each class.
+    """Add a legend below a BGR image: colour, name and ratio of the pixels of each class.
 
-    The font grows with the image; an image narrower than one entry is widened with white.
-
-    Args:
-        image (np.ndarray): (H, W, 3) BGR uint8.
-        label (np.ndarray): (H, W) train ids.
-        classes (Sequence[str]), palette (list): Name and RGB colour per train id.
-        all_classes (bool): List all classes in their order, so that all frames of a video get
-            equally large legends. Otherwise those that occur, the most frequent first.
+    Those that occur are listed, the most frequent first, or ``all_classes`` in their order, so that
+    the legends of all frames of a video are equally large.
     """
     counts = np.bincount(label.ravel(), minlength=len(classes))
     train_ids = range(len(classes))
@@ -87,28 +67,18 @@ def _color_table(palette):
 
 
 def _panel(title, image, size):
-    tile = np.ascontiguousarray(image, dtype=np.uint8)
-    tile = cv2.resize(tile, size, interpolation=cv2.INTER_NEAREST)
-    tile = cv2.copyMakeBorder(tile, _TITLE_HEIGHT, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
+    tile = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_NEAREST)
+    tile = cv2.copyMakeBorder(tile, 22, 4, 2, 2, cv2.BORDER_CONSTANT, value=_WHITE)
     cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BLACK, 1, cv2.LINE_AA)
     return tile
 
 
-@functools.lru_cache(maxsize=4)
-def _font(size):
-    import matplotlib  # only for its font, which has more than Latin letters
-
-    path = osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
-    return ImageFont.truetype(path, size)
-
-
 def _draw_legend(entries, width):
     """Draw (name, ratio, RGB colour) entries in columns, at least ``width`` wide; RGB."""
-    size = min(max(round(width / 64), _SMALLEST_FONT), _LARGEST_FONT)
-    font = _font(size)
+    size = min(max(round(width / 64), 12), 96)
+    font = ImageFont.truetype(findfont('DejaVu Sans'), size)
     gap, line = size // 2, round(1.6 * size)
     name_width = max(round(font.getlength(name)) for name, _, _ in entries)
-    # Ratios are aligned, so that they stay in place from frame to frame of a video.
     entry_width = line + name_width + gap + round(font.getlength('100.0%'))
     column = entry_width + 3 * gap
     columns = min(max(1, (width - gap) // column), len(entries))
@@ -124,12 +94,7 @@ def _draw_legend(entries, width):
 
 
 def draw_confusion(confusion, names):
-    """Plot a confusion matrix in percent of each true class.
-
-    Args:
-        confusion (list[list[int]]): Pixels of true class i that are predicted as class j. The rows
-            of classes that do not occur are grey.
-    """
+    """Plot pixels of true class i that are predicted as class j, in percent of each true class."""
     pixels = np.array(confusion, np.float64)
     with np.errstate(invalid='ignore'):
         percent = 100 * pixels / pixels.sum(1, keepdims=True)
@@ -175,10 +140,3 @@ def draw_bars(names, series, label):
     axes.grid(axis='x', alpha=0.3)
     figure.legend(loc='outside upper center', ncols=3)
     return figure
-
-
-def as_image(figure):
-    """Render a figure as BGR uint8 (H, W, 3)."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., 2::-1]

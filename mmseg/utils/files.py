@@ -86,10 +86,5 @@ def visible_files(folder, follow_links=True):
     return sorted(found)
 
 
-def files_in(folder):
-    """List the files right in a folder, hidden ones too."""
-    return sorted(next(os.walk(folder, onerror=_refuse))[2])
-
-
 def _refuse(error):
     raise UserError(f'{error.filename} cannot be listed: {error.strerror}.') from error

@@ -23,18 +23,14 @@ _OVERFLOW = 'the gradient is', 'finite; their gradient overflowed'
 class Gradients:
     """Adds up the gradients of an iteration and steps the optimizer.
 
-    Gradients of micro-batches are averaged. BatchNorm's statistics, the classes that ClassMix draws
-    from and the ratio of trusted pseudo-labels are of a micro-batch then. Each draws as a process
-    of its own would, so that a sample's seeds do not depend on their number.
-
-    float16 losses are scaled (Micikevicius et al., ICLR 2018): a step whose gradients overflow is
-    left out and the factor halved. Gradients are clipped as the optimizer gets them.
+    Gradients of micro-batches are averaged. Each draws as a process of its own would, so that a
+    sample's seeds do not depend on their number. A step whose gradients overflow under a scaler
+    (float16) is left out.
 
     Args:
         parts (int): Number of micro-batches; it divides the batch.
         scaler (torch.amp.GradScaler | None): None scales nothing.
-        grad_clip (dict | None): ``max_norm`` and ``norm_type`` of torch's ``clip_grad_norm_``; None
-            clips nothing.
+        grad_clip (dict | None): ``max_norm`` and ``norm_type`` of torch's ``clip_grad_norm_``.
     """
 
     def __init__(self, parts=1, scaler=None, grad_clip=None):
@@ -61,15 +57,8 @@ class Gradients:
         """Check losses and gradients, clip, and let the optimizer make its step.
 
         Everything that has to be known on the CPU comes there in one reading, and before that from
-        all ranks in one message.
-
-        Args:
-            optimizer (torch.optim.Optimizer): Whose weights have gradients.
-            logged (list[dict[str, Tensor]]): Scalars to log of each micro-batch.
-
-        Returns:
-            dict[str, float]: Their means over micro-batches and ranks, and ``grad_norm`` before
-            clipping (left out where the gradients overflow under a scaler).
+        all ranks in one message. ``logged`` are the scalars to log of each micro-batch; returns
+        their means over micro-batches and ranks, and a finite ``grad_norm``.
 
         Raises:
             NonFiniteError: A loss or the gradient is not finite.

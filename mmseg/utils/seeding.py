@@ -14,7 +14,7 @@ import torch
 
 
 def seed_for(seed, stream, *place):
-    """A 63-bit seed for one draw.
+    """A 63-bit seed for one draw of a run.
 
     Args:
         seed (int): The run's seed.
@@ -28,11 +28,6 @@ def seed_for(seed, stream, *place):
 def numpy_generator(seed, stream, *place):
     """A numpy ``Generator`` for one draw; arguments as in :func:`seed_for`."""
     return np.random.default_rng(seed_for(seed, stream, *place))
-
-
-def torch_generator(seed, stream, *place):
-    """A CPU ``torch.Generator`` for one draw; arguments as in :func:`seed_for`."""
-    return torch.Generator().manual_seed(seed_for(seed, stream, *place))
 
 
 @contextlib.contextmanager
@@ -78,10 +73,9 @@ class Step:
 
     def image_generators(self, stream, batch_size):
         """A CPU generator per image; as :meth:`image_seeds`."""
-        return [
-            torch.Generator().manual_seed(seed) for seed in self.image_seeds(stream, batch_size)
-        ]
+        seeds = self.image_seeds(stream, batch_size)
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def shared_generator(self, stream):
         """A generator for what is drawn once per iteration, the same on all ranks."""
-        return torch_generator(self.seed, stream, self.iteration)
+        return torch.Generator().manual_seed(seed_for(self.seed, stream, self.iteration))

@@ -16,10 +16,7 @@ class UserError(ValueError):
 
 
 def reports_user_errors(main):
-    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1.
-
-    With ``DAFORMER_TRACEBACK=1`` in the environment its traceback is printed before that.
-    """
+    """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1."""
 
     @functools.wraps(main)
     def wrapped(*args):

@@ -19,13 +19,9 @@ def seconds(work, device):
 def take_turns(timers, rounds):
     """Call functions that return seconds in turn; the first call of each does not count.
 
-    Args:
-        timers (dict[str, Callable]): The first is ours, the second what it is compared with.
-        rounds (int): Measurements of each.
-
     Returns:
-        dict: Per name ``median_s``, ``min_s``, ``max_s``; and ``times_faster``, the median of the
-        second's time divided by the first's within a round.
+        dict: ``median_s``, ``min_s`` and ``max_s`` per name; and ``times_faster``, the median of
+        the second's time divided by the first's within a round.
     """
     measured = [{name: timer() for name, timer in timers.items()} for _ in range(rounds + 1)][1:]
     found = {}

@@ -1,75 +1,52 @@
-"""Stand-ins for the published code, to measure against: a training step and a sample.
+"""A stand-in for the published training step, to measure against.
 
-They compute what ours compute (tests hold it) in the published way: source loss and feature
-distance go backward one after the other, attention matrices are written out, 1×1 layers run on
-tokens, the frozen network is a whole segmentor, and a rejected crop decodes its files again.
+Its losses go backward one after the other, attention matrices are written out, 1×1 layers run on
+tokens, and the frozen network is a whole segmentor. A test holds it to compute what ours does.
 """
 
 import copy
+from types import MethodType
 
-import numpy as np
 import torch
-from torch import nn
 
-from mmseg.datasets.rare_class_sampling import MAX_CROP_REDRAWS
 from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, to_tokens
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
 from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
-from mmseg.utils.seeding import seed_for, seeded_globals
 
 
-class ExplicitAttention(nn.Module):
+def explicit_attention(self, tokens, size):
     """MiT's attention with its matrix of queries × keys in memory."""
-
-    def __init__(self, attention):
-        super().__init__()
-        self.__dict__.update(attention.__dict__)
-
-    def forward(self, tokens, size):
-        reduced = tokens
-        if self.reduction > 1:
-            reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
-        query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
-        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        return self.proj((weights @ value).transpose(1, 2).flatten(2))
+    reduced = tokens
+    if self.reduction > 1:
+        reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
+    query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+    key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
+    key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+    weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    return self.proj((weights @ value).transpose(1, 2).flatten(2))
 
 
-class LinearOnTokens(nn.Module):
+def linear_on_tokens(self, feature):
     """The embedding layer through ``nn.Linear``."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.proj = layer.proj
-
-    def forward(self, feature):
-        return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
+    return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
 
 
-_PUBLISHED = {EfficientAttention: ExplicitAttention, ChannelLinear: LinearOnTokens}
+_FORWARD = {EfficientAttention: explicit_attention, ChannelLinear: linear_on_tokens}
 
 
 def as_published(network):
-    """Put the published modules in the place of ours; weights and their names stay."""
-    for name, child in network.named_children():
-        if type(child) in _PUBLISHED:
-            setattr(network, name, _PUBLISHED[type(child)](child))
-        else:
-            as_published(child)
+    """Let a network's modules compute as the published ones do."""
+    for module in network.modules():
+        if type(module) in _FORWARD:
+            module.forward = MethodType(_FORWARD[type(module)], module)
     return network
 
 
 class PublishedStep:
-    """Carries out training steps with the state and the draws of a :class:`DACS`.
-
-    Args:
-        method (DACS): With feature distance on things; its networks are copied, its options read.
-        build_optimizer (Callable): Makes the optimizer of a module with the student as ``model``.
-    """
+    """Carries out training steps with the state, options and draws of a :class:`DACS`."""
 
     def __init__(self, method, build_optimizer):
         self.method = method
@@ -129,31 +106,3 @@ class PublishedStep:
         pairs = zip(self.ema_model.parameters(), self.model.parameters(), strict=True)
         for teacher, student in pairs:
             teacher.data[:] = decay * teacher + (1 - decay) * student
-
-
-def published_sample(dataset, number):
-    """Load sample ``number`` by running the source's whole pipeline again for each rejected crop.
-
-    Class and images are those of ``dataset[number]``; the crop is another one, since rejected crops
-    draw a flip, too.
-
-    Args:
-        dataset (UDADataset): With Rare Class Sampling.
-        number (int): Of the sample.
-
-    Returns:
-        tuple[dict, int]: The sample and the number of redraws.
-    """
-    class_id, source_index, target_index = dataset.draw_pair(number)
-    with seeded_globals(seed_for(dataset.seed, 'source', number)):
-        source, redraws = dataset.source[source_index], 0
-        while redraws < MAX_CROP_REDRAWS and _too_few(source, class_id, dataset.min_crop_pixels):
-            source, redraws = dataset.source[source_index], redraws + 1
-    with seeded_globals(seed_for(dataset.seed, 'target', number)):
-        target = dataset.target.prepare_test_img(target_index)
-    sample = source | {'target_img': target['img'], 'target_img_metas': target['img_metas']}
-    return sample, redraws
-
-
-def _too_few(source, class_id, min_pixels):
-    return np.count_nonzero(source['gt_semantic_seg'].data.numpy() == class_id) <= min_pixels

@@ -3,8 +3,8 @@
 import multiprocessing
 import os.path as osp
 import resource
-import sys
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -48,10 +48,7 @@ def build_optimizer(method):
 
 
 def random_batch(size, device, batch_size=2):
-    """Return normalised images of size × size, and source labels in cells of 32 pixels.
-
-    So large cells have a clear majority, and the feature distance finds things.
-    """
+    """Return normalised images, and source labels in cells of 32 pixels for feature distance."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, batch_size, 3, size, size, generator=generator).to(device)
     cells = torch.randint(19, (batch_size, 1, size // 32, size // 32), generator=generator)
@@ -63,59 +60,43 @@ def random_batch(size, device, batch_size=2):
     )  # fmt: skip
 
 
-def _serve(connection, is_ours, device, encoder, size, with_cp):
-    """Hold a step in a process of its own, with its own memory, and time it when asked to."""
+def _prepare(is_ours, device, encoder, size, with_cp):
+    """Make the step of this process, which has the memory to itself."""
+    global _step
     batch, method = random_batch(size, device), build_method(encoder, device, with_cp)
     if is_ours:
         keep_freed_memory(device)
-        optimizer = build_optimizer(method)
-        train = lambda step: method.train_step(batch, optimizer, step=step)  # noqa: E731
+        _step = partial(method.train_step, batch, build_optimizer(method))
     else:
         published = PublishedStep(method, build_optimizer)
-        train = lambda step: published.train_step(batch, step)  # noqa: E731
-    for iteration in range(sys.maxsize):
-        try:
-            connection.recv()
-        except EOFError:
-            return
-        took = seconds(partial(train, Step(0, iteration)), device)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if device.type == 'cuda':
-            memory = torch.cuda.max_memory_allocated(device)
-        connection.send((took, memory / 1e9))
+        _step = lambda step: published.train_step(batch, step)  # noqa: E731
 
 
-@contextmanager
-def _in_process(memory, name, *arguments):
-    """Yield a function that makes a step in a new process and returns its seconds."""
-    here, there = multiprocessing.get_context('spawn').Pipe()
-    process = multiprocessing.get_context('spawn').Process(
-        target=_serve, args=(there, name == 'ours', *arguments)
-    )
-    process.start()
-    there.close()
-
-    def timer():
-        here.send(None)
-        took, memory[name] = here.recv()
-        return took
-
-    try:
-        yield timer
-    finally:
-        here.close()
-        process.join()
+def _measure(iteration, device):
+    """Return the seconds of a step, and the peak memory of all so far in GB."""
+    took = seconds(lambda: _step(step=Step(0, iteration)), device)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if device.type == 'cuda':
+        memory = torch.cuda.max_memory_allocated(device)
+    return took, memory / 1e9
 
 
 def measure_training(args, device):
     """Measure the whole UDA step, and its peak memory."""
-    memory, work = {}, (device, args.encoder, args.size)
+    memory, timers, spawn = {}, {}, multiprocessing.get_context('spawn')
     with ExitStack() as stack:
-        timers = {
-            name: stack.enter_context(_in_process(memory, name, *work, args.with_cp and not i))
-            for i, name in enumerate(('ours', 'as published'))
-        }
+        for name in ('ours', 'as published'):
+            is_ours = name == 'ours'
+            work = (is_ours, device, args.encoder, args.size, args.with_cp and is_ours)
+            pool = stack.enter_context(ProcessPoolExecutor(1, spawn, _prepare, work))
+            timers[name] = partial(_timed, pool, device, memory.setdefault(name, []))
         found = take_turns(timers, args.rounds)
-    for name, peak in memory.items():
-        found[name]['peak_memory_gb'] = peak
+    for name, peaks in memory.items():
+        found[name]['peak_memory_gb'] = peaks[-1]
     return found
+
+
+def _timed(pool, device, peaks):
+    took, peak = pool.submit(_measure, len(peaks), device).result()
+    peaks.append(peak)
+    return took

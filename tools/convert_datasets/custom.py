@@ -1,9 +1,8 @@
 """Own data sets, as a config describes them: own labels -> train-id PNGs and the class index.
 
-Every labelled OwnDataset of the config with an ``id_map`` is converted: ids or colours become
-positions in the config's class list, all others 255 (ignored). The class index is made of the
-source. Each PNG keeps, as text, the map it was made with and the pixels that the map does not know:
-labels that are there already are kept unless the config's map or class list is another.
+Ids or colours become positions in the config's class list, all others 255 (ignored). Each PNG
+keeps, as text, the map it was made with and the pixels that the map does not know: it is made again
+if the config's map or class list has changed.
 """
 
 import argparse
@@ -25,10 +24,10 @@ from prettytable import PrettyTable
 
 from tools.command_line import exit_with
 from tools.convert_datasets import train_ids as files
-from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, UnwritableError, opened
+from tools.convert_datasets.train_ids import IGNORE_INDEX, LabelError, opened
 
 UNKNOWN_KEYWORD = 'unknown_ids'
-MOST_UNKNOWN = 50  # of one label: smooth edges in a coloured label have thousands of colours
+MOST_UNKNOWN = 50  # of one label
 MOST_SHOWN = 12
 GREY_MODES = ('1', 'L', 'LA', 'I', 'I;16', 'I;16B')  # of Pillow
 PALETTE_MODES = ('P', 'PA')
@@ -45,14 +44,14 @@ def main(argv=None) -> None:
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries of the config'
     )
     args = files.parse_args(parser, argv)
-    # Importing mmseg takes seconds, which the processes that convert need not spend.
+    # The processes that convert need not import mmseg.
     from mmseg.engine.class_lists import data_sets
     from mmseg.engine.config import load_config, parse_options
     from mmseg.utils.user_error import UserError
 
     try:
         found = data_sets(load_config(args.config, parse_options(args.cfg_options)))
-        found.pop('data.train.target', None)  # what training reads of it are its images alone
+        found.pop('data.train.target', None)  # its labels are not read
         done = []
         for place, config in found.items():
             is_own = config['type'] == 'OwnDataset' and config.get('ann_dir') is not None
@@ -63,12 +62,11 @@ def main(argv=None) -> None:
             raise UserError(f'config {args.config} has no OwnDataset with an ann_dir to convert.')
     except (UserError, LabelError) as error:
         exit_with(error)
-    except UnwritableError as error:
+    except OSError as error:
         exit_with(
             error,
-            f'. In {args.config} let data_root of {place} name a folder that can be '
-            'written, with absolute paths as img_dir and ann_dir, and train_ids_dir a folder below '
-            'it for the train ids (only with an id_map).',
+            f'. In {args.config} let data_root name a folder that can be written, with absolute '
+            'img_dir and ann_dir, and train_ids_dir one below it (only with an id_map).',
         )
 
 
@@ -76,18 +74,11 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
     """Convert the data set that stands at ``place`` in the config and print what was found."""
     from mmseg.datasets.id_map import PNG_KEYWORD
     from mmseg.engine.checks.data import list_files
-    from mmseg.utils.user_error import UserError
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     train_ids = [Path(dataset.ann_dir, name) for name in names]
     labels = [Path(dataset.own_ann_dir, dataset.own_label(name)) for name in names]
-    missing = [str(label) for label in labels if not label.is_file()]
-    if missing:
-        raise UserError(
-            f'{place}: {dataset.own_ann_dir} lacks the labels of {len(missing)} of {len(names)} '
-            f'images: {", ".join(missing[:3])}. Correct ann_dir or seg_map_suffix, or add them.'
-        )
     print(f'{place}: {len(labels)} labels in {dataset.own_ann_dir}')
     id_map, unknown = dataset.id_map, []
     if id_map is None:
@@ -104,59 +95,40 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
 
 
 def _print_counts(counts, unknown, dataset):
-    pixels, labels = _sums(counts)
-    table = PrettyTable(['class', 'train id', 'share of labelled pixels', 'labels that have it'])
-    for train_id, name in enumerate(dataset.CLASSES):
-        share = pixels[train_id] / max(pixels.total(), 1)
-        table.add_row([name, train_id, f'{share:.2%}', labels[train_id]])
-    print(table)
-    if any(unknown):
-        what = 'colour' if dataset.id_map.of_colors else 'id'
-        print(f'The most frequent {what}s that are not in id_map and became 255 (ignored):')
-        pixels, labels = _sums(unknown)
-        table = PrettyTable([what, 'pixels', 'labels that have it'])
-        table.add_rows([[code, n, labels[code]] for code, n in pixels.most_common(MOST_SHOWN)])
-        print(table)
-
-
-def _sums(counts):
-    """By key the sum over all labels, and in how many labels it is."""
-    sums, labels = Counter(), Counter()
+    pixels, labels, ignored = Counter(), Counter(), Counter()
     for count in counts:
-        sums.update(count)
+        pixels.update(count)
         labels.update(count.keys())
-    return sums, labels
+    table = PrettyTable(['class', 'train id', 'ratio of labelled pixels', 'labels that have it'])
+    for train_id, name in enumerate(dataset.CLASSES):
+        ratio = pixels[train_id] / max(pixels.total(), 1)
+        table.add_row([name, train_id, f'{ratio:.2%}', labels[train_id]])
+    print(table)
+    for count in unknown:
+        ignored.update(count)
+    if ignored:
+        shown = ', '.join(f'{code}: {n} pixels' for code, n in ignored.most_common(MOST_SHOWN))
+        print(f'Not in id_map, so 255 (ignored): {shown}')
 
 
 @dataclass(frozen=True)
 class OwnLabels:
-    """How the labels of one data set become train ids. It travels to other processes.
+    """How the labels of one data set become train ids. It travels to other processes."""
 
-    Attributes:
-        train_ids: of each id, or of each colour as 0xRRGGBB.
-        of_colors: whether labels are coloured.
-        text, keyword: what train-id PNGs keep of the map, and under which keyword.
-    """
-
-    train_ids: dict[int, int]
+    train_ids: dict[int, int]  # of each id, or of each colour as 0xRRGGBB
     of_colors: bool
-    text: str
-    keyword: str
+    text: str  # what train-id PNGs keep of the map
+    keyword: str  # of that text
 
     def convert(self, pair: tuple[Path, Path]) -> tuple[dict[int, int], dict[str, int]]:
-        """Write a label's train ids, unless an earlier run has.
-
-        Returns:
-            The pixels of each class in it, and those of ids or colours that the map does not know.
-        """
+        """Write a label's train ids, unless an earlier run has; count classes and unknown codes."""
         label, destination = pair
         if destination.exists():
             with opened(destination) as image:
                 texts, train_ids = image.info, np.asarray(image)
             if UNKNOWN_KEYWORD not in texts:
                 raise LabelError(
-                    f'{destination} stands where the train ids of {label.name} go, and was not '
-                    'made by this tool: move it away'
+                    f'{destination} stands where the train ids of {label.name} go: move it away'
                 )
             if texts.get(self.keyword) == self.text and files.is_finished(label, destination):
                 return files.count_classes(train_ids), json.loads(texts[UNKNOWN_KEYWORD])
@@ -176,8 +148,8 @@ class OwnLabels:
                 return (ids[..., 0] if ids.ndim == 3 else ids).astype(np.int64)
         kind = 'colours' if self.of_colors else 'ids'
         raise LabelError(
-            f'{label}: id_map has {kind}, but the image is of mode {image.mode}. Grey images have '
-            'ids, as in id_map=dict(road=7), others colours: id_map=dict(road=[[128, 64, 128]])'
+            f'{label}: id_map has {kind}, but the image is of mode {image.mode}. Grey images need '
+            'ids (road=7), others colours (road=[[128, 64, 128]])'
         )
 
     def _mapped(self, codes):
@@ -198,16 +170,9 @@ def count_train_ids(label: Path, num_classes: int) -> dict[int, int]:
     """Count the classes of a label that holds train ids already."""
     with opened(label) as image:
         ids = np.asarray(image)
-    if ids.ndim != 2 or ids.dtype.kind == 'f' or ids.max() > IGNORE_INDEX:
-        raise LabelError(f'{label}: mode {image.mode} instead of train ids. Give an id_map.')
-    counts = files.count_classes(ids.astype(np.uint8))
-    strange = [train_id for train_id in counts if train_id >= num_classes]
-    if strange:
-        raise LabelError(
-            f'{label} holds {", ".join(map(str, strange[:3]))}, which are neither 0..'
-            f'{num_classes - 1} nor {IGNORE_INDEX}: these are no train ids. Give an id_map.'
-        )
-    return counts
+    if ids.ndim != 2 or not np.isin(ids, [*range(num_classes), IGNORE_INDEX]).all():
+        raise LabelError(f'{label}: not all is 0..{num_classes - 1} or 255. Give an id_map.')
+    return files.count_classes(ids.astype(np.uint8))
 
 
 def with_texts(png: bytes, texts: dict[str, str]) -> bytes:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import json
 import multiprocessing
 import os
@@ -20,20 +19,10 @@ from tqdm import tqdm
 from tools.command_line import exit_with
 
 IGNORE_INDEX = 255
-_UNWRITABLE = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
-}  # fmt: skip
-# What Pillow raises for damaged files; a broken PNG is a SyntaxError to it.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 class LabelError(ValueError):
-    """A label that cannot be converted; the message names the file and what is wrong with it."""
-
-
-class UnwritableError(ValueError):
-    """A place where nothing can be written, such as a data folder that is mounted read-only."""
+    """A label that cannot be converted."""
 
 
 def lookup_table(train_ids: dict[int, int]) -> np.ndarray:
@@ -49,24 +38,19 @@ def opened(path: Path):
             yield image
     except LabelError:
         raise
-    except DECODING_ERRORS as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise LabelError(f'{path}: cannot be read ({error})') from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside ``path`` and move into place; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        raise UnwritableError(f'{path} cannot be written ({error.strerror})') from error
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def as_png(train_ids: np.ndarray) -> bytes:
@@ -82,7 +66,7 @@ def count_classes(train_ids: np.ndarray) -> dict[int, int]:
 
 
 def is_finished(source: Path, destination: Path) -> bool:
-    """Whether an earlier run has written ``destination`` since ``source`` was changed."""
+    """Whether ``destination`` was written after ``source``."""
     return destination.exists() and destination.stat().st_mtime >= source.stat().st_mtime
 
 
@@ -105,7 +89,7 @@ def for_all(convert: Callable[[object], object], sources: Sequence, nproc: int) 
     shown = partial(tqdm, total=len(sources), unit='label', disable=None)
     if nproc == 1:
         return list(shown(map(convert, sources)))
-    # fresh processes: OpenCV hangs when it is forked after it has used threads
+    # OpenCV hangs when it is forked after it has used threads
     with ProcessPoolExecutor(nproc, multiprocessing.get_context('spawn')) as pool:
         try:
             return list(shown(pool.map(convert, sources, chunksize=8)))
@@ -123,25 +107,12 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     )
 
 
-def find_labels(folder: Path, pattern: str) -> list[Path]:
-    """Return the sorted label files, without the train-id PNGs that the converters write."""
-    if not folder.is_dir():
-        sys.exit(f'{folder}: no such folder. Give the root of the data set as the first argument.')
-    found = [path for path in visible(folder, pattern) if not path.stem.endswith('TrainIds')]
-    if not found:
-        sys.exit(f'{folder}: no label matches {pattern}. Is the data set unpacked completely?')
-    return found
-
-
 def write_class_index(
     root: Path, labels: Sequence[Path], counts: Sequence[dict[int, int]], label_dir: Path | str = ''
 ) -> None:
     """Write the class index of Rare Class Sampling: which label has how much of which class.
 
-    Args:
-        root: where it goes; paths in it are relative to it, or of labels elsewhere to label_dir.
-        labels: the train-id PNGs, sorted.
-        counts: per label, the pixels of each class that occurs in it.
+    Paths in it are relative to ``root``, where it goes, or, of labels elsewhere, to ``label_dir``.
     """
     below = root if labels[0].is_relative_to(root) else label_dir
     files = [label.relative_to(below).as_posix() for label in labels]
@@ -162,10 +133,7 @@ def write_class_index(
 def parse_args(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments of a converter, with ``--nproc`` added."""
     parser.add_argument('--nproc', type=int, default=4, help='number of processes (default: 4)')
-    args = parser.parse_args(argv)
-    if args.nproc < 1:
-        parser.error('--nproc must be at least 1')
-    return args
+    return parser.parse_args(argv)
 
 
 def convert_dataset(
@@ -175,14 +143,8 @@ def convert_dataset(
 ) -> None:  # fmt: skip
     """Run the command that converts a published data set: train ids, then the class index.
 
-    Args:
-        argv, description: the command's arguments, and what its help says.
-        read_train_ids: from a label to its uint8 train ids (H, W).
-        root: of the data set, where the command gives none.
-        labels, pattern, ending: where its labels are below the root, and how their names end.
-        images: where its images are.
-        source: the folder of those labels that the class index is of; it may be missing.
-        extra: writes what else there is, given the root and where to write.
+    ``labels`` and ``images`` are folders below the root; ``source`` is that of the labels that the
+    class index is of, which may be missing. ``extra`` writes what else there is.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('root', nargs='?', type=Path, default=Path(root))
@@ -191,10 +153,14 @@ def convert_dataset(
         help='write labels and class index below DIR instead of root, which may be read-only then',
     )  # fmt: skip
     args = parse_args(parser, argv)
-    if not args.root.is_dir():
-        sys.exit(f'{args.root}: no such folder. Give the root of the data set as first argument.')
     args.out = args.out or args.root
-    sources = find_labels(args.root / labels, pattern)
+    found = visible(args.root / labels, pattern)
+    sources = [path for path in found if not path.stem.endswith('TrainIds')]  # of earlier runs
+    if not sources:
+        sys.exit(
+            f'{args.root / labels}: no label matches {pattern}. Give the root of the data set as '
+            'first argument.'
+        )
     destination_of = partial(_train_ids_path, root=args.root, out=args.out, ending=ending)
     convert = partial(convert_label, read_train_ids=read_train_ids, destination_of=destination_of)
     try:
@@ -209,7 +175,7 @@ def convert_dataset(
         extra(args.root, args.out)
     except LabelError as error:
         exit_with(error)
-    except UnwritableError as error:
+    except OSError as error:
         exit_with(error, '. Let --out name a folder that can be written: the images stay in place.')
     if args.out != args.root:
         print(

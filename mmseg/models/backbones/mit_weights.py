@@ -1,41 +1,35 @@
-"""The names in weight files for the Mix Transformer, translated to ours.
+"""The names in OpenMMLab's and Hugging Face's weights for the Mix Transformer, translated to ours.
 
-Three formats are in circulation: the SegFormer authors' (our names, and a classifier `head`),
-OpenMMLab's (the names of MMSegmentation's `MixVisionTransformer`) and Hugging Face's
-(`nvidia/mit-b*`).
+Ours are those of SegFormer's authors, whose files also have a classifier `head`.
 """
 
 import re
 
 import torch
 
-# Prefixes with the stage counted from 0 there and from 1 here, then parts of the names.
-OPENMMLAB_STAGES = {
-    r'layers\.(\d)\.0\.': 'patch_embed{}.',
-    r'layers\.(\d)\.1\.': 'block{}.',
-    r'layers\.(\d)\.2\.': 'norm{}.',
+# Patterns with ours, in this order. A group is a stage: counted from 0 there, from 1 here.
+OPENMMLAB = {
+    r'^layers\.(\d)\.0\.': 'patch_embed{}.',
+    r'^layers\.(\d)\.1\.': 'block{}.',
+    r'^layers\.(\d)\.2\.': 'norm{}.',
+    r'\.projection\.': '.proj.',
+    r'\.attn\.attn\.out_proj\.': '.attn.proj.',
+    r'\.ffn\.layers\.0\.': '.mlp.fc1.',
+    r'\.ffn\.layers\.1\.': '.mlp.dwconv.dwconv.',
+    r'\.ffn\.layers\.4\.': '.mlp.fc2.',
 }
-OPENMMLAB_PARTS = {
-    'projection.': 'proj.',
-    'attn.attn.out_proj.': 'attn.proj.',
-    'ffn.layers.0.': 'mlp.fc1.',
-    'ffn.layers.1.': 'mlp.dwconv.dwconv.',
-    'ffn.layers.4.': 'mlp.fc2.',
-}
-HUGGING_FACE_STAGES = {
-    r'(?:segformer\.)?encoder\.patch_embeddings\.(\d)\.': 'patch_embed{}.',
-    r'(?:segformer\.)?encoder\.block\.(\d)\.': 'block{}.',
-    r'(?:segformer\.)?encoder\.layer_norm\.(\d)\.': 'norm{}.',
-}
-HUGGING_FACE_PARTS = {
-    'layer_norm_1.': 'norm1.',
-    'layer_norm_2.': 'norm2.',
-    'layer_norm.': 'norm.',
-    'attention.output.dense.': 'attn.proj.',
-    'attention.self.': 'attn.',
-    'attn.query.': 'attn.q.',
-    'mlp.dense1.': 'mlp.fc1.',
-    'mlp.dense2.': 'mlp.fc2.',
+HUGGING_FACE = {
+    r'^(?:segformer\.)?encoder\.patch_embeddings\.(\d)\.': 'patch_embed{}.',
+    r'^(?:segformer\.)?encoder\.block\.(\d)\.': 'block{}.',
+    r'^(?:segformer\.)?encoder\.layer_norm\.(\d)\.': 'norm{}.',
+    r'\.layer_norm_1\.': '.norm1.',
+    r'\.layer_norm_2\.': '.norm2.',
+    r'\.layer_norm\.': '.norm.',
+    r'\.attention\.output\.dense\.': '.attn.proj.',
+    r'\.attention\.self\.': '.attn.',
+    r'\.attn\.query\.': '.attn.q.',
+    r'\.mlp\.dense1\.': '.mlp.fc1.',
+    r'\.mlp\.dense2\.': '.mlp.fc2.',
 }
 
 
@@ -52,7 +46,7 @@ def _from_openmmlab(state):
     """Split query, key and value, one tensor there; their linear layers are 1x1 convolutions."""
     converted = {}
     for old_name, value in state.items():
-        name = _rename(old_name, OPENMMLAB_STAGES, OPENMMLAB_PARTS)
+        name = _rename(old_name, OPENMMLAB)
         if re.search(r'attn\.attn\.in_proj_(weight|bias)$', name):
             prefix, kind = name.split('attn.in_proj_')
             channels = len(value) // 3
@@ -67,25 +61,20 @@ def _from_openmmlab(state):
 
 def _from_hugging_face(state):
     """Join key and value, two tensors in Hugging Face's `SegformerModel`."""
-    converted = {
-        _rename(name, HUGGING_FACE_STAGES, HUGGING_FACE_PARTS): value
-        for name, value in state.items()
-    }
+    converted = {_rename(name, HUGGING_FACE): value for name, value in state.items()}
     for name in [name for name in converted if '.attn.key.' in name]:
         other = name.replace('.attn.key.', '.attn.value.')
         if other in converted:
-            key_value = [converted.pop(name), converted.pop(other)]
-            converted[name.replace('.attn.key.', '.attn.kv.')] = torch.cat(key_value)
+            key_value = torch.cat([converted.pop(name), converted.pop(other)])
+            converted[name.replace('.attn.key.', '.attn.kv.')] = key_value
     return converted
 
 
-def _rename(name, stages, parts):
+def _rename(name, patterns):
     """Translate a name; an unknown one stays, so that the strict check reports it."""
-    for pattern, prefix in stages.items():
-        match = re.match(pattern, name)
+    for pattern, ours in patterns.items():
+        match = re.search(pattern, name)
         if match:
-            rest = name[match.end() :]
-            for old, new in parts.items():
-                rest = rest.replace(old, new)
-            return prefix.format(int(match[1]) + 1) + rest
+            ours = ours.format(*(int(stage) + 1 for stage in match.groups()))
+            name = name[: match.start()] + ours + name[match.end() :]
     return name

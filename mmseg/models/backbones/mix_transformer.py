@@ -1,8 +1,7 @@
 """Mix Transformer (MiT-B0 to B5): the hierarchical transformer encoder of DAFormer.
 
-Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.1. Within a stage the
-features are tokens (batch, height * width, channels); between stages they are maps
-(batch, channels, height, width).
+Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.1. Features are tokens
+(batch, height * width, channels) within a stage and maps (batch, channels, height, width) between.
 """
 
 import math
@@ -20,12 +19,12 @@ from mmseg.models.weights import pretrained_init_cfg
 
 
 def to_tokens(feature):
-    """(batch, channels, height, width) to (batch, height * width, channels)."""
+    """Make tokens of a map."""
     return feature.flatten(2).transpose(1, 2)
 
 
 def to_map(tokens, size):
-    """(batch, height * width, channels) to (batch, channels, height, width), as a view."""
+    """Make a map of tokens, as a view."""
     return tokens.transpose(1, 2).unflatten(2, size)
 
 
@@ -34,9 +33,7 @@ class OverlapPatchEmbed(nn.Module):
 
     def __init__(self, in_channels, embed_dim, kernel_size, stride):
         super().__init__()
-        self.proj = nn.Conv2d(
-            in_channels, embed_dim, kernel_size, stride=stride, padding=kernel_size // 2
-        )
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size, stride, kernel_size // 2)
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, feature):
@@ -46,13 +43,7 @@ class OverlapPatchEmbed(nn.Module):
 
 
 class EfficientAttention(nn.Module):
-    """Self-attention whose keys and values come from a spatially reduced map.
-
-    Args:
-        dim: channels C.
-        num_heads: the heads split the channels contiguously.
-        reduction: stride of the convolution that makes the map for keys and values (1: none).
-    """
+    """Self-attention; keys and values come from a map that a strided convolution reduces."""
 
     def __init__(self, dim, num_heads, reduction):
         super().__init__()
@@ -135,7 +126,6 @@ class MixTransformer(BaseModule):
 
     Args:
         pretrained: a weight file or its address, loaded by `init_weights()`; None draws weights.
-        init_cfg: mmcv's way to say the same.
         drop_path_rate: rate of the last block; the rates rise linearly from 0 at the first.
         with_cp: activation checkpointing of each block: less memory, more time.
         style, ema_drop_path_rate: stand in published configs and mean nothing.

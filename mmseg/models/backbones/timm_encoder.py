@@ -1,7 +1,6 @@
 """Any hierarchical encoder of timm, with its levels at the strides 4, 8, 16 and 32.
 
-MMSegmentation's `TIMMBackbone` loads weights while it is being built, half of them if need be, and
-gives levels as timm has them: stride 2 among them, and channels last.
+MMSegmentation's `TIMMBackbone` has all of timm's levels, and may load half of a weight file.
 """
 
 import re
@@ -25,28 +24,27 @@ class TimmEncoder(TIMMBackbone):
 
     Args:
         model_name: timm's, without the tag of its weights: 'convnext_tiny'.
-        pretrained: a file of timm's own weights or an address, e.g. 'timm://convnext_tiny.fb_in1k',
-            loaded by `init_weights()`; None keeps timm's random weights.
-        init_cfg: mmcv's way to say the same.
-        with_cp: timm's activation checkpointing: less memory, more time. The running statistics of
-            BatchNorm, where an encoder has it, move twice per pass then.
+        pretrained: a file of timm's own weights or an address, 'timm://convnext_tiny.fb_in1k';
+            None keeps timm's random weights.
+        with_cp: timm's activation checkpointing; BatchNorm's running statistics move twice then.
         **kwargs: of the timm model, e.g. drop_path_rate=0.1.
     """
 
     def __init__(self, model_name, pretrained=None, init_cfg=None, with_cp=False, **kwargs):
-        levels, channels = four_levels(model_name, kwargs)
-        super().__init__(
-            model_name,
-            pretrained=False,
-            init_cfg=pretrained_init_cfg(pretrained, init_cfg),
-            out_indices=levels,
-            **kwargs,
-        )
-        self.out_channels = channels
-        if with_cp:
-            self.timm_model.set_grad_checkpointing()
+        init_cfg = pretrained_init_cfg(pretrained, init_cfg)
+        super().__init__(model_name, pretrained=False, init_cfg=init_cfg, **kwargs)
         self.model_name = model_name
         self.timm_options = kwargs
+        if with_cp:
+            self.timm_model.set_grad_checkpointing()
+        info = self.timm_model.feature_info
+        if not set(STRIDES) <= set(info.reduction()):
+            raise UserError(
+                f'{model_name} has levels at the strides {info.reduction()}, and {STRIDES} are '
+                'needed: use a hierarchical encoder, e.g. a ConvNeXt, PVTv2, Swin or EfficientNet'
+            )
+        self.levels = [info.reduction().index(stride) for stride in STRIDES]
+        self.out_channels = [info.channels()[level] for level in self.levels]
         self.channels_last = str(getattr(self.timm_model, 'output_fmt', '')).endswith('NHWC')
 
     def init_weights(self):
@@ -68,29 +66,10 @@ class TimmEncoder(TIMMBackbone):
     def forward(self, img):
         """Return four maps (batch, out_channels[i], height / stride, width / stride)."""
         features = self.timm_model(img)
+        features = [features[level] for level in self.levels]
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return [in_format_of(feature, img) for feature in features]
-
-
-def four_levels(model_name, options):
-    """Return the indices and channels of a timm model's levels at `STRIDES`; allocates nothing."""
-    try:
-        with torch.device('meta'):
-            encoder = timm.create_model(model_name, pretrained=False, features_only=True, **options)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(
-            f'timm {timm.__version__} cannot build {model_name} as an encoder: {error}'
-        ) from error
-    strides = encoder.feature_info.reduction()
-    if not set(STRIDES) <= set(strides):
-        raise UserError(
-            f'{model_name} has levels at the strides {strides}, and {list(STRIDES)} are needed: '
-            'use a hierarchical encoder, e.g. one of ConvNeXt, PVTv2, Swin, EfficientNet'
-        )
-    channels = encoder.feature_info.channels()
-    chosen = [strides.index(stride) for stride in STRIDES]
-    return chosen, [channels[level] for level in chosen]
 
 
 def name_of_level(name, children):

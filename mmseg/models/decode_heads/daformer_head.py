@@ -1,7 +1,7 @@
 """DAFormer's decoder: every feature level is embedded, brought to stride 4, stacked and fused.
 
-Source: DAFormer, section 3.2, Figure 2. The embedding and fusion layers are chosen by name; with
-an `aspp` fusion this is the decoder of the paper, the others are its ablations (Table 7).
+Source: DAFormer, section 3.2, Figure 2. An `aspp` fusion is the decoder of the paper, the others
+are its ablations (Table 7).
 """
 
 from torch import nn
@@ -14,12 +14,7 @@ from mmseg.utils.user_error import UserError
 
 @HEADS.register_module(name=['DAFormerHead', 'UniHead'])  # UniHead: its name in older configs
 class DAFormerHead(BaseDecodeHead):
-    """Context-aware multi-level feature fusion.
-
-    Args:
-        decoder_params: dict of the arguments of `build_decoder`.
-        **kwargs: of MMSegmentation's `BaseDecodeHead`; in_channels and in_index are lists.
-    """
+    """Context-aware multi-level feature fusion; `decoder_params` are those of `build_decoder`."""
 
     def __init__(self, decoder_params, **kwargs):
         super().__init__(input_transform='multiple_select', **kwargs)
@@ -28,14 +23,7 @@ class DAFormerHead(BaseDecodeHead):
         self.build_decoder(**decoder_params)
 
     def build_decoder(self, embed_dims, embed_cfg, embed_neck_cfg, fusion_cfg):
-        """Build the layers (see `decoder_layers`).
-
-        Args:
-            embed_dims: channels per level after its embedding, one number or one for each.
-            embed_cfg: the layer that embeds a level.
-            embed_neck_cfg: the layer for the last level, or 'same_as_embed_cfg'.
-            fusion_cfg: the layer that fuses the stacked levels.
-        """
+        """Build the layers; `embed_dims` are one for each level or one for all."""
         count = len(self.in_channels)
         dims = [embed_dims] * count if isinstance(embed_dims, int) else embed_dims
         last_cfg = embed_cfg if embed_neck_cfg == 'same_as_embed_cfg' else embed_neck_cfg

@@ -1,9 +1,6 @@
-"""The layers that DAFormerHead is put together from, by name.
+"""The layers that DAFormerHead is put together from, by name: `LAYERS`, at the end."""
 
-A layer is a callable `(in_channels, out_channels, **options)` that returns a module from
-(batch, in_channels, height, width) to (batch, out_channels, height, width).
-"""
-
+import functools
 import math
 
 import torch
@@ -18,18 +15,7 @@ from mmseg.models.memory import checkpointed, in_format_of, pointwise
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
 
-LAYERS = {}
 RELU = {'type': 'ReLU'}
-
-
-def register_layer(name):
-    """Decorator: makes a layer available under `name`."""
-
-    def register(layer):
-        LAYERS[name] = layer
-        return layer
-
-    return register
 
 
 def build_layer(cfg, in_channels, out_channels):
@@ -46,10 +32,6 @@ def fuse_levels(levels, layer):
 
     A 1x1 convolution commutes with bilinear upsampling. So each level goes through its part of the
     weights at its own size, which is a third of the work, and nothing is concatenated.
-
-    Args:
-        levels: maps (batch, channels_i, height_i, width_i), the first the largest.
-        layer: a module; only a `ConvModule` of kernel size 1 takes the short way.
     """
     size = levels[0].shape[2:]
     if not (isinstance(layer, ConvModule) and layer.conv.kernel_size == (1, 1)):
@@ -69,24 +51,15 @@ def _upsample(feature, size):
     return resize(feature, size=size, mode='bilinear', align_corners=False)
 
 
-@register_layer('id')
 def identity(in_channels, out_channels):
-    """Passes the features on."""
+    """Return a layer that passes the features on."""
     if in_channels != out_channels:
-        raise UserError(
-            f"the decoder layer 'id' has {in_channels} channels and cannot give {out_channels}: "
-            f'set its embed_dims to {in_channels}'
-        )
+        raise UserError(f"decoder layer 'id': its embed_dims must be its channels, {in_channels}")
     return nn.Identity()
 
 
-@register_layer('mlp')
 class ChannelLinear(nn.Module):
-    """A linear layer over the channels (SegFormer's MLP).
-
-    Args:
-        norm_cfg, act_cfg: stand in published configs and mean nothing.
-    """
+    """SegFormer's MLP, a linear layer; published configs give it a norm and activation in vain."""
 
     def __init__(self, in_channels, out_channels, norm_cfg=None, act_cfg=None):
         super().__init__()
@@ -96,27 +69,14 @@ class ChannelLinear(nn.Module):
         return pointwise(feature, self.proj.weight, self.proj.bias)
 
 
-@register_layer('conv')
-def convolution(in_channels, out_channels, kernel_size, norm_cfg=None, act_cfg=RELU):
-    """A convolution that keeps the size, with norm and activation."""
+def convolution(
+    in_channels, out_channels, kernel_size, norm_cfg=None, act_cfg=RELU, module=ConvModule
+):
+    """Return a convolution that keeps the size, with norm and activation."""
     convs = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
-    return ConvModule(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **convs)
+    return module(in_channels, out_channels, kernel_size, padding=kernel_size // 2, **convs)
 
 
-@register_layer('sep_conv')
-def separable_convolution(in_channels, out_channels, kernel_size, norm_cfg=None, act_cfg=RELU):
-    """A depthwise-separable convolution that keeps the size, with norms and activations."""
-    return DepthwiseSeparableConvModule(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-        norm_cfg=norm_cfg,
-        act_cfg=act_cfg,
-    )
-
-
-@register_layer('aspp')
 class ASPPLayer(nn.Module):
     """Atrous spatial pyramid pooling: parallel dilated convolutions, then one 3x3 over all of them.
 
@@ -126,58 +86,39 @@ class ASPPLayer(nn.Module):
         sep: depthwise-separable branches (a branch with dilation 1 stays a plain 1x1).
         dilations: one branch for each.
         pool: adds a branch with the image's mean.
-        norm_cfg, act_cfg: of all convolutions.
-        context_cfg: another decoder layer as an additional branch, or None.
         with_cp: activation checkpointing of the dilated branches, which take most of a training
             step's memory.
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        sep,
-        dilations,
-        pool,
-        norm_cfg=None,
-        act_cfg=RELU,
-        context_cfg=None,
+        self, in_channels, out_channels, sep, dilations, pool, norm_cfg=None, act_cfg=RELU,
         with_cp=False,
-    ):
+    ):  # fmt: skip
         super().__init__()
         self.with_cp = with_cp
         convs = {'norm_cfg': norm_cfg, 'act_cfg': act_cfg}
-        self.image_pool = self.context_layer = None
+        self.image_pool = None
         if pool:
             self.image_pool = nn.Sequential(
                 nn.AdaptiveAvgPool2d(1), ConvModule(in_channels, out_channels, 1, **convs)
             )
-        if context_cfg is not None:
-            self.context_layer = build_layer(context_cfg, in_channels, out_channels)
-        self.aspp_modules = (DepthwiseSeparableASPPModule if sep else ASPPModule)(
-            dilations=dilations,
-            in_channels=in_channels,
-            channels=out_channels,
-            conv_cfg=None,
-            **convs,
-        )
-        branches = len(dilations) + bool(pool) + (context_cfg is not None)
+        aspp = DepthwiseSeparableASPPModule if sep else ASPPModule
+        channels = {'in_channels': in_channels, 'channels': out_channels}
+        self.aspp_modules = aspp(dilations=dilations, conv_cfg=None, **channels, **convs)
+        branches = len(dilations) + bool(pool)
         self.bottleneck = ConvModule(branches * out_channels, out_channels, 3, padding=1, **convs)
 
     def forward(self, feature):
         branches = []
         if self.image_pool is not None:
             branches.append(_upsample(self.image_pool(feature), feature.shape[2:]))
-        if self.context_layer is not None:
-            branches.append(self.context_layer(feature))
         for branch in self.aspp_modules:
             branches.append(checkpointed(branch, feature) if self.with_cp else branch(feature))
         return self.bottleneck(torch.cat(branches, dim=1))
 
 
-@register_layer('rawconv_and_aspp')
 def plain_convolution_and_aspp(in_channels, out_channels, kernel_size, **options):
-    """A convolution without norm and activation, then an ASPP with the other options."""
+    """Return a convolution without norm and activation, then an ASPP with the other options."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
         ASPPLayer(out_channels, out_channels, **options),
@@ -196,7 +137,6 @@ class RelationBlock(SelfAttentionBlock):
         )
 
 
-@register_layer('isa')
 class ISALayer(nn.Module):
     """Interlaced sparse self-attention: pixels at the same place of all cells attend to each other,
     then the pixels within each cell.
@@ -205,22 +145,14 @@ class ISALayer(nn.Module):
     with a 1x1 input convolution and no residual.
 
     Args:
-        isa_channels: channels of the attention's keys and queries.
         down_factor: (height, width) of a cell in pixels; the map is padded to whole cells.
         key_query_num_convs: number of 1x1 convolutions that make keys and queries.
-        norm_cfg, act_cfg: of all convolutions.
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        isa_channels,
-        down_factor=(8, 8),
-        key_query_num_convs=2,
-        norm_cfg=None,
-        act_cfg=RELU,
-    ):
+        self, in_channels, out_channels, isa_channels, down_factor=(8, 8), key_query_num_convs=2,
+        norm_cfg=None, act_cfg=RELU,
+    ):  # fmt: skip
         super().__init__()
         self.cell = tuple(down_factor)
         self.in_conv = ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
@@ -247,3 +179,15 @@ class ISALayer(nn.Module):
         within = within.reshape(batch, rows, columns, channels, cell_h, cell_w)
         feature = within.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
         return in_format_of(feature[:, :, top : top + height, left : left + width], projected)
+
+
+# Callables `(in_channels, out_channels, **options)` that return a module from maps to maps.
+LAYERS = {
+    'id': identity,
+    'mlp': ChannelLinear,
+    'conv': convolution,
+    'sep_conv': functools.partial(convolution, module=DepthwiseSeparableConvModule),
+    'aspp': ASPPLayer,
+    'rawconv_and_aspp': plain_convolution_and_aspp,
+    'isa': ISALayer,
+}

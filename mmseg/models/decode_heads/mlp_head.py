@@ -1,52 +1,35 @@
-"""SegFormer's all-MLP decoder under its authors' names, `SegFormerHead`.
+"""SegFormer's all-MLP decoder (Xie et al., NeurIPS 2021, arXiv 2105.15203, section 3.2).
 
-Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.2. MMSegmentation's own
-`SegformerHead` has other layers, so that published DAFormer checkpoints do not fit it.
+MMSegmentation's `SegformerHead` has other layers: published DAFormer checkpoints do not fit it.
 """
 
-from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmseg.models.builder import HEADS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.decode_heads.decoder_layers import ChannelLinear, fuse_levels
+from mmseg.models.decode_heads.decoder_layers import ChannelLinear, convolution, fuse_levels
 from mmseg.utils.user_error import UserError
 
 
 @HEADS.register_module()
 class SegFormerHead(BaseDecodeHead):
-    """Every level through a linear layer, brought to stride 4, fused and classified.
-
-    Args:
-        decoder_params: dict of the arguments of `build_decoder`.
-        **kwargs: of MMSegmentation's `BaseDecodeHead`; in_channels and in_index are lists.
-            `channels` belongs to `conv_seg`, which nothing uses but published checkpoints contain.
-    """
+    """Every level through a linear layer, brought to stride 4, fused and classified."""
 
     def __init__(self, decoder_params, **kwargs):
         super().__init__(input_transform='multiple_select', **kwargs)
         if self.align_corners:
             raise UserError('SegFormerHead needs align_corners=False')
-        self.conv_seg.requires_grad_(False)
+        self.conv_seg.requires_grad_(False)  # unused, but in published checkpoints
         self.build_decoder(**decoder_params)
 
     def build_decoder(self, embed_dims, conv_kernel_size):
-        """Build the layers.
-
-        Args:
-            embed_dims: channels of the embedded levels and of their fusion.
-            conv_kernel_size: kernel size of the fusion.
-        """
+        """Build the layers; `conv_kernel_size` is of their fusion."""
+        levels = len(self.in_channels)
         self.linear_c = nn.ModuleDict(
             {str(i): ChannelLinear(c, embed_dims) for i, c in enumerate(self.in_channels)}
         )
-        self.linear_fuse = ConvModule(
-            embed_dims * len(self.in_channels),
-            embed_dims,
-            conv_kernel_size,
-            padding=conv_kernel_size // 2,
-            norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg,
+        self.linear_fuse = convolution(
+            levels * embed_dims, embed_dims, conv_kernel_size, self.norm_cfg, self.act_cfg
         )
         self.linear_pred = nn.Conv2d(embed_dims, self.out_channels, 1)
 

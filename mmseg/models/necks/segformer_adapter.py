@@ -9,12 +9,7 @@ from mmseg.ops import resize
 
 @NECKS.register_module()
 class SegFormerAdapter(nn.Module):
-    """Replaces the last feature map with chosen ones, upsampled and concatenated.
-
-    Args:
-        out_layers: indices of the maps.
-        scales: how much larger each of them becomes.
-    """
+    """Replaces the last map with those at `out_layers`, upsampled by `scales` and concatenated."""
 
     def __init__(self, out_layers=(3,), scales=(4,)):
         super().__init__()

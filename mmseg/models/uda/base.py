@@ -12,10 +12,10 @@ from mmseg.utils.gradients import Gradients, NonFiniteError, Snapshot, total_los
 
 
 class UDAMethod(nn.Module):
-    """A way of training a segmentor, stated as a list of losses.
+    """A way of training a segmentor, stated as a list of losses; registered in ``SEGMENTORS``.
 
     A method implements :meth:`losses` and names its ``terms``; it may hold more networks than the
-    student, follow the student after each step, and be registered in ``SEGMENTORS``.
+    student and follow the student after each step.
 
     Args:
         model (dict): Config of the segmentor.
@@ -41,16 +41,9 @@ class UDAMethod(nn.Module):
         self._before = None
 
     def losses(self, batch, step):
-        """Yield a dict of losses for each of ``terms``; a backward pass follows each.
+        """Yield losses as of ``forward_train`` for each of ``terms``; a backward pass follows each.
 
         Entries with ``loss`` in their name are summed, all others are only logged.
-
-        Args:
-            batch (dict): As the data loader gives it.
-            step (Step): Where the run is.
-
-        Yields:
-            dict[str, Tensor | list[Tensor]]: As ``forward_train`` of a segmentor returns.
         """
         raise NotImplementedError
 
@@ -77,16 +70,10 @@ class UDAMethod(nn.Module):
         return self.model(img=img, img_metas=img_metas, return_loss=False, **kwargs)
 
     def train_step(self, data_batch, optimizer, *, step):
-        """Carry out one iteration, the optimizer's step included.
+        """Carry out one iteration; return ``log_vars`` (name to float) and ``num_samples``.
 
-        Args:
-            data_batch (dict): ``img`` (N, 3, H, W), ``img_metas``, ``gt_semantic_seg``
-                (N, 1, H, W), with a target also ``target_img`` and ``target_img_metas``.
-            optimizer (torch.optim.Optimizer): Over the student's parameters.
-            step (Step): Where the run is.
-
-        Returns:
-            dict: ``log_vars`` (name to float) and ``num_samples``.
+        A batch has ``img`` (N, 3, H, W), ``img_metas`` and ``gt_semantic_seg`` (N, 1, H, W), with a
+        target also ``target_img`` and ``target_img_metas``.
 
         Raises:
             NonFiniteError: Before the optimizer's step; all weights and buffers are as they were.

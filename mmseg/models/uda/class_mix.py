@@ -14,9 +14,6 @@ def draw_class_masks(label, generators, most):
         label (Tensor): (N, 1, H, W) int64, values from 0 to 255.
         generators (list[torch.Generator]): On the CPU; one per image.
         most (int): The largest number of different values.
-
-    Returns:
-        Tensor: (N, 1, H, W) bool.
     """
     present = present_in_any_rank(label)
     # How many classes there are is known on the device alone, and to ask for it would mean to wait.

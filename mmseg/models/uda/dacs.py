@@ -41,9 +41,6 @@ class DACS(UDAMethod):
         color_jitter_probability (float): The jitter acts where u > this, u ~ U(0, 1).
         debug_img_interval, print_grad_magnitude: See :class:`UDAMethod`.
         imnet_feature_dist_scale_method: Stands in published configs and means nothing.
-
-    Raises:
-        UserError: If a loss cannot be weighted per pixel, or ``mix`` is unknown.
     """
 
     terms = ('src', 'mix')

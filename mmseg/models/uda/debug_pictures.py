@@ -14,11 +14,8 @@ _PANEL_WIDTH = 320
 def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
     """Write ``class_mix_debug/{iteration + 1:06d}_{image}.png`` for each image of the batch.
 
-    Args:
-        step (Step): Without a ``work_dir`` nothing is written.
-        img_norm_cfg (dict): ``mean``, ``std``, ``to_rgb`` of the normalisation.
-        palette (list): RGB colour per train id.
-        **tensors: The batch; see :func:`_panels` for the names. ``fd_label`` may be None.
+    ``tensors`` are the batch's, named as in :func:`_panels`. Without ``step.work_dir`` nothing is
+    written.
     """
     if step.work_dir is None:
         return
@@ -49,7 +46,6 @@ def _panels(image, norm, palette):
     def grey(name):
         return np.repeat((255 * image[name].float().numpy().clip(0, 1))[0, ..., None], 3, axis=2)
 
-    share = float(image['weight'].max())
     height, width = image['weight'].shape[1:]
     empty = np.full((height, width, 3), 255)
     fd = image['fd_label']
@@ -57,7 +53,7 @@ def _panels(image, norm, palette):
         ('Source image', photo('source_img')),
         ('Source label', label('source_label')),
         ('Mix mask (white = source)', grey('mix_mask')),
-        (f'Pseudo-label weight, max {share:.3f}', grey('weight')),
+        (f'Pseudo-label weight, max {float(image["weight"].max()):.3f}', grey('weight')),
         ('FD label (things count)' if fd is not None else 'FD: off or all positions',
          label('fd_label') if fd is not None else empty),
         ('Target image', photo('target_img')),

@@ -56,8 +56,7 @@ def feature_distance(student, imagenet, mask=None):
         mask (Tensor | None): (N, 1, h, w) bool; None: all positions.
 
     Returns:
-        Tensor: Scalar, whose mean over the ranks is the mean over the positions of all ranks. 0,
-        with gradient 0, where the mask is empty.
+        Tensor: Scalar, whose mean over the ranks is that over their positions; 0 if there are none.
     """
     distance = torch.linalg.vector_norm(student - imagenet, dim=1, keepdim=True)
     if mask is None:

@@ -15,10 +15,7 @@ BLUR_THRESHOLD = 0.5
 class StrongAugmentation:
     """Jitters and blurs images; whether is drawn once per iteration, how much per image.
 
-    Args:
-        blur (bool): Whether half of the batches are blurred.
-        strength (float): Largest amount of the colour jitter; 0 = off.
-        probability (float): The jitter acts where u > this, u ~ U(0, 1).
+    The jitter acts where u > ``probability``, u ~ U(0, 1); ``blur`` acts on half of the batches.
     """
 
     def __init__(self, blur, strength, probability):
@@ -49,16 +46,8 @@ def blur_kernel_size(side):
 def color_jitter(img, mean, std, strength, seeds):
     """Jitter brightness, contrast, saturation and hue, the amounts drawn per image.
 
-    The jitter is defined on images in [0, 1], so the normalisation is undone and redone.
-
-    Args:
-        img (Tensor): (N, 3, H, W), normalised.
-        mean, std (Tensor): (3,) of the normalisation, in [0, 255].
-        strength (float): Largest amount of each of the four.
-        seeds (list[int]): N of them, one per image.
-
-    Returns:
-        Tensor: (N, 3, H, W), normalised.
+    The jitter is defined on images in [0, 1], so the normalisation by ``mean`` and ``std`` (3,) of
+    [0, 255] is undone and redone.
     """
     mean, std = mean.view(1, 3, 1, 1) / 255, std.view(1, 3, 1, 1) / 255
     jitter = ColorJiggle(strength, strength, strength, strength, p=1.0)
@@ -71,12 +60,7 @@ def color_jitter(img, mean, std, strength, seeds):
 
 
 def gaussian_blur(img, generators):
-    """Blur with a sigma drawn per image; borders are reflected.
-
-    Args:
-        img (Tensor): (N, C, H, W).
-        generators (list[torch.Generator]): N of them, on the CPU.
-    """
+    """Blur images (N, C, H, W) with a sigma drawn per image; borders are reflected."""
     low, high = BLUR_SIGMA
     sigma = torch.stack([low + (high - low) * torch.rand(1, generator=g) for g in generators])
     kernel = tuple(blur_kernel_size(side) for side in img.shape[2:])

@@ -31,8 +31,6 @@ class LossesAndFeatures(nn.Module):
         """Compute losses that the heads weight per pixel, or logits where no label is given.
 
         Args:
-            img (Tensor): (N, 3, H, W), normalised.
-            img_metas (list[dict]): One per image.
             gt_semantic_seg (Tensor | None): (N, 1, H, W) int64.
             weight (Tensor | None): (N, 1, H, W) float, of the pixels; None: 1.
 
@@ -90,7 +88,7 @@ class Student:
 class GivenWeights(BasePixelSampler):
     """Returns given weights (N, 1, H, W), times those of the head's own sampler."""
 
-    def __init__(self, weight, inner=None):
+    def __init__(self, weight, inner):
         super().__init__()
         self.weight = weight.squeeze(1)
         self.inner = inner

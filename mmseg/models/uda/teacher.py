@@ -23,12 +23,8 @@ def update_teacher(teacher, student, iteration, alpha):
     """teacher := a · teacher + (1 - a) · student with a = min(1 - 1/(t + 1), alpha).
 
     (Section 3.1 of the paper.) At iteration 0 that is a copy, exactly. Only parameters are
-    averaged: the teacher's BatchNorm buffers follow its own batches.
-
-    Args:
-        teacher, student (list[Tensor]): Their weights, in the same order.
-        iteration (int): t, the iteration from 0 that the teacher is going to label.
-        alpha (float): The decay that a approaches.
+    averaged: the teacher's BatchNorm buffers follow its own batches. ``iteration`` is t, the one
+    from 0 that the teacher is going to label.
     """
     decay = min(1 - 1 / (iteration + 1), alpha)
     torch._foreach_lerp_(teacher, student, 1 - decay)
@@ -36,17 +32,11 @@ def update_teacher(teacher, student, iteration, alpha):
 
 @torch.no_grad()
 def pseudo_labels(teacher, img, img_metas, threshold):
-    """Label target images with the teacher (section 3.1).
-
-    Args:
-        teacher (EncoderDecoder): In :func:`teacher_mode`.
-        img (Tensor): (N, 3, H, W), normalised.
-        img_metas (list[dict]): One per image.
-        threshold (float): A pixel is trusted where its largest probability reaches it.
+    """Label target images (N, 3, H, W) with the teacher in :func:`teacher_mode` (section 3.1).
 
     Returns:
-        tuple[Tensor, Tensor]: Labels (N, 1, H, W) int64, and the ratio of trusted pixels over the
-        batches of all ranks, a scalar.
+        tuple[Tensor, Tensor]: Labels (N, 1, H, W) int64, and the ratio of pixels, over the batches
+        of all ranks, whose largest probability reaches ``threshold``.
     """
     logits = teacher.encode_decode(img, img_metas)
     confidence, label = logits.softmax(dim=1).max(dim=1, keepdim=True)
