@@ -140,7 +140,7 @@ def test_type_that_does_not_exist(key, value, meant):
 
 
 def test_policy_and_runner_that_do_not_exist():
-    assert 'Poly' in problem({'lr_config.policy': 'ploy'})
+    assert 'poly' in problem({'lr_config.policy': 'ploy'})
     assert 'IterBasedRunner' in problem({'runner.type': 'EpochBasedRunner'})
 
 
