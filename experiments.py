@@ -25,21 +25,14 @@ COMPONENTS = [
 
 @dataclass(frozen=True)
 class Study:
-    """What one table of the paper compares.
-
-    Args:
-        runs: (network, method) pairs; a network is (architecture, encoder).
-        datasets: (source, target) pairs; all runs are done on each.
-        schedule: a file of _base_/schedules.
-        start_up_test: two quiet iterations that show that a run starts, instead of a whole one.
-    """
+    """What one table of the paper compares."""
 
     title: str
-    runs: list
+    runs: list  # (network, method) pairs; a network is (architecture, encoder)
     seeds: tuple = (0, 1, 2)
-    datasets: tuple = (('gta', 'cityscapes'),)
+    datasets: tuple = (('gta', 'cityscapes'),)  # all runs are done on each
     schedule: str = 'poly10warm'
-    start_up_test: bool = False
+    start_up_test: bool = False  # two quiet iterations
 
 
 def grid(networks, methods):
@@ -129,11 +122,7 @@ STUDIES = {
 
 
 def generate_experiment_cfgs(experiment):
-    """Return the configurations of an experiment's runs, as `run_config` does, in table order.
-
-    Raises:
-        ValueError: there is no such experiment; lists those that exist.
-    """
+    """Return the configurations of an experiment's runs in table order."""
     study = look_up(STUDIES, experiment, 'experiment')
     return [
         run_config(

@@ -50,17 +50,15 @@ def parse_args(argv):
     )  # fmt: skip
     parser.add_argument(
         '--small', action='store_true',
-        help='with --exp: on StreetScenes, in small crops, from untrained encoders, for two '
-        'iterations: does every run start here?',
+        help='with --exp: two iterations on StreetScenes, to see that every run starts here',
     )  # fmt: skip
     parser.add_argument(
-        '--machine', choices=('local', 'slurm'), default='local',
-        help='where the runs of an experiment are trained: here, or as jobs of a SLURM cluster',
+        '--machine', choices=('local', 'slurm'),
+        help='where the runs of an experiment are trained: here (default), or on a SLURM cluster',
     )  # fmt: skip
     parser.add_argument(
         '--jobs', type=int, metavar='N',
-        help='of an experiment, train N runs at a time, each on devices of its own '
-        '(default: one after the other, in this process)',
+        help='of an experiment on this machine, train N runs at a time, each on its own devices',
     )  # fmt: skip
     parser.add_argument(
         '--slurm', metavar='FILE', help='what to ask SLURM for (default: configs/slurm.yaml)'
@@ -81,18 +79,17 @@ def parse_args(argv):
     for options, goes, with_what in (
         (of_config, args.config is not None, '--config'),
         ('only seeds', args.config is None, '--exp and --list'),
-        ('small status jobs slurm', args.exp is not None, '--exp'),
+        ('small status machine jobs slurm', args.exp is not None, '--exp'),
         ('slurm', args.machine == 'slurm', '--machine slurm'),
-        ('jobs', args.machine == 'local', '--machine local: a cluster has its own queue'),
+        ('jobs', args.machine != 'slurm', '--machine local: a cluster has its own queue'),
     ):
         for option in options.split():
             value = getattr(args, option)
             if not goes and value is not None and value is not False:
                 parser.error(f'--{option.replace("_", "-")} goes with {with_what}')
-    if args.exp is None and args.machine == 'slurm':
-        parser.error('--machine slurm goes with --exp')
     if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: at least one run at a time is needed')
+    args.machine = args.machine or 'local'
     return args
 
 
@@ -144,21 +141,15 @@ def select(configs, args):
 
 
 def small_scale(config):
-    """Return a configuration at small scale, under a name and an `exp` that say so.
-
-    Args:
-        config: as `tools.run_config.run_config` makes it; stays as it is.
-    """
+    """Return a run's configuration at small scale, under a name and an `exp` that say so."""
     train, uda = config['data'].get('train', {}), config.get('uda')
     if 'rare_class_sampling' in train:
         train = {'rare_class_sampling': {**train['rare_class_sampling'], 'min_pixels': MIN_PIXELS}}
     if config['name_uda'] == 'target-only':
         train = TARGET_WITH_LABELS
+    bases = list(config['_base_'])  # runtime, model, data, …
     data_file = 'street_scenes_128x128' if uda is None else 'uda_street_scenes_128x128'
-    bases = [
-        f'_base_/datasets/{data_file}.py' if base.startswith('_base_/datasets/') else base
-        for base in config['_base_']
-    ]
+    bases[2] = f'_base_/datasets/{data_file}.py'
     iterations = START_UP_TEST_ITERATIONS
     # Gigabytes of optimizer state in every run would help nobody.
     checkpoints = {'interval': iterations, 'save_optimizer': False}

@@ -8,7 +8,7 @@ from mmseg.engine.config import as_dict, load_config
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, UDA_CONFIG, run_python
 from tools import print_config
-from tools.same_run import MISSING, differences, flatten
+from tools.same_run import MISSING, differences
 
 
 def shown(*arguments):
@@ -62,13 +62,15 @@ def test_differences_of_dicts():
     assert differences(one, other) == {
         'a.c': ([1, 2], [1]), 'steps.0.n': (1, 2), 'e': ({}, MISSING), 'd': (MISSING, None),
     }  # fmt: skip
-    # Other transforms, or more of them: the lists themselves.
+    # More transforms: the lists themselves.
     longer = {**one, 'steps': [{'type': 'Z'}, *one['steps']]}
     assert differences(one, longer) == {'steps': (one['steps'], longer['steps'])}
     assert differences(one, one, {**one, 'a': {'b': 2}}) == {
         'a.b': (1, 1, 2), 'a.c': ([1, 2], [1, 2], MISSING),
     }  # fmt: skip
-    assert flatten({'a': {'b': 1, 'c': [1, 2]}, 'e': {}}) == {'a.b': 1, 'a.c': [1, 2], 'e': {}}
+    assert differences({}, {'a': {'b': 1, 'c': [1, 2]}, 'e': {}}) == {
+        'a.b': (MISSING, 1), 'a.c': (MISSING, [1, 2]), 'e': (MISSING, {}),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -183,12 +183,6 @@ def test_moved_folders_of_images(tmp_path, monkeypatch):
     new = config(f'{tmp_path}/new/gta/images')
     assert compare(config('/old/gta/images'), new)[0] == {}
     assert list(compare(config('/old/synthia/images'), new)[0]) == ['data.train.source.img_dir']
-    # The same folder, written in two ways.
-    relative = config('images')
-    relative['data']['train']['source']['data_root'] = f'{tmp_path}/new/gta'
-    whole = config(f'{tmp_path}/new/gta/images')
-    whole['data']['train']['source']['data_root'] = f'{tmp_path}/new/gta'
-    assert compare(relative, whole) == ({}, {})
 
 
 # What makes another run

@@ -52,13 +52,7 @@ def train_file(args):
 
 @reports_user_errors
 def launch(args, configs=None):
-    """Train what run_experiments.py was given; all runs are checked before the first one starts.
-
-    Args:
-        args: Its options.
-        configs: Some of what `generate_experiment_cfgs` returned, perhaps at small scale; None for
-            the config of ``--config``.
-    """
+    """Train these runs of an experiment, or ``--config``; all are checked before one starts."""
     runs = [_run(args, config) for config in configs or [None]]
     if args.dry_run:
         for run in runs:
@@ -76,7 +70,12 @@ def launch(args, configs=None):
         # The slots say which GPUs there are for each; only the CPU has to be named.
         failed = run_all(_trainings(runs, 'cpu' if args.device == 'cpu' else None), slots)
     else:
-        _check_devices(runs, args)
+        if is_launched():
+            raise UserError(
+                'run_experiments.py starts its processes itself: say --n-gpus N instead of '
+                'torchrun, which goes with tools/train.py.'
+            )
+        check_processes(max(run.n_gpus for run in runs), args.device)
         _check_files(runs)
         failed = _train_in_turn(runs, args) if configs else _train(runs[0], args)
     if configs:
@@ -95,7 +94,8 @@ def _run(args, config=None):
         cfg, group = read_stated(stated), f'{args.machine}-exp{config["exp"]}'
     overrides = _overrides(args)
     if args.debug:
-        overrides = _debug_overrides(cfg) | overrides
+        shown = {'log_config.interval': 10, 'evaluation.interval': 200}
+        overrides = shown | ({'uda.debug_img_interval': 10} if 'uda' in cfg else {}) | overrides
     stated = apply_overrides(stated, overrides)
     complete_config(cfg, name, overrides)
     # A config cannot set an entry of its base's list, nor be its own base.
@@ -112,12 +112,6 @@ def _overrides(args):
     given = {key: getattr(args, key, None) for key in (*keys, 'load_from_without_classifier')}
     given = {key: value for key, value in given.items() if value is not None}
     return parse_options(args.cfg_options) | given
-
-
-def _debug_overrides(cfg):
-    """Return what ``--debug`` sets, by dotted key: more logs, evaluations and images."""
-    overrides = {'log_config.interval': 10, 'evaluation.interval': 200}
-    return overrides | ({'uda.debug_img_interval': 10} if 'uda' in cfg else {})
 
 
 def apply_overrides(stated, overrides):
@@ -141,24 +135,12 @@ def read_stated(stated):
         return read_file(path)
 
 
-def _check_devices(runs, args):
-    """Check that there is a device for each process of the runs that this process starts."""
-    if is_launched():
-        raise UserError(
-            'run_experiments.py starts its processes itself: say --n-gpus N instead of torchrun, '
-            'which goes with tools/train.py.'
-        )
-    for run in runs:
-        check_processes(run.n_gpus, args.device)
-
-
 def _check_files(runs):
     """Check the files of those runs that are not finished."""
-    unfinished = [run for run in runs if not run.is_finished]
-    for run in unfinished:
+    for run in runs:
         if run.is_there:
             run.cfg.work_dir = run.found.work_dir
-    check_files(*(run.cfg for run in unfinished))
+    check_files(*(run.cfg for run in runs if not run.is_finished))
 
 
 @reports_user_errors
@@ -178,11 +160,7 @@ def _train(run, args):
 
 
 def train_run(cfg, device):
-    """Train in the run's folder, to which no other process may write meanwhile.
-
-    Returns:
-        int | None: The signal that stopped the run before its end.
-    """
+    """Train in the run's locked folder; return the signal that stopped it before its end."""
     keep_freed_memory(device)
     is_rank_0 = get_dist_info()[0] == 0
     with started(cfg) as changes:
@@ -196,8 +174,8 @@ def train_run(cfg, device):
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, '
-                'or set model.backbone.with_cp=True or speed.accumulate higher, and give the same '
-                'command again to resume. A smaller data.samples_per_gpu or crop makes another run.'
+                'or set model.backbone.with_cp=True or speed.accumulate higher; the same command '
+                'resumes.'
             ) from error
     if is_rank_0 and signal is not None:
         print(f'Stopped by signal {signal}. The same command resumes.')
@@ -242,7 +220,6 @@ def _show_results(folder):
     results = read_results(find_work_dirs([folder]))
     if results:
         table, csv = results_table(results), osp.join(folder, 'results.csv')
-        print(table)
         write_text(osp.join(folder, 'results.txt'), f'{table}\n')
         write_text(csv, results_csv(results))
-        print(f'The same, and IoU per class, is in {csv}')
+        print(f'{table}\nThe same, and IoU per class, is in {csv}')

@@ -88,17 +88,11 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training.
+    """A way of training."""
 
-    Args:
-        uda: a file of _base_/uda, or 'source-only' or 'target-only', which are supervised.
-        rcs: temperature of rare class sampling, None for none.
-        cpl: whether pseudo-labels get no weight at the top and bottom of the image.
-    """
-
-    uda: str
-    rcs: float | None = None
-    cpl: bool = False
+    uda: str  # a file of _base_/uda, or 'source-only' or 'target-only', which are supervised
+    rcs: float | None = None  # temperature of rare class sampling
+    cpl: bool = False  # whether pseudo-labels get no weight at the top and bottom of the image
 
     @property
     def supervised(self):
@@ -112,17 +106,17 @@ class Method:
 
 # Source and target → the file of _base_/datasets for each kind of training.
 DATASETS = {
-    ('gta', 'cityscapes'): {
+    'gta2cityscapes': {
         'uda': 'uda_gta_to_cityscapes_512x512',
         'source-only': 'gta_to_cityscapes_512x512',
         'target-only': 'cityscapes_half_512x512',
     },
-    ('synthia', 'cityscapes'): {
+    'synthia2cityscapes': {
         'uda': 'uda_synthia_to_cityscapes_512x512',
         'target-only': 'cityscapes_half_512x512',
     },
-    ('cityscapes', 'acdc'): {'uda': 'uda_cityscapes_to_acdc_512x512'},
-    ('cityscapes', 'darkzurich'): {'uda': 'uda_cityscapes_to_darkzurich_512x512'},
+    'cityscapes2acdc': {'uda': 'uda_cityscapes_to_acdc_512x512'},
+    'cityscapes2darkzurich': {'uda': 'uda_cityscapes_to_darkzurich_512x512'},
 }
 SHORT_NAMES = {'cityscapes': 'cs', 'synthia': 'syn', 'darkzurich': 'dzur'}
 
@@ -130,39 +124,26 @@ SHORT_NAMES = {'cityscapes': 'cs', 'synthia': 'syn', 'darkzurich': 'dzur'}
 def look_up(table, name, what):
     """Return the entry; raise a ValueError with the list of what exists if there is none."""
     if name not in table:
-        known = ', '.join('2'.join(key) if isinstance(key, tuple) else str(key) for key in table)
-        name = '2'.join(name) if isinstance(name, tuple) else name
-        raise ValueError(f'unknown {what} {name}; there are: {known}')
+        raise ValueError(f'unknown {what} {name}; there are: {", ".join(map(str, table))}')
     return table[name]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What distinguishes a run from all others, by the names above.
-
-    Args:
-        schedule: a file of _base_/schedules, of the learning rate.
-        start_up_test: two quiet iterations, to see that it starts, instead of the whole run.
-    """
+    """What distinguishes a run from all others, by the names above."""
 
     source: str
     target: str
     architecture: str
     encoder: str
     method: Method
-    schedule: str
+    schedule: str  # a file of _base_/schedules
     seed: int
-    start_up_test: bool = False
+    start_up_test: bool = False  # two quiet iterations instead of the whole run
 
 
 def run_config(run, experiment):
-    """Return the configuration of a `Run` of an experiment, a plain dict as JSON holds it.
-
-    The files in its `_base_` are relative to the folder configs; see `with_bases_from`.
-
-    Raises:
-        ValueError: a part does not exist, or parts do not go together; lists what there is.
-    """
+    """Return a run's configuration, a plain dict, with `_base_` relative to configs/."""
     model_file, model = model_part(run)
     data_file, data = data_part(run)
     loop = schedule_part(run)
@@ -189,24 +170,22 @@ def model_part(run):
     encoder = look_up(ENCODERS, run.encoder, 'encoder')
     architecture = look_up(ARCHITECTURES, run.architecture, 'architecture')
     if encoder.family not in architecture.files:
-        fitting = [name for name, e in ENCODERS.items() if e.family in architecture.files]
-        raise ValueError(
-            f'the architecture {run.architecture} does not go with the encoder {run.encoder}; '
-            f'it goes with: {", ".join(fitting)}'
-        )
-    model = {'pretrained': encoder.pretrained, 'backbone': copy.deepcopy(encoder.backbone)}
+        fitting = {name: e for name, e in ENCODERS.items() if e.family in architecture.files}
+        look_up(fitting, run.encoder, f'encoder for {run.architecture}:')
+    model = {'pretrained': encoder.pretrained, 'backbone': encoder.backbone}
     if architecture.decode_head:
-        model['decode_head'] = copy.deepcopy(architecture.decode_head)
+        model['decode_head'] = architecture.decode_head
     if architecture.neck:
-        model['neck'] = copy.deepcopy(architecture.neck)
-    return f'_base_/models/{architecture.files[encoder.family]}.py', model
+        model['neck'] = architecture.neck
+    return f'_base_/models/{architecture.files[encoder.family]}.py', copy.deepcopy(model)
 
 
 def data_part(run):
     """Return the data's base file and its settings."""
-    files = look_up(DATASETS, (run.source, run.target), 'pair of data sets')
+    pair = f'{run.source}2{run.target}'
+    files = look_up(DATASETS, pair, 'pair of data sets')
     kind = run.method.uda if run.method.supervised else 'uda'
-    file = look_up(files, kind, f'way of training on {run.source}2{run.target},')
+    file = look_up(files, kind, f'way of training on {pair},')
     data = {'samples_per_gpu': BATCH_SIZE, 'workers_per_gpu': 4}
     if run.method.rcs is not None:
         sampling = {'min_pixels': 3000, 'class_temp': run.method.rcs, 'min_crop_ratio': 0.5}

@@ -25,13 +25,9 @@ _CODE = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py'
 
 @contextlib.contextmanager
 def started(cfg):
-    """Hold a run's folder, and leave its config and the code there; the other ranks wait.
+    """Hold a run's folder, leave config and code there, and yield what differs from its last start.
 
-    Args:
-        cfg (mmcv.Config): Checked, with ``work_dir``.
-
-    Yields:
-        str: What differs from the run's last start, in words.
+    The other ranks wait meanwhile.
     """
     changes = ''
     with contextlib.ExitStack() as stack:
@@ -45,11 +41,7 @@ def started(cfg):
 
 @contextlib.contextmanager
 def locked(work_dir):
-    """Hold a run's folder, made where it is missing, until the end of this process at the latest.
-
-    Raises:
-        UserError: Another process holds it, or nothing can be written there.
-    """
+    """Hold a run's folder, which is made where it is missing, against other processes."""
     path = osp.join(work_dir, '.lock')
     with contextlib.ExitStack() as stack:
         with files.refusing_to_write(path, files.UNWRITABLE):
@@ -61,9 +53,9 @@ def locked(work_dir):
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 file.seek(0)
+                holder = file.read().decode()
                 raise UserError(
-                    f'process {file.read().decode()} is training in {work_dir}. Wait for it or '
-                    'stop it, or choose another --work-dir.'
+                    f'process {holder} is training in {work_dir}. Wait for it.'
                 ) from error
             # Some network file systems have no locks; runs must start there, too.
             print(f'{work_dir} cannot be locked ({error}): start no second run in it.')
@@ -76,8 +68,7 @@ def locked(work_dir):
 def _prepare(cfg):
     """Leave config and code in the run's folder; return what differs from its last start.
 
-    A run keeps its name, and from its first checkpoint on the revision of the code and the batch
-    that it began with: the number of processes and the images of each, which belong together.
+    A run keeps its name, and from its first checkpoint on the code's revision and its batch.
     """
     checkpoints = saved_checkpoints(cfg.work_dir)
     there, changes = _config_there(cfg, checkpoints)
@@ -106,8 +97,8 @@ def _config_there(cfg, checkpoints):
     if path is None:
         if checkpoints:
             raise UserError(
-                f'{cfg.work_dir} holds {checkpoints[0]}, but not the config of its run (NAME.json, '
-                'in which "name" is NAME). Choose another --work-dir, or restore that file.'
+                f'{cfg.work_dir} holds {checkpoints[0]}, but not the config of its run, NAME.json: '
+                'restore it, or choose another --work-dir.'
             )
         return None, ''
     there = read_json(path)

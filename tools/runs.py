@@ -13,28 +13,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
-from mmseg.engine.config import as_dict
+from mmseg.engine.config import Config, as_dict
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 from tools.run_folder import find_config, read_json
 from tools.same_run import compare_to_resume, describe
 
-# What differs between two runs of one config.
-_OWN = ('name', 'work_dir', 'git_rev')
-
 
 class FoundRun(NamedTuple):
-    """A run that is there, compared with the one that a command asks for.
+    """A run that is there, compared with the one that a command asks for."""
 
-    Attributes:
-        differences: What makes it another run, as `compare_to_resume` returns it.
-        is_finished: Whether it has reached its end.
-        config: Path of the resolved config in its folder.
-    """
-
-    differences: dict
+    differences: dict  # what makes it another run
     is_finished: bool
-    config: str
+    config: str  # path of the resolved config in its folder
 
     @property
     def work_dir(self):
@@ -44,19 +35,12 @@ class FoundRun(NamedTuple):
 
 @dataclass
 class Run:
-    """A run that a command asks for.
+    """A run that a command asks for."""
 
-    Attributes:
-        cfg (mmcv.Config): Complete and checked.
-        stated (dict): Its generated config: ``_base_`` paths and what is set over them.
-        group (str): ``{machine}-{experiment}``, the folder of generated configs and runs.
-        found (FoundRun | None): What there is of it, else the run that differs least from it.
-    """
-
-    cfg: object
-    stated: dict
-    group: str
-    found: FoundRun | None
+    cfg: Config  # complete and checked
+    stated: dict  # its generated config: ``_base_`` paths and what is set over them
+    group: str  # ``{machine}-{experiment}``, the folder of generated configs and runs
+    found: FoundRun | None  # what there is of it, else the run that differs least from it
 
     @property
     def is_there(self):
@@ -68,14 +52,10 @@ class Run:
 
     @property
     def n_gpus(self):
-        """Number of processes that train it, each on a GPU."""
         return self.cfg.get('n_gpus') or 1
 
     def place(self, work_dir=None):
-        """Set name and folder of the run, print which it is, and write its generated config.
-
-        Args:
-            work_dir (str | None): Folder of a new run; None: ``work_dirs/{group}/{name}``.
+        """Set name and folder, print which run it is, and write its generated config.
 
         Returns:
             str | None: Path of that config; None if the run is finished.
@@ -107,7 +87,7 @@ class Run:
         return content
 
     def _write(self, name, work_dir):
-        own = dict(zip(_OWN, (name, work_dir, git_revision()), strict=True))
+        own = {'name': name, 'work_dir': work_dir, 'git_rev': git_revision()}
         self.cfg.merge_from_dict(own)
         write_text(self._generated(name), json.dumps(self._content() | own, indent=2) + '\n')
         return self._generated(name)
@@ -117,11 +97,9 @@ def _waiting(content, pattern):
     """Return the name of an equal generated config, of ``--dry-run``, whose run has not begun."""
     for path in sorted(glob.glob(pattern)):
         there = read_json(path) or {}
-        equal = all(
-            there.get(key) == content.get(key) for key in (there | content).keys() - {*_OWN}
-        )
-        if equal and not osp.isdir(there['work_dir']):
-            return there['name']
+        own = {key: there.get(key) for key in ('name', 'work_dir', 'git_rev')}
+        if there == content | own and not osp.isdir(own['work_dir']):
+            return own['name']
     return None
 
 
@@ -137,19 +115,11 @@ def git_revision():
 def find_run(cfg, group, work_dir=None, new=False):
     """Find the run that a config describes, else the one of its name that differs least.
 
-    Args:
-        cfg (mmcv.Config): Checked.
-        group (str): Folder of the runs below work_dirs.
-        work_dir (str | None): The only folder to look at instead; must hold no other run.
-        new (bool): Take no run that is there.
-
-    Returns:
-        FoundRun | None: The newest unfinished run that is the same, else the newest finished one,
-        else the one with the fewest differences.
+    A given ``work_dir`` is the only folder that is looked at, and must hold no other run.
     """
     if new and not work_dir:
         return None
-    # Reading each config of a large study for each of its runs would take minutes.
+    # Only of this name: reading all configs of a large study would take minutes.
     pattern = osp.join('work_dirs', group, '*', f'*_{glob.escape(cfg.name)}_*.json')
     work_dirs = {work_dir} if work_dir else {osp.dirname(path) for path in glob.glob(pattern)}
     runs, wanted = [], as_dict(cfg)
@@ -157,13 +127,11 @@ def find_run(cfg, group, work_dir=None, new=False):
         there = read_json(path)
         finished = is_finished(osp.dirname(path), there['runner']['max_iters'])
         runs.append(FoundRun(compare_to_resume(there, wanted)[0], finished, path))
+    # The newest unfinished one that is the same, else the newest finished, else the most alike.
     found = max(runs, default=None, key=_rank)
     if work_dir and found and (new or (found.differences and saved_checkpoints(work_dir))):
         what = f'another run: {describe(found.differences)}' if found.differences else 'this run'
-        raise UserError(
-            f'{work_dir} holds {what} ({found.config}). Choose another --work-dir, or delete that '
-            'run.'
-        )
+        raise UserError(f'{work_dir} holds {what}. Choose another --work-dir, or delete that run.')
     return found
 
 

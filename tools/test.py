@@ -14,11 +14,11 @@ from tqdm import tqdm
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.readable import build_files, read_image
 from mmseg.engine import evaluation
+from mmseg.engine.checks.data import file_of, list_files
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import joined_processes, rank_0_first
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predictions import PredictionFolder, write_id_map, write_picture
-from mmseg.engine.preflight import check_test_files
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
 from mmseg.utils.drawing import paint
@@ -78,7 +78,7 @@ def _test(args, device):
         _use_test_split(cfg.data.test)
     with rank_0_first() as is_rank_0:
         if is_rank_0:
-            check_test_files(cfg, needs_labels=not args.format_only)
+            list_files(cfg.data.test, not args.format_only, file_of(cfg))
     if args.aug_test:
         _use_augmentations(cfg.data.test)
     dataset = build_files(cfg.data.test, dict(test_mode=True))

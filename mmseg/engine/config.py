@@ -17,14 +17,11 @@ from mmseg.utils.user_error import UserError
 
 
 def load_config(path, overrides=None):
-    """Read and complete a config.
+    """Read and complete a Python config (which is executed: trust it) or a JSON one.
 
     Args:
-        path (str): A Python file (which is executed: trust it) or a JSON file.
+        path (str): Of the file.
         overrides (dict | None): Values by dotted key.
-
-    Returns:
-        mmcv.Config: With ``seed``, ``name`` and ``log_level`` set.
     """
     return complete_config(read_file(path), path, overrides)
 
@@ -51,13 +48,7 @@ def read_file(path):
 
 
 def config_in_checkpoint(meta, path, overrides=None):
-    """Return the config that a checkpoint keeps of its run.
-
-    Args:
-        meta (dict): The checkpoint's; its ``config`` is the resolved config as JSON.
-        path (str): Of the checkpoint.
-        overrides (dict | None): Values by dotted key.
-    """
+    """Return the config that a checkpoint keeps, as JSON, in the ``config`` of its meta."""
     if not isinstance(meta.get('config'), str):
         raise UserError(f'{path} holds no config: give the config of its run, too.')
     try:
@@ -68,10 +59,7 @@ def config_in_checkpoint(meta, path, overrides=None):
 
 
 def complete_config(cfg, path, overrides=None):
-    """Apply overrides, then set in place what every config needs.
-
-    These are tuples that JSON lacks, class lists, channels, ``seed``, ``name`` and ``log_level``.
-    """
+    """Apply overrides, then set what every config needs: tuples, classes, channels, defaults."""
     _check_describes_run(cfg, path)
     try:
         cfg.merge_from_dict(overrides or {})
@@ -80,11 +68,10 @@ def complete_config(cfg, path, overrides=None):
     _check_describes_run(cfg, path)
     if cfg.get('custom_imports'):
         raise UserError(
-            f'config {path} has custom_imports, which no config may: JSON ones are data. Put the '
-            'modules into a folder below mmseg/models or mmseg/datasets: there they are found.'
+            f'config {path} has custom_imports, which no config may: put the modules below '
+            'mmseg/models or mmseg/datasets, where they are found.'
         )
-    _restore_scales(cfg._cfg_dict)
-    _restore_tuples_of_parts(cfg.model)
+    _restore_tuples(cfg._cfg_dict)
     try:
         complete_classes(cfg)
     except UserError as error:
@@ -107,25 +94,14 @@ def _check_describes_run(cfg, path):
 
 
 def parse_options(options, flag='--cfg-options'):
-    """Parse ``KEY=VALUE`` strings as mmcv's ``--cfg-options`` does.
-
-    Args:
-        options (list[str] | None): E.g. ``['runner.max_iters=100', 'a.b=[1,2]']``.
-        flag (str): The option that they were given to, for messages.
-
-    Returns:
-        dict: Python values by dotted key.
-    """
-    for option in options or []:
-        if '=' not in option:
-            raise UserError(f'{flag} {option}: write it as KEY=VALUE.')
+    """Parse ``KEY=VALUE`` strings of an option to a dict, as mmcv's ``--cfg-options`` does."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--options', nargs='*', action=DictAction, default={})
     try:
         return dict(parser.parse_args(['--options', *(options or [])]).options)
-    except (AssertionError, RecursionError) as error:  # brackets that mmcv cannot match
+    except (AssertionError, RecursionError, ValueError) as error:  # no `=`, unmatched brackets
         raise UserError(
-            f'{flag} {" ".join(options)}: a value cannot be read. Lists are a.b=[1,2]; write the '
+            f'{flag} {" ".join(options)}: write it as KEY=VALUE, lists as a.b=[1,2] and the '
             'entries of a dict one by one, as a.b.mode=slide.'
         ) from error
 
@@ -135,29 +111,24 @@ def as_dict(cfg):
     return json.loads(json.dumps(cfg._cfg_dict.to_dict()))
 
 
-def _restore_tuples_of_parts(config):
-    """Make tuples of arguments whose default is one: some networks insist on it (CGNet)."""
-    for entry in config.values() if isinstance(config, dict) else config:
+def _restore_tuples(value):
+    """Make tuples of scales, of which a list means several, and where a backbone's default is one.
+
+    JSON has none, and some networks (CGNet) insist on them.
+    """
+    for entry in value.values() if isinstance(value, dict) else value:
         if isinstance(entry, dict | list | tuple):
-            _restore_tuples_of_parts(entry)
+            _restore_tuples(entry)
+    if not isinstance(value, dict):
+        return
+    scale = value.get('img_scale')
+    if isinstance(scale, list) and all(isinstance(side, int) for side in scale):
+        value['img_scale'] = tuple(scale)
+    elif isinstance(scale, list):
+        value['img_scale'] = [tuple(e) if isinstance(e, list) else e for e in scale]
     # One registry holds all parts of a model.
-    kind = config.get('type') if isinstance(config, dict) else None
+    kind = value.get('type')
     part = BACKBONES.get(kind) if isinstance(kind, str) else None
     for name, parameter in inspect.signature(part).parameters.items() if part else ():
-        if isinstance(parameter.default, tuple) and isinstance(config.get(name), list):
-            config[name] = tuple(config[name])
-
-
-def _restore_scales(value):
-    """Make tuples of scales: MMSegmentation takes a list of two numbers for two scales."""
-    for entry in value.values() if isinstance(value, dict) else value:
-        if isinstance(entry, dict | list):
-            _restore_scales(entry)
-    scale = value.get('img_scale') if isinstance(value, dict) else None
-    if isinstance(scale, list):
-        is_one = all(isinstance(side, int) for side in scale)
-        value['img_scale'] = (
-            tuple(scale)
-            if is_one
-            else [tuple(entry) if isinstance(entry, list) else entry for entry in scale]
-        )
+        if isinstance(parameter.default, tuple) and isinstance(value.get(name), list):
+            value[name] = tuple(value[name])

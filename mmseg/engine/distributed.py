@@ -32,9 +32,8 @@ def joined_processes(device_name=None):
             if not isinstance(error, dist.DistError) and 'gloo' not in str(error):
                 raise
             raise UserError(
-                f'rank {dist.get_rank()} lost the other processes of this run: one of them was '
-                f'killed or failed ({str(error).splitlines()[0]}). The same command resumes from '
-                'the last checkpoint.'
+                f'rank {dist.get_rank()} lost the other processes of this run: one was killed or '
+                f'failed ({str(error).splitlines()[0]}). The same command resumes.'
             ) from error
         # Not after an error: the other ranks may be anywhere, and this would wait for them.
         dist.destroy_process_group()
@@ -51,8 +50,7 @@ def check_is_launched(cfg, name):
     if wanted > 1 and not is_launched():
         raise UserError(
             f'config {name} says n_gpus={wanted}, and this is one process. Start torchrun '
-            f'--nproc_per_node={wanted} tools/train.py {name}, or python run_experiments.py '
-            f'--config {name}, or set --cfg-options n_gpus=1.'
+            f'--nproc_per_node={wanted} tools/train.py {name}, or set --cfg-options n_gpus=1.'
         )
 
 
@@ -94,16 +92,13 @@ def _launched_device(name):
     needed = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
     missing = [variable for variable in needed if not os.environ.get(variable)]
     if missing:
-        raise UserError(
-            f'this is one of several processes, but {", ".join(missing)} is not set: start them '
-            'with torchrun --nproc_per_node=N tools/train.py CONFIG, which sets all it takes.'
-        )
+        raise UserError(f'{", ".join(missing)} is not set: start the processes with torchrun.')
     keeps_store = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
     if keeps_store and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0:
         # A restart finds their addresses in the store that it shares, pytorch/pytorch#135712.
         raise UserError(
-            'with torchrun --max-restarts a restart may wait for dead processes: set '
-            'TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of every torchrun.'
+            'for torchrun --max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 everywhere: '
+            'otherwise a restart may wait for dead processes.'
         )
     check_processes(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), name)
     device = choose_device(name)
@@ -113,19 +108,13 @@ def _launched_device(name):
 
 
 def choose_device(name=None):
-    """The device called ``name``; without a name a GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: If there is no such device here.
-    """
+    """Return the device called ``name``; without a name a GPU if there is one, else the CPU."""
     if name is None:
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(
-            f'--device {name}: no such kind of device; use cuda, cuda:N or cpu.'
-        ) from error
+        raise UserError(f'--device {name}: no such device; use cuda, cuda:N or cpu.') from error
     if device.type == 'cuda':
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:

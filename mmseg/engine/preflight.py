@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.checks.config import check_keys, check_values
-from mmseg.engine.checks.data import check_dataset, file_of, list_files, uses_of
+from mmseg.engine.checks.data import check_dataset, uses_of
 from mmseg.models.weights import local_file
 from mmseg.utils.user_error import UserError
 
@@ -17,11 +17,7 @@ def check_config(cfg, name):
 
 
 def check_files(*cfgs):
-    """Check the data sets, weight files and loggers of training configs.
-
-    Lists all files of each data set and decodes a few; ``tools/check_dataset.py`` reports
-    everything. What several configs use is checked once.
-    """
+    """Check the data sets, weight files and loggers of training configs, common ones once."""
     checked = []
     for cfg in cfgs:
         check_loggers(cfg)
@@ -36,16 +32,11 @@ def check_files(*cfgs):
             check_weights(cfg)
 
 
-def check_test_files(cfg, needs_labels):
-    """Check that the data set to test on has its files; raises as :func:`check_files`."""
-    list_files(cfg.data.test, needs_labels, file_of(cfg))
-
-
 def check_loggers(cfg):
     """Check that the package of a logger is there; TensorBoard's is required anyway."""
-    found = importlib.util.find_spec('wandb')
+    package = importlib.util.find_spec('wandb')
     # A folder of that name, such as wandb writes, looks like a package without a file.
-    is_missing = found is None or found.origin is None
+    is_missing = package is None or package.origin is None
     if is_missing and any(hook.type == 'WandbLoggerHook' for hook in cfg.log_config.hooks):
         raise UserError(
             'log_config.hooks has a WandbLoggerHook, but wandb is not installed: pip install '
@@ -55,16 +46,12 @@ def check_loggers(cfg):
 
 def check_weights(cfg):
     """Check that weight files exist; download pretrained ones that have an address."""
-    pretrained = (
-        ('model.pretrained', cfg.model.get('pretrained')),
-        ('model.backbone.pretrained', cfg.model.backbone.get('pretrained')),
-    )
-    for name, path in pretrained:
+    for owner, part in (('model', cfg.model), ('model.backbone', cfg.model.backbone)):
+        name, path = f'{owner}.pretrained', part.get('pretrained')
         if path and not osp.isfile(local_file(path)):
             raise UserError(
-                f'{name} names {path}, which does not exist. Put the ImageNet weights there as the '
-                'README says ("Weights": python tools/download.py --help), or train from scratch '
-                f'with --cfg-options {name}=None.'
+                f'{name} names {path}, which does not exist. Put the ImageNet weights there '
+                f'(docs/weights.md), or train from scratch with --cfg-options {name}=None.'
             )
     for name in ('load_from', 'resume_from'):
         if cfg.get(name) and not osp.isfile(cfg[name]):
