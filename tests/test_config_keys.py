@@ -93,7 +93,7 @@ def test_misspelled_key(key, meant):
 )
 def test_misspelled_option_of_a_decoder(key, option):
     said = problem({f'{HEAD}.decoder_params.{key}': 'asp'})
-    assert HEAD in said and option in said
+    assert option in said
     assert ('asp' if key.endswith('type') else key.rpartition('.')[2]) in said
 
 
