@@ -102,24 +102,6 @@ def read_image(path, load=None):
     return image.astype(np.uint8, copy=False)
 
 
-def unused_range(path, image, load):
-    """Find the largest value in a file of 16 bits per channel that was loaded nearly black."""
-    if image.max() > 2**14 // 256 or isinstance(load.load, LoadImageInRange):
-        return None
-    stored = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return None if stored is None or stored.dtype == np.uint8 else int(stored.max())
-
-
-def range_hint(largest):
-    """The sentence that mends images whose largest stored value is ``largest``."""
-    high = 2 ** max(8, largest.bit_length()) - 1
-    return (
-        'they are nearly black as 8 bits. State their range in the training and test pipelines, '
-        f"instead of dict(type='LoadImageFromFile'): dict(type='LoadImageInRange', "
-        f'value_range=(0, {high}))'
-    )
-
-
 class LoadTrainIds(LoadAnnotations):
     """Load labels, which have to hold train ids of their data set and to fit their image."""
 

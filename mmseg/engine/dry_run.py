@@ -120,11 +120,10 @@ def check_test_sample(place, sample):
 def _check_sample(place, sample, keys):
     for key in keys:
         if key not in sample:
-            raise UserError(f"{place}.pipeline leaves {key} out: 'Collect' has to name it in keys")
-    for key in {'img', 'target_img'} & set(sample):
-        image = sample[key].data
+            raise UserError(f"a pipeline of {place} leaves {key} out: 'Collect' has to name it")
+    for image in (sample[key].data for key in ('img', 'target_img') if key in sample):
         if not torch.is_tensor(image) or not image.is_floating_point():
             raise UserError(
-                f"{place}.pipeline leaves the image as it was read: 'Normalize' is missing, or "
-                "'DefaultFormatBundle' (in tests 'ImageToTensor')"
+                f"a pipeline of {place} leaves the image as it was read: 'Normalize' is missing, "
+                "or 'DefaultFormatBundle' (in tests 'ImageToTensor')"
             )

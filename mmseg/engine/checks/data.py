@@ -390,10 +390,10 @@ def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
-    if config['type'] == 'OwnDataset':
-        return f'Correct what {config_file} says of it, or put the files there.'
-    command = convert_command(config, config_file)
-    return f'Download the data set and put or link it there (README, "Data"), then run: {command}'
+    return (
+        f'Put or link the data set there (README, "Data") or correct {config_file}, then run: '
+        + convert_command(config, config_file)
+    )
 
 
 def _labels_hint(use, listing):

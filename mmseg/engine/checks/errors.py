@@ -73,7 +73,10 @@ def _wrong_key(said, section, content):
     if found := _UNKNOWN_KEY.search(said):
         for path, part in parts:
             if found[1] in part:
-                return unknown_key(path, found[1], arguments_of(path, part) | _BUILDERS_OWN)
+                known = arguments_of(path, part)
+                if not known:  # it is taken by a method of a class, which said names
+                    return f'{path}: {said}'
+                return unknown_key(path, found[1], known | _BUILDERS_OWN)
     elif found := _NO_TYPE.search(said):
         name = found[1] or found[2]
         for path, part in parts:
