@@ -9,7 +9,7 @@ import torch
 
 from mmseg.datasets.pipelines import Compose
 from mmseg.datasets.run_loader import collate
-from mmseg.engine.predict import predict_images
+from mmseg.engine.predict import predict_images, predict_labels
 from mmseg.engine.trained import load_trained
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import only, predict_image
