@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
-from mmseg.datasets.readable import image_loader, read_image
+from mmseg.datasets.file_errors import image_loader, read_image
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predict import predict_images
-from mmseg.engine.predictions import write_picture
+from mmseg.engine.predictions import write_image
 from mmseg.engine.trained import load_trained
 from mmseg.utils.drawing import paint, with_legend
 from mmseg.utils.files import IMAGE_ENDINGS, visible_files
@@ -137,7 +137,7 @@ def _predict_images(args, segmentor, paths, outputs):
     written = []
     for name, *predicted in _predictions(segmentor, images, len(paths), 'image'):
         for kind, file in outputs[name].items():
-            write_picture(_draw(kind, args, segmentor, *predicted), file)
+            write_image(_draw(kind, args, segmentor, *predicted), file)
             written.append(file)
     print(f'Wrote {written[0] if len(written) == 1 else f"{len(written)} files"}')
     return written

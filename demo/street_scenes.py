@@ -18,7 +18,7 @@ from prettytable import PrettyTable
 
 import run_experiments
 from mmseg.datasets import CityscapesDataset
-from mmseg.engine.predictions import write_picture
+from mmseg.engine.predictions import write_image
 from mmseg.utils.drawing import draw_panels, paint, with_legend
 from mmseg.utils.files import write_text
 from tools import make_street_scenes, test
@@ -123,7 +123,7 @@ def draw_comparison(path, data, predictions):
         ])  # fmt: skip
     labels = np.concatenate([label for _, label in shown])
     classes, palette = CityscapesDataset.CLASSES, CityscapesDataset.PALETTE
-    write_picture(with_legend(draw_panels(rows, 256), labels, classes, palette, True), path)
+    write_image(with_legend(draw_panels(rows, 256), labels, classes, palette, True), path)
 
 
 def _most_varied(data):

@@ -6,7 +6,7 @@ import tempfile
 
 import cv2
 
-from mmseg.utils.files import UNWRITABLE, refusing_to_write
+from mmseg.utils.files import UNWRITABLE, reporting_write_errors
 from mmseg.utils.user_error import UserError
 
 VIDEO_ENDINGS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
@@ -32,7 +32,7 @@ class VideoWriter:
 
     def __enter__(self):
         folder = osp.dirname(self.path) or '.'
-        with refusing_to_write(self.path, UNWRITABLE):
+        with reporting_write_errors(self.path, UNWRITABLE):
             os.makedirs(folder, exist_ok=True)
             self.folder = tempfile.TemporaryDirectory(prefix='.', suffix='.part', dir=folder)
         self.part = osp.join(self.folder.name, 'video.mp4')

@@ -11,8 +11,8 @@ from PIL import Image
 
 import run_experiments
 from mmseg.datasets import CityscapesDataset, build_dataset
+from mmseg.datasets.file_errors import build_files
 from mmseg.datasets.rare_class_sampling import RareClassSampler, pixels_of_ratio
-from mmseg.datasets.readable import build_files
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import load_config

@@ -7,7 +7,7 @@ import torch
 from mmcv.utils import Registry
 
 from mmseg.engine.checks.config import check_keys, check_values
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.config import load_config, parse_options
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG
@@ -111,11 +111,11 @@ def test_what_can_be(overrides):
 def test_what_a_class_says_is_blamed_on_the_section():
     with (
         pytest.raises(UserError, match=r"config's model cannot be used: ValueError: too wide \(.*"),
-        blamed_on('model'),
+        config_errors('model'),
     ):
         raise ValueError('too\nwide')
     for ours in (NameError('x'), torch.OutOfMemoryError('full')):
-        with pytest.raises(type(ours)), blamed_on('model'):
+        with pytest.raises(type(ours)), config_errors('model'):
             raise ours
 
 
@@ -145,7 +145,7 @@ def test_bugs_in_a_class_keep_their_traceback(bug):
     """Also where mmcv's registry raises once more."""
     registry = Registry('heads')
     registry.register_module(module=Head)
-    with pytest.raises(bug) as found, blamed_on('model'):
+    with pytest.raises(bug) as found, config_errors('model'):
         registry.build(dict(type='Head', bug=BUGS[bug]))
     assert found.value.__notes__ == ["while the config's model was built"]
 
@@ -157,13 +157,13 @@ def test_values_of_a_wrong_kind_are_the_configs():
     says = r"cannot be used: AttributeError: Head: 'str' .* 'copy' \(\S+test_config_values.py, line"
     registry = Registry('heads')
     registry.register_module(module=Head)
-    with pytest.raises(UserError, match=says), blamed_on('model'):
+    with pytest.raises(UserError, match=says), config_errors('model'):
         registry.build(dict(type='Head', bug=uses, norm_cfg='BN'))
 
 
 def test_what_torch_refuses_is_said_by_the_line_that_called_it():
     says = r'\(\S+test_config_values.py, line \d+; DAFORMER_TRACEBACK=1'
-    with pytest.raises(UserError, match=says), blamed_on('model'):
+    with pytest.raises(UserError, match=says), config_errors('model'):
         torch.nn.Linear(3, 4)(torch.zeros(2, 5))
 
 

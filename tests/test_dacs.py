@@ -337,7 +337,7 @@ def test_gradient_norms_are_logged_per_loss_when_asked_for():
     assert 'mix.grad.mix.decode.loss_ce' in log
 
 
-def test_debug_pictures_come_at_the_interval(tmp_path):
+def test_debug_images_come_at_the_interval(tmp_path):
     dacs = build_dacs(debug_img_interval=2)
     dacs.PALETTE = [[i, 2 * i, 3 * i] for i in range(19)]
     dacs.train()

@@ -7,8 +7,8 @@ import signal
 import pytest
 import torch
 
-from mmseg.datasets import run_loader
-from mmseg.datasets.run_loader import RunBatches, build_loader, dead_workers_are_errors
+from mmseg.datasets import dataloader
+from mmseg.datasets.dataloader import RunBatches, build_loader, dead_workers_are_errors
 from mmseg.engine.predict import TestSamples
 from mmseg.utils.user_error import UserError
 from tools import test
@@ -59,7 +59,7 @@ def test_killed_worker(number, says):
 
 
 def test_workers_that_hang(monkeypatch):
-    monkeypatch.setattr(run_loader, '_PATIENCE', 0.6)
+    monkeypatch.setattr(dataloader, '_PATIENCE', 0.6)
     says = r'timed out after 0\.6 seconds.*workers_per_gpu lower.*--shm-size'
     with pytest.raises(UserError, match=says):
         load(Samples(signal.pause), workers=2)

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from mmseg.datasets import build_dataset, rare_class_sampling
+from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.rare_class_sampling import (
     MAX_CROP_REDRAWS,
     RareClassSampler,
     class_probabilities,
     class_ratios,
 )
-from mmseg.datasets.run_loader import RunBatches, build_loader
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.uda_dataset import SeededEpochs
 from mmseg.utils.seeding import seed_for, seeded_globals
@@ -479,7 +479,7 @@ def test_tracebacks_of_workers_can_be_shown(data, monkeypatch, workers):
     shorten(data / 'source/images/4.png')
     with pytest.raises(UserError) as found:
         list(build_loader(dataset, RunBatches(0, 20, 2), workers, CPU))
-    assert found.value.__cause__ is not None or 'readable.py", line' in str(found.value)
+    assert found.value.__cause__ is not None or 'file_errors.py", line' in str(found.value)
 
 
 def test_seeded_epochs_show_every_image_once_an_epoch_in_changing_order(data):

@@ -12,8 +12,8 @@ from tools import test
 
 def evaluate_rank(config, checkpoint):
     """Test on one of several ranks; leaves its figures and the names of the pictures it drew."""
-    drawn, write = [], test.write_picture
-    test.write_picture = lambda picture, path, *more: (
+    drawn, write = [], test.write_image
+    test.write_image = lambda picture, path, *more: (
         drawn.append(path), write(picture, path, *more),
     )  # fmt: skip
     found = test.main([config, checkpoint, '--show-dir', 'pictures', '--device', 'cpu'])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmseg.engine.distributed import joined_processes
+from mmseg.engine.distributed import init_distributed
 from mmseg.utils.seeding import Step
 from tests.ranks import Ranks
 from tests.test_dacs import THINGS, build_dacs, random_batch, tiny_model
@@ -57,7 +57,7 @@ def train(method, data, rank=0, world_size=1):
 
 
 def train_rank():
-    with joined_processes('cpu'):
+    with init_distributed('cpu'):
         method = build()
         if torch.distributed.get_rank() == 1:
             with torch.no_grad():

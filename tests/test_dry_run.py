@@ -9,7 +9,7 @@ from mmcv.utils import ConfigDict
 from torch import nn
 
 from mmseg.engine import train as train_module
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.config import load_config
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.performance import build_grouped_optimizer
@@ -93,7 +93,7 @@ def test_parts_of_a_network_that_do_not_fit(cfg, head):
 def test_a_bare_assertion_is_said_by_its_line(cfg):
     cfg.model.decode_head.in_index = [0, 1, 2]
     says = r'model cannot be used: AssertionError: .*assert len\(in_channels\) == len\(in_index\)'
-    with pytest.raises(UserError, match=says), blamed_on('model'):
+    with pytest.raises(UserError, match=says), config_errors('model'):
         build_segmentor(cfg.model)
 
 

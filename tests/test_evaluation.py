@@ -10,7 +10,7 @@ import torch
 
 from mmseg.core import intersect_and_union
 from mmseg.datasets import CustomDataset
-from mmseg.datasets.run_loader import collate
+from mmseg.datasets.dataloader import collate
 from mmseg.engine.evaluation import areas_of_classes, count_areas, loading, predict
 from mmseg.engine.predict import TestSamples, predict_labels
 from mmseg.models import EncoderDecoder, build_segmentor

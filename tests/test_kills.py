@@ -207,7 +207,7 @@ def test_a_script_ends_though_it_holds_a_loader(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(
         'import torch\n'
-        'from mmseg.datasets.run_loader import RunBatches, build_loader\n'
+        'from mmseg.datasets.dataloader import RunBatches, build_loader\n'
         "samples = [{'number': torch.tensor(i)} for i in range(20)]\n"
         "loader = build_loader(samples, RunBatches(0, 10, 2), 2, torch.device('cpu'))\n"
         'batches = iter(loader)\n'

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg.engine.predictions import origin_of, write_picture
+from mmseg.engine.predictions import origin_of, write_image
 from tests.test_command_line import VAL, run_test
 from tests.tiny_runs import files_below, only
 from tools import test
@@ -97,7 +97,7 @@ def test_files_that_would_be_replaced_within_one_command(copied_run):
 def test_a_picture_above_pillows_limit_keeps_its_origin(tmp_path):
     """The same command again does not take it for another command's."""
     path = str(tmp_path / 'large.png')
-    write_picture(np.zeros((10_000, 18_000), np.uint8), path, origin='ours')
+    write_image(np.zeros((10_000, 18_000), np.uint8), path, origin='ours')
     assert origin_of(path) == 'ours'
     for content in (b'', b'no PNG'):
         (tmp_path / 'large.png').write_bytes(content)

@@ -106,8 +106,8 @@ def assert_same_steps(one, other):
 
 def predict_image(segmentor, cfg, path):
     """Train ids (H, W) of an image file, by the config's test pipeline."""
+    from mmseg.datasets.dataloader import collate
     from mmseg.datasets.pipelines import Compose
-    from mmseg.datasets.run_loader import collate
     from mmseg.engine.predict import predict_labels
 
     sample = Compose(cfg.data.test.pipeline)(dict(img_info=dict(filename=path), img_prefix=None))

@@ -12,7 +12,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from mmseg.engine.checks.data import check_dataset, uses_of
+from mmseg.engine.checks.data import check_dataset, datasets_of
 from mmseg.engine.config import load_config, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
 
@@ -44,7 +44,7 @@ def main(argv=None):
     args = parse_args(argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
     images = examined = problems = 0
-    for use in uses_of(cfg):
+    for use in datasets_of(cfg):
         report = check_dataset(use, args.full, args.nproc if args.full else 1)
         print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
         for problem in report.problems:

@@ -15,10 +15,10 @@ import cv2
 import torch
 from torch import nn
 
-from mmseg.datasets.readable import read_image
+from mmseg.datasets.file_errors import read_image
 from mmseg.engine.config import load_config
 from mmseg.engine.trained import load_trained
-from mmseg.utils.files import moved_into_place
+from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.given_config import inference_size
 
@@ -71,7 +71,7 @@ def main(argv=None):
             f'{str(error).strip().partition(chr(10))[0]}'
         ) from error
     agreement = check_agreement(found, expected)
-    with moved_into_place(args.out) as file:
+    with atomic_write(args.out) as file:
         file.write(content)
     print(f'{args.out}: {len(content) / 1e6:.1f} MB for images of {height} x {width}')
     print(f'input {INPUT}\noutput {OUTPUTS[args.output]}')

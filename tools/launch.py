@@ -17,14 +17,14 @@ from mmseg.engine.config import as_dict, complete_config, load_config, parse_opt
 from mmseg.engine.distributed import (
     check_is_launched,
     check_processes,
+    init_distributed,
     is_launched,
-    joined_processes,
-    rank_0_first,
+    main_process_first,
 )
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.preflight import check_config, check_files
 from mmseg.engine.train import train
-from mmseg.utils.files import refusing_to_write, write_text
+from mmseg.utils.files import reporting_write_errors, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
@@ -36,8 +36,8 @@ from tools.status import lock_holder
 @reports_user_errors
 def train_file(args):
     """Train the config of tools/train.py, perhaps as one of several processes."""
-    with joined_processes(args.device) as device:
-        with rank_0_first() as is_rank_0:
+    with init_distributed(args.device) as device:
+        with main_process_first() as is_rank_0:
             cfg = load_config(args.config, _overrides(args))
             name = osp.splitext(osp.basename(args.config))[0]
             cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
@@ -152,7 +152,7 @@ def _train(run, args):
     if run.n_gpus > 1:
         train_with_torchrun(Training(path, run.cfg.work_dir, run.n_gpus, args.device))
     else:
-        with joined_processes(args.device) as device:
+        with init_distributed(args.device) as device:
             signal = train_run(run.cfg, device)
         if signal is not None:
             sys.exit(128 + signal)
@@ -169,7 +169,7 @@ def train_run(cfg, device):
                 print(f'This run is finished: {cfg.work_dir}')
             return None
         try:
-            with refusing_to_write(cfg.work_dir):
+            with reporting_write_errors(cfg.work_dir):
                 signal = train(cfg, device, changes)
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from mmseg.engine.config import as_dict, load_config
 from mmseg.engine.trained import load_trained
-from mmseg.utils.files import moved_into_place
+from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import reports_user_errors
 from tools.collect_results import short_name
 
@@ -52,7 +52,7 @@ def main(argv=None):
     content = file_content(segmentor, config, args.weights, ending)
     digest = hashlib.sha256(content).hexdigest()
     path = f'{stem}-{digest[:8]}{ending}'
-    with moved_into_place(path) as file:
+    with atomic_write(path) as file:
         file.write(content)
     print(f'{path}\n{len(content) / 1e6:.1f} MB\nSHA-256 {digest}')
     for place in sorted(set(_ABSOLUTE_PATH.findall(json.dumps(config)))):

@@ -12,7 +12,7 @@ import tarfile
 
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import as_dict
-from mmseg.engine.distributed import rank_0_first
+from mmseg.engine.distributed import main_process_first
 from mmseg.utils import files
 from mmseg.utils.user_error import UserError
 from tools.run_folder import read_json
@@ -31,10 +31,10 @@ def started(cfg):
     """
     changes = ''
     with contextlib.ExitStack() as stack:
-        with rank_0_first() as is_rank_0:
+        with main_process_first() as is_rank_0:
             if is_rank_0:
                 stack.enter_context(locked(cfg.work_dir))
-                with files.refusing_to_write(cfg.work_dir):
+                with files.reporting_write_errors(cfg.work_dir):
                     changes = _prepare(cfg)
         yield changes
 
@@ -44,7 +44,7 @@ def locked(work_dir):
     """Hold a run's folder, which is made where it is missing, against other processes."""
     path = osp.join(work_dir, '.lock')
     with contextlib.ExitStack() as stack:
-        with files.refusing_to_write(path, files.UNWRITABLE):
+        with files.reporting_write_errors(path, files.UNWRITABLE):
             os.makedirs(work_dir, exist_ok=True)
             file = stack.enter_context(open(path, 'ab+', buffering=0))
         try:
@@ -59,7 +59,7 @@ def locked(work_dir):
                 ) from error
             # Some network file systems have no locks; runs must start there, too.
             print(f'{work_dir} cannot be locked ({error}): start no second run in it.')
-        with files.refusing_to_write(path):
+        with files.reporting_write_errors(path):
             file.truncate(0)
             file.write(f'{os.getpid()} on {platform.node()}'.encode())
         yield
@@ -118,7 +118,7 @@ def _archive_code(path, again):
     """Keep the source of the first start that saved anything."""
     if osp.exists(path) and not again:
         return
-    with files.moved_into_place(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
+    with files.atomic_write(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
         for pattern in _CODE:
             for name in sorted(glob.glob(pattern, root_dir=_CHECKOUT, recursive=True)):
                 archive.add(osp.join(_CHECKOUT, name), arcname=osp.join('code', name))

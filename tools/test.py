@@ -12,13 +12,13 @@ import tools.openmp  # noqa: F401
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
-from mmseg.datasets.readable import build_files, read_image
+from mmseg.datasets.file_errors import build_files, read_image
 from mmseg.engine import evaluation
 from mmseg.engine.checks.data import file_of, list_files
 from mmseg.engine.config import parse_options
-from mmseg.engine.distributed import joined_processes, rank_0_first
+from mmseg.engine.distributed import init_distributed, main_process_first
 from mmseg.engine.performance import keep_freed_memory
-from mmseg.engine.predictions import PredictionFolder, write_id_map, write_picture
+from mmseg.engine.predictions import PredictionFolder, write_id_map, write_image
 from mmseg.engine.trained import load_trained
 from mmseg.utils.collective import get_dist_info
 from mmseg.utils.drawing import paint
@@ -67,7 +67,7 @@ def parse_args(argv):
 def main(argv=None):
     """Test; returns the metrics (None with ``--format-only``)."""
     args = parse_args(argv)
-    with joined_processes(args.device) as device:
+    with init_distributed(args.device) as device:
         keep_freed_memory(device)
         return _test(args, device)
 
@@ -76,7 +76,7 @@ def _test(args, device):
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
     if args.test_set:
         _use_test_split(cfg.data.test)
-    with rank_0_first() as is_rank_0:
+    with main_process_first() as is_rank_0:
         if is_rank_0:
             list_files(cfg.data.test, not args.format_only, file_of(cfg))
     if args.aug_test:
@@ -85,7 +85,7 @@ def _test(args, device):
     segmentor = load_trained(cfg, args.checkpoint, device, args.weights)
     shown = _folder(args.show_dir, args, cfg, dataset) if args.show_dir else None
     submission, to_label_id = _submission(args, cfg, dataset) if args.format_only else (None, None)
-    with rank_0_first() as is_rank_0:
+    with main_process_first() as is_rank_0:
         folders = {'--show-dir': shown, '--eval-options imgfile_prefix=FOLDER': submission}
         for option, folder in folders.items():
             if folder is not None and is_rank_0:
@@ -126,7 +126,7 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_
             path = osp.join(dataset.img_dir, name)
             image = read_image(path, dataset.load_image) if args.opacity < 1 else None
             painted = paint(label, segmentor.PALETTE, image, args.opacity)
-            write_picture(painted, shown.paths[name], shown.origin)
+            write_image(painted, shown.paths[name], shown.origin)
         if submission is None:
             counts.append(evaluation.count_areas(dataset, label, target, index))
         else:

@@ -11,7 +11,7 @@ import uuid
 import cv2
 
 from mmseg.datasets.pipelines.transforms import Resize
-from mmseg.utils.files import moved_into_place
+from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import UserError
 
 
@@ -47,7 +47,7 @@ class _ResizedLoader:
             resized = self.resize(self.load({**results, 'seg_fields': []}))
             # Workers and runs may write the same image at the same time.
             own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
-            with moved_into_place(own) as file:
+            with atomic_write(own) as file:
                 file.write(cv2.imencode('.ppm', resized['img'])[1])
             os.replace(own, kept)
         loaded = self.load({**results, 'img_prefix': None, 'img_info': {'filename': kept}})

@@ -3,9 +3,9 @@
 from torch.utils.data import Dataset
 
 from mmseg.datasets.builder import DATASETS
+from mmseg.datasets.file_errors import build_files, images_of
 from mmseg.datasets.pipelines.transforms import RandomCrop
 from mmseg.datasets.rare_class_sampling import RareClassSampler, crop_with_class
-from mmseg.datasets.readable import build_files, images_of
 from mmseg.datasets.resized_images import keep_resized
 from mmseg.utils.seeding import numpy_generator, seed_for, seeded_globals
 from mmseg.utils.user_error import UserError

@@ -10,7 +10,7 @@ import torch
 from mmcv.runner.hooks import Hook
 
 from mmseg.models.weights import DamagedFileError, load_file
-from mmseg.utils.files import moved_into_place
+from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import UserError
 
 # A kill loses at most this much of a run, and an evaluation interval if that is shorter.
@@ -20,7 +20,7 @@ _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
 
 def save_file(content, path):
     """Write a checkpoint of tensors and plain Python, whole or not at all."""
-    with moved_into_place(path) as file:
+    with atomic_write(path) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:

@@ -9,7 +9,7 @@ import traceback
 
 from mmcv import Config, DictAction
 
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.class_lists import complete_classes
 from mmseg.models.builder import BACKBONES
 from mmseg.models.encoder_channels import fill_in_channels
@@ -76,7 +76,7 @@ def complete_config(cfg, path, overrides=None):
         complete_classes(cfg)
     except UserError as error:
         raise UserError(f'config {path}: {error}') from error
-    with blamed_on('model'):
+    with config_errors('model'):
         fill_in_channels(cfg.model)
     if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
         cfg.optimizer_config = None  # as published configs have it, or an empty dict

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from mmcv.runner import get_dist_info
 
-from mmseg.datasets.run_loader import dead_workers_are_errors
+from mmseg.datasets.dataloader import dead_workers_are_errors
 from mmseg.utils.user_error import UserError
 
 # Rank 0 may check data for that long. A process that ends is noticed by the launcher, at once.
@@ -17,7 +17,7 @@ _TIMEOUT = timedelta(hours=2)
 
 
 @contextlib.contextmanager
-def joined_processes(device_name=None):
+def init_distributed(device_name=None):
     """Join the processes that torchrun started, if it did; yield the device of this one."""
     with dead_workers_are_errors():
         if not is_launched():
@@ -68,7 +68,7 @@ def check_processes(wanted, device_name):
 
 
 @contextlib.contextmanager
-def rank_0_first():
+def main_process_first():
     """Let rank 0 go first and yield whether this is it; if it fails, the others exit silently."""
     rank, world_size = get_dist_info()
     if world_size == 1:

@@ -12,7 +12,7 @@ import torch
 import torch.fx.experimental._config as meta_options
 from torch import nn
 
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.evaluation import loading
 from mmseg.models.uda.student import LossesAndFeatures
 from mmseg.utils.user_error import UserError
@@ -87,7 +87,7 @@ def _try(place, function, *arguments, **options):
     except Exception as error:
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):
-            with blamed_on(''.join(place)):
+            with config_errors(''.join(place)):
                 raise
 
 

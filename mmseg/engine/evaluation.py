@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmcv.runner import get_dist_info
 
-from mmseg.datasets.run_loader import build_loader, to_device
+from mmseg.datasets.dataloader import build_loader, to_device
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.engine.logs import EVALUATION_FOLDER
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels

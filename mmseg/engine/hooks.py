@@ -16,7 +16,7 @@ from mmseg.engine.evaluation import (
     write_confusion,
 )
 from mmseg.engine.logs import RARE_CLASS_FILE, evaluation_stem
-from mmseg.engine.predictions import draw_sample, sample_indices, write_picture
+from mmseg.engine.predictions import draw_sample, sample_indices, write_image
 from mmseg.engine.tensorboard import show_evaluation
 from mmseg.utils.collective import copy_from_rank_0, gather_over_ranks, signal_of_any
 from mmseg.utils.files import write_text
@@ -54,7 +54,7 @@ class Evaluation:
             runner.model.model, self.dataset, runner.device, **self.loading, with_truth=True
         )
         shown = sample_indices(len(self.dataset))
-        counts, pictures = [], {}
+        counts, images = [], {}
         # As often on each rank as on the one with the most images: they decide together.
         for _ in range(-(-len(self.dataset) // runner.world_size)):
             predicted = stop.interrupt(next, predictions, None)
@@ -66,18 +66,18 @@ class Evaluation:
             index, label, truth = predicted
             counts.append(count_areas(self.dataset, label, truth, index))
             if index in shown:
-                pictures[shown.index(index)] = draw_sample(self.dataset, index, label, truth)
+                images[shown.index(index)] = draw_sample(self.dataset, index, label, truth)
         areas = sum_areas(self.dataset, counts)
-        gathered = gather_over_ranks(pictures)
+        gathered = gather_over_ranks(images)
         if runner.rank == 0:
             self._record(runner, areas, {k: v for part in gathered for k, v in part.items()})
         return None
 
-    def _record(self, runner, areas, pictures):
+    def _record(self, runner, areas, images):
         """Log and write what was found: last the file that says that all the rest is there."""
         stem = evaluation_stem(runner.work_dir, runner.iter + 1)
-        for number, picture in pictures.items():
-            write_picture(picture, f'{stem}_{number}.png')
+        for number, image in images.items():
+            write_image(image, f'{stem}_{number}.png')
         found = evaluate(self.dataset, areas, runner.logger, self.metric, self.from_synthia)
         runner.log_buffer.output.update(found)
         for hook in runner.hooks:
@@ -85,7 +85,7 @@ class Evaluation:
                 hook.log(runner)
         runner.log_buffer.clear_output()
         self._warn_of_lost_classes(runner, areas)
-        show_evaluation(runner, pictures, areas[:-1, :-1].tolist(), self.dataset.CLASSES)
+        show_evaluation(runner, images, areas[:-1, :-1].tolist(), self.dataset.CLASSES)
         write_confusion(f'{stem}.json', self.dataset, areas, runner.iter + 1)
 
     def _warn_of_lost_classes(self, runner, areas):

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Dataset
 
 from mmseg.apis.inference import LoadImage
+from mmseg.datasets.dataloader import collate, to_device
 from mmseg.datasets.pipelines import Compose
-from mmseg.datasets.run_loader import collate, to_device
 
 # MMSegmentation predicts a batch by the meta of its first image.
 _EQUAL_IN_A_BATCH = ('ori_shape', 'img_shape', 'pad_shape', 'flip', 'flip_direction')

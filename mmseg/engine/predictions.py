@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from mmseg.datasets.readable import read_image
+from mmseg.datasets.file_errors import read_image
 from mmseg.utils.drawing import draw_panels, paint
-from mmseg.utils.files import DECODING_ERRORS, moved_into_place, visible_files
+from mmseg.utils.files import DECODING_ERRORS, atomic_write, visible_files
 from mmseg.utils.user_error import UserError
 
 _ORIGIN_KEYWORD = 'origin'  # of the texts in a PNG
@@ -21,9 +21,9 @@ _PANEL_WIDTH = 512
 _RED = (0, 0, 255)  # BGR
 
 
-def write_picture(picture, path, origin=None):
+def write_image(image, path, origin=None):
     """Write an image (H, W, 3) BGR or (H, W) grey, uint8, in the format of the path's ending."""
-    rgb = picture[..., ::-1] if picture.ndim == 3 else picture
+    rgb = image[..., ::-1] if image.ndim == 3 else image
     # Several times as fast as Pillow's default compression, for slightly larger files.
     _save(Image.fromarray(np.ascontiguousarray(rgb)), path, origin, compress_level=1)
 
@@ -52,7 +52,7 @@ def _save(image, path, origin, **options):
     if origin is not None:
         options['pnginfo'] = PngImagePlugin.PngInfo()
         options['pnginfo'].add_text(_ORIGIN_KEYWORD, origin)
-    with moved_into_place(path) as file:
+    with atomic_write(path) as file:
         image.save(file, format=image_format, **options)
 
 
@@ -60,8 +60,8 @@ def origin_of(path):
     """Read the origin that a PNG records; None if it has none, or is no PNG."""
     try:
         # Image.open refuses images above 179 million pixels, which we write.
-        with PngImagePlugin.PngImageFile(path) as picture:
-            return picture.info.get(_ORIGIN_KEYWORD)
+        with PngImagePlugin.PngImageFile(path) as image:
+            return image.info.get(_ORIGIN_KEYWORD)
     except DECODING_ERRORS:
         return None
 

@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
 from mmseg.engine.checks.config import check_keys, check_values
-from mmseg.engine.checks.data import check_dataset, uses_of
+from mmseg.engine.checks.data import check_dataset, datasets_of
 from mmseg.models.weights import local_file
 from mmseg.utils.user_error import UserError
 
@@ -21,7 +21,7 @@ def check_files(*cfgs):
     checked = []
     for cfg in cfgs:
         check_loggers(cfg)
-        for use in uses_of(cfg):
+        for use in datasets_of(cfg):
             if use not in checked:
                 report = check_dataset(use)
                 if report.problems:

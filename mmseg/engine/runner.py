@@ -7,7 +7,7 @@ import torch
 from mmcv.runner import IterBasedRunner, IterTimerHook
 from mmcv.runner.hooks import CheckpointHook
 
-from mmseg.datasets.run_loader import to_device
+from mmseg.datasets.dataloader import to_device
 from mmseg.engine.checkpoint import (
     ResumeStateHook,
     finish,

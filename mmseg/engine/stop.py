@@ -2,7 +2,7 @@
 
 import signal
 
-from mmseg.datasets.run_loader import kill_workers
+from mmseg.datasets.dataloader import kill_workers
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

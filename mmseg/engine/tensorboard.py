@@ -7,9 +7,9 @@ from mmcv.runner.hooks import Hook
 from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-from mmseg.datasets.readable import read_image
+from mmseg.datasets.file_errors import read_image
 from mmseg.engine.logs import RARE_CLASS_FILE
-from mmseg.models.uda.debug_pictures import DEBUG_FOLDER
+from mmseg.models.uda.debug_images import DEBUG_FOLDER
 from mmseg.utils.drawing import as_image, draw_confusion, draw_sampling
 
 

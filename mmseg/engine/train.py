@@ -10,11 +10,11 @@ from mmcv.cnn.utils import revert_sync_batchnorm
 from mmcv.runner import LrUpdaterHook, get_dist_info
 
 from mmseg.datasets import build_dataset
-from mmseg.datasets.readable import build_files
-from mmseg.datasets.run_loader import RunBatches, build_loader
+from mmseg.datasets.dataloader import RunBatches, build_loader
+from mmseg.datasets.file_errors import build_files
 from mmseg.datasets.uda_dataset import SeededEpochs, UDADataset
 from mmseg.engine.checkpoint import finish, load_file, newest_loadable
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
@@ -79,7 +79,7 @@ def train(cfg, device, changes=''):
         device=device,
     )
     runner.timestamp = timestamp
-    with blamed_on('lr_config, checkpoint_config or log_config'):
+    with config_errors('lr_config, checkpoint_config or log_config'):
         runner.register_hooks(
             cfg.lr_config,
             {**cfg.checkpoint_config, 'by_epoch': False},
@@ -130,19 +130,19 @@ def _lacks_evaluation(cfg, iteration):
 
 def _build_parts(cfg, device, resumed):
     """Training data, evaluation hook, model and optimizer of a run."""
-    with blamed_on('data.train'):
+    with config_errors('data.train'):
         dataset = build_train_dataset(cfg)
         sample = dataset[0]
         check_training_sample(sample)
-    with blamed_on('data.val'):
+    with config_errors('data.val'):
         evaluation, test_sample = _evaluation(cfg), None
         if evaluation is not None:
             test_sample = evaluation.dataset[0]
             check_test_sample('data.val', test_sample)
-    with blamed_on('model'):
+    with config_errors('model'):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
-    with blamed_on('optimizer'):
+    with config_errors('optimizer'):
         lr = cfg.optimizer.lr * (get_dist_info()[1] if cfg.get('scale_lr') else 1)
         optimizer = build_grouped_optimizer(model.model, {**cfg.optimizer, 'lr': lr})
     dry_run(cfg, model, optimizer, sample, test_sample)

@@ -24,14 +24,14 @@ DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.Decompressi
 
 
 @contextlib.contextmanager
-def moved_into_place(path, mode='wb', **kwargs):
+def atomic_write(path, mode='wb', **kwargs):
     """Open a file beside ``path`` as ``open`` does; at the end it is flushed and moved there.
 
     Whoever opens ``path`` sees the old file or the new one, never a part. Missing folders are made.
     """
     folder = osp.dirname(path) or '.'
     beside = osp.join(folder, f'.{osp.basename(path)}.part')
-    with refusing_to_write(path, UNWRITABLE):
+    with reporting_write_errors(path, UNWRITABLE):
         os.makedirs(folder, exist_ok=True)
         try:
             with open(beside, mode, **kwargs) as file:
@@ -45,7 +45,7 @@ def moved_into_place(path, mode='wb', **kwargs):
 
 
 @contextlib.contextmanager
-def refusing_to_write(path, reasons=ONLY_WRITING):
+def reporting_write_errors(path, reasons=ONLY_WRITING):
     """Raise a :class:`UserError` that names ``path`` where the system refuses to write to it."""
     try:
         yield
@@ -67,7 +67,7 @@ def remove_parts(folder):
 
 def write_text(path, text):
     """Write ``text`` to ``path``, whole or not at all."""
-    with moved_into_place(path, 'w', encoding='utf-8') as file:
+    with atomic_write(path, 'w', encoding='utf-8') as file:
         file.write(text)
 
 

@@ -57,7 +57,7 @@ class Step:
         seed: The run's seed.
         iteration: From 0, counted over resumes.
         rank, world_size: This process among all.
-        work_dir: Where pictures go; None writes none.
+        work_dir: Where images go; None writes none.
     """
 
     seed: int

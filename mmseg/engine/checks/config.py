@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
-from mmseg.engine.checks.errors import arguments_of, blamed_on, lr_hook, unknown_key
+from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
 from mmseg.models.builder import MODELS, build_segmentor
 from mmseg.models.encoder_channels import head_configs
@@ -244,7 +244,7 @@ def _check_arguments(path, part, others=frozenset()):
 
 
 def _check_type(path, part, registry):
-    with blamed_on(path, part):
+    with config_errors(path, part):
         if part['type'] not in registry:
             raise KeyError(f'{part["type"]} is not in the {registry.name} registry')
     return registry.get(part['type'])
@@ -263,7 +263,7 @@ def _check_data_sets(data, is_evaluated):
             raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
         _check_arguments(path, dataset)
         if path.startswith('data.train') or (path == 'data.val' and is_evaluated):
-            with blamed_on(f'{path}.pipeline', dataset.get('pipeline')):
+            with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
                 for transform in dataset.get('pipeline', ()):
                     PIPELINES.build(transform)
 
@@ -287,7 +287,7 @@ def _check_networks(cfg):
     _check_type('optimizer', cfg.optimizer, OPTIMIZERS)
     _check_arguments('optimizer', cfg.optimizer, {'constructor', 'paramwise_cfg'})
     if repr(cfg.model) not in _BUILT:
-        with blamed_on('model', cfg.model), _NoWeights():
+        with config_errors('model', cfg.model), _NoWeights():
             build_segmentor(copy.deepcopy(cfg.model))
         _BUILT.add(repr(cfg.model))
 
@@ -297,10 +297,10 @@ def _check_hooks(cfg):
     if lr_hook(policy) not in HOOKS:
         raise UserError(f"lr_config.policy is {policy!r}; it has to be one of mmcv's, e.g. 'poly'")
     options = {key: value for key, value in cfg.lr_config.items() if key != 'policy'}
-    with blamed_on('lr_config', cfg.lr_config):
+    with config_errors('lr_config', cfg.lr_config):
         HOOKS.build({**options, 'type': lr_hook(policy)})
     for hook in cfg.log_config.hooks:
-        with blamed_on('log_config.hooks', cfg.log_config.hooks):
+        with config_errors('log_config.hooks', cfg.log_config.hooks):
             HOOKS.build(hook)
 
 

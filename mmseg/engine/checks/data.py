@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mmseg.datasets.builder import PIPELINES
 from mmseg.datasets.custom import CustomDataset
+from mmseg.datasets.file_errors import build_files, image_loader, images_of, read_image
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.rare_class_sampling import (
     STATS_FILE,
@@ -21,8 +22,7 @@ from mmseg.datasets.rare_class_sampling import (
     RareClassSampler,
     read_index_file,
 )
-from mmseg.datasets.readable import build_files, image_loader, images_of, read_image
-from mmseg.engine.checks.errors import blamed_on
+from mmseg.engine.checks.errors import config_errors
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
@@ -80,7 +80,7 @@ class Report:
     sampling: str | None = None  # what Rare Class Sampling draws, where it is on
 
 
-def uses_of(cfg):
+def datasets_of(cfg):
     """List the data sets of a training config: training sets, then that of the evaluation."""
     num_classes, train = last_head(cfg.model)['num_classes'], cfg.data.train
     use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
@@ -106,7 +106,7 @@ def check_dataset(use, full=False, nproc=1):
     """Check one data set of a config in ``nproc`` processes; ``full`` decodes all of its files."""
     report = Report(use.place)
     try:
-        with blamed_on(use.place, use.config):
+        with config_errors(use.place, use.config):
             listing = list_files(use.config, use.needs_labels, use.config_file)
             load = image_loader(use.config['pipeline'])
     except UserError as error:
@@ -118,7 +118,7 @@ def check_dataset(use, full=False, nproc=1):
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
     sizes = sorted({e.image_size for e in stats if e.image_size})
-    with blamed_on(f'{use.place}.pipeline'):
+    with config_errors(f'{use.place}.pipeline'):
         crop = too_large_crop(use.place, use.config['pipeline'], sizes)
     report.problems += [] if crop is None else [crop]
     if use.rare_class_sampling is not None:

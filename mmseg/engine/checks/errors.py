@@ -31,7 +31,7 @@ _NO_TYPE = re.compile(r'(\w+) is not (?:in|registered in) the|Unrecognized \w+ t
 
 
 @contextlib.contextmanager
-def blamed_on(section, content=None):
+def config_errors(section, content=None):
     """Raise a :class:`UserError` for whatever goes wrong while a part of a config is built.
 
     What can only be a bug keeps its type and traceback. Anything else may be a mistake in the class

@@ -7,7 +7,7 @@ import torch
 from mmseg.models.builder import SEGMENTORS, build_segmentor
 from mmseg.models.uda.base import UDAMethod
 from mmseg.models.uda.class_mix import draw_class_masks
-from mmseg.models.uda.debug_pictures import save_debug_pictures
+from mmseg.models.uda.debug_images import save_debug_images
 from mmseg.models.uda.feature_distance import FrozenEncoder, downscale_label, feature_distance
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
 from mmseg.models.uda.student import check_losses_take_weights, heads_of
@@ -112,7 +112,7 @@ class DACS(UDAMethod):
         mixed_weight = torch.where(mask, torch.ones_like(weight), weight)
 
         if self.debug_img_interval and step.iteration % self.debug_img_interval == 0:
-            save_debug_pictures(
+            save_debug_images(
                 step,
                 img_metas[0]['img_norm_cfg'],
                 palette=self.PALETTE,

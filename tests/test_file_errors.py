@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
-from mmseg.datasets.readable import (
+from mmseg.datasets.file_errors import (
     FileLoader,
     LoadTrainIds,
     build_files,
     image_loader,
     read_image,
 )
+from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
 from mmseg.engine.checks.data import DatasetUse, check_dataset
 from mmseg.engine.predict import TestSamples
 from mmseg.utils.files import IMAGE_ENDINGS

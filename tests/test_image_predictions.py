@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmseg.datasets.dataloader import collate
 from mmseg.datasets.pipelines import Compose
-from mmseg.datasets.run_loader import collate
 from mmseg.engine.predict import predict_images, predict_labels
 from mmseg.engine.trained import load_trained
 from mmseg.utils.user_error import UserError

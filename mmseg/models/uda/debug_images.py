@@ -1,4 +1,4 @@
-"""Debug pictures: what the method saw, labelled, mixed and weighted in one iteration."""
+"""Debug images: what the method saw, labelled, mixed and weighted in one iteration."""
 
 import os.path as osp
 
@@ -11,7 +11,7 @@ DEBUG_FOLDER = 'class_mix_debug'  # in the run's
 _PANEL_WIDTH = 320
 
 
-def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
+def save_debug_images(step, img_norm_cfg, palette, **tensors):
     """Write ``class_mix_debug/{iteration + 1:06d}_{image}.png`` for each image of the batch.
 
     ``tensors`` are the batch's, named as in :func:`_panels`. Without ``step.work_dir`` nothing is
@@ -23,13 +23,13 @@ def save_debug_pictures(step, img_norm_cfg, palette, **tensors):
     for i in range(count):
         image = {k: None if v is None else v[i].detach().cpu() for k, v in tensors.items()}
         panels = _panels(image, img_norm_cfg, np.array(palette, np.uint8))
-        picture = draw_panels([panels[:5], panels[5:]], _PANEL_WIDTH)
+        image = draw_panels([panels[:5], panels[5:]], _PANEL_WIDTH)
         name = f'{step.iteration + 1:06d}_{step.rank * count + i}.png'
-        mmcv.imwrite(picture, osp.join(step.work_dir, DEBUG_FOLDER, name))
+        mmcv.imwrite(image, osp.join(step.work_dir, DEBUG_FOLDER, name))
 
 
 def _panels(image, norm, palette):
-    """Ten (title, BGR picture) pairs, two rows of five."""
+    """Ten (title, BGR image) pairs, two rows of five."""
 
     def photo(name):
         pixels = mmcv.imdenormalize(
