@@ -235,19 +235,19 @@ def test_class_that_is_predicted_no_more_is_warned_of(workplace, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return dict(log_vars={'decode.loss_ce': 1.0}, num_samples=2)
 
-    def truth(segmentor, dataset, device, **loading):
+    def gt(segmentor, dataset, device, **loading):
         for index in range(len(dataset)):
             label = dataset.get_gt_seg_map_by_idx(index)
             yield index, label, label
 
     def road(*arguments, **loading):
-        for index, label, _ in truth(*arguments):
+        for index, label, _ in gt(*arguments):
             found.update(label.ravel().tolist())
             yield index, np.zeros_like(label), label
 
     found = set()
     monkeypatch.setattr(DACS, 'train_step', train_step)
-    monkeypatch.setattr('mmseg.engine.hooks.predict', truth)
+    monkeypatch.setattr('mmseg.engine.hooks.predict', gt)
     with pytest.raises(SystemExit):
         run_experiment(UDA_CONFIG)
     assert 'any more' not in log_text()

@@ -102,8 +102,8 @@ def test_predictions_are_mmsegmentations(folder, segmentor, one_thread, test_cfg
     for batch_size in (1, 3):
         found = list(predict(segmentor, dataset, CPU, batch_size=batch_size))
         assert [index for index, *_ in found] == list(range(len(SIZES)))
-        for (_, label, truth), other in zip(found, expected, strict=True):
-            assert label.dtype == np.uint8 and truth is None
+        for (_, label, gt), other in zip(found, expected, strict=True):
+            assert label.dtype == np.uint8 and gt is None
             np.testing.assert_array_equal(label, other)
 
 
@@ -136,7 +136,7 @@ def test_the_larger_of_logits_wins_whose_probabilities_are_equal():
 @pytest.mark.parametrize('reduce_zero_label', [False, True])
 def test_areas_are_mmsegmentations(folder, reduce_zero_label):
     dataset = build(folder, reduce_zero_label=reduce_zero_label)
-    samples = TestSamples(dataset, with_truth=True)
+    samples = TestSamples(dataset, with_gt=True)
     generator = np.random.default_rng(0)
     for index, size in enumerate(SIZES):
         label = generator.integers(0, 19, size, np.uint8)
@@ -144,21 +144,21 @@ def test_areas_are_mmsegmentations(folder, reduce_zero_label):
             label, dataset.get_gt_seg_map_by_idx(index), 19, 255,
             label_map={}, reduce_zero_label=reduce_zero_label,
         )  # fmt: skip
-        truth = samples[index]['truth']
-        found = count_areas(dataset, label, truth, index)
+        gt = samples[index]['gt']
+        found = count_areas(dataset, label, gt, index)
         for areas, others in zip(areas_of_classes(found), expected, strict=True):
             assert areas.tolist() == others.tolist()
-        by_hand = [[((truth == i) & (label == j)).sum() for j in range(19)] for i in range(19)]
+        by_hand = [[((gt == i) & (label == j)).sum() for j in range(19)] for i in range(19)]
         assert found[:19, :19].tolist() == by_hand
 
 
 def test_workers_load_the_true_labels(folder, segmentor):
     segmentor.test_cfg = SimpleNamespace(**WHOLE)
     dataset = build(folder)
-    loaded = list(predict(segmentor, dataset, CPU, num_workers=1, batch_size=3, with_truth=True))
+    loaded = list(predict(segmentor, dataset, CPU, num_workers=1, batch_size=3, with_gt=True))
     assert [index for index, *_ in loaded] == list(range(len(SIZES)))
-    for index, _, truth in loaded:
-        np.testing.assert_array_equal(truth, dataset.get_gt_seg_map_by_idx(index))
+    for index, _, gt in loaded:
+        np.testing.assert_array_equal(gt, dataset.get_gt_seg_map_by_idx(index))
 
 
 def test_loading_is_the_configs():

@@ -369,7 +369,7 @@ def test_own_formats_are_not_judged(tmp_path):
 
 def evaluated(config):
     config = dict(config, pipeline=[PLAIN])
-    return TestSamples(build_files(config, dict(test_mode=True)), with_truth=True)[0]
+    return TestSamples(build_files(config, dict(test_mode=True)), with_gt=True)[0]
 
 
 def trained(config):

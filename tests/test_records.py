@@ -89,14 +89,14 @@ def test_images_that_are_shown_are_evenly_spaced(count, expected):
 def test_error_map(tmp_path):
     """The left half is right, of the right half a quarter is ignored and the rest wrong."""
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((64, 512, 3), (10, 200, 30), np.uint8))
-    label, truth = np.zeros((2, 64, 512), np.uint8)
-    truth[:, 256:] = 1
-    truth[:16, 256:] = 255
+    label, gt = np.zeros((2, 64, 512), np.uint8)
+    gt[:, 256:] = 1
+    gt[:16, 256:] = 255
     dataset = SimpleNamespace(
         img_infos=[dict(filename='a.png')], img_dir=str(tmp_path), ignore_index=255,
         PALETTE=[(1, 2, 3), (4, 5, 6)], load_image=None,
     )  # fmt: skip
-    picture = draw_sample(dataset, 0, label, truth)
+    picture = draw_sample(dataset, 0, label, gt)
     assert picture.shape == (64 + 22 + 4, 4 * 516, 3)
     # The picture starts below its title, and each panel after a border of 2.
     image, shown_truth, shown_label, error = (

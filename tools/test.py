@@ -115,7 +115,7 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_
     rank, world_size = get_dist_info()
     predictions = evaluation.predict(
         segmentor, dataset, device, **evaluation.loading(cfg, 'test'),
-        with_truth=submission is None,
+        with_gt=submission is None,
     )  # fmt: skip
     total = -(-len(dataset) // world_size)
     disable = rank > 0 or None  # None: no progress bar without a terminal

@@ -17,7 +17,7 @@ from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
 
-def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=False):
+def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_gt=False):
     """Predict the images of a data set in order; each rank predicts its part of them.
 
     Args:
@@ -33,12 +33,12 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_truth=
     rank, world_size = get_dist_info()
     own = range(rank, len(dataset), world_size)
     indices = [list(own[i : i + batch_size]) for i in range(0, len(own), batch_size)]
-    samples = TestSamples(dataset, with_truth)
+    samples = TestSamples(dataset, with_gt)
     for batches in build_loader(samples, indices, num_workers, device, collate_equal):
         for batch in batches:
             img = to_device(batch['img'], device)
             labels = predict_labels(segmentor, img, batch['img_metas'])
-            yield from zip(batch['index'], labels, batch['truth'], strict=True)
+            yield from zip(batch['index'], labels, batch['gt'], strict=True)
 
 
 def loading(cfg, split):
@@ -57,23 +57,23 @@ def loading(cfg, split):
     return dict(num_workers=num_workers, batch_size=batch_size)
 
 
-def count_areas(dataset, label, truth, index):
+def count_areas(dataset, label, gt, index):
     """Count the pixels of each true class by predicted class; 20 times as fast as ``pre_eval``.
 
     Args:
-        label, truth (np.ndarray): Predicted and true train ids (H, W) uint8.
+        label, gt (np.ndarray): Predicted and true train ids (H, W) uint8.
 
     Returns:
         Tensor: (K + 1, K + 1) int64, true class by predicted class. The last row and column are of
         ids that are neither a class nor ignored.
     """
-    if truth.shape != label.shape:
+    if gt.shape != label.shape:
         info = dataset.img_infos[index]
         raise UserError(
-            f'{osp.join(dataset.ann_dir, info["ann"]["seg_map"])} has the shape {truth.shape}, but '
+            f'{osp.join(dataset.ann_dir, info["ann"]["seg_map"])} has the shape {gt.shape}, but '
             f'its image {info["filename"]} {label.shape}. Replace the one that is wrong.'
         )
-    pairs = np.bincount((truth.astype(np.uint16) * 256 + label).ravel(), minlength=256 * 256)
+    pairs = np.bincount((gt.astype(np.uint16) * 256 + label).ravel(), minlength=256 * 256)
     pairs = pairs.reshape(256, 256)
     pairs[dataset.ignore_index] = 0
     count = len(dataset.CLASSES)

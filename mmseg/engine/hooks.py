@@ -51,7 +51,7 @@ class Evaluation:
         # Each rank's BatchNorm has seen other images; what is saved and tested is rank 0's.
         copy_from_rank_0(runner.model.buffers())
         predictions = predict(
-            runner.model.model, self.dataset, runner.device, **self.loading, with_truth=True
+            runner.model.model, self.dataset, runner.device, **self.loading, with_gt=True
         )
         shown = sample_indices(len(self.dataset))
         counts, images = [], {}
@@ -63,10 +63,10 @@ class Evaluation:
                 return number
             if predicted is None:
                 break  # this rank has an image less, and this was the last check of all
-            index, label, truth = predicted
-            counts.append(count_areas(self.dataset, label, truth, index))
+            index, label, gt = predicted
+            counts.append(count_areas(self.dataset, label, gt, index))
             if index in shown:
-                images[shown.index(index)] = draw_sample(self.dataset, index, label, truth)
+                images[shown.index(index)] = draw_sample(self.dataset, index, label, gt)
         areas = sum_areas(self.dataset, counts)
         gathered = gather_over_ranks(images)
         if runner.rank == 0:

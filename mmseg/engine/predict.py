@@ -83,21 +83,21 @@ class TestSamples(Dataset):
 
     __test__ = False  # it is no test of pytest's
 
-    def __init__(self, dataset, with_truth):
+    def __init__(self, dataset, with_gt):
         self.dataset = dataset
-        self.with_truth = with_truth
+        self.with_gt = with_gt
 
     def __len__(self):
         return len(self.dataset)
 
     def __getitem__(self, index):
-        truth = None
-        if self.with_truth:
-            truth = self.dataset.get_gt_seg_map_by_idx(index).astype(np.uint8, copy=False)
+        gt = None
+        if self.with_gt:
+            gt = self.dataset.get_gt_seg_map_by_idx(index).astype(np.uint8, copy=False)
             if self.dataset.reduce_zero_label:  # 0 wraps around to 255, and both mean no class
-                truth = truth - 1
-                truth[truth == 254] = 255
-        return dict(self.dataset[index], index=index, truth=truth)
+                gt = gt - 1
+                gt[gt == 254] = 255
+        return dict(self.dataset[index], index=index, gt=gt)
 
 
 def collate_equal(samples):

@@ -106,27 +106,27 @@ def sample_indices(count):
     return np.linspace(0, count - 1, min(_COUNT, count)).round().astype(int).tolist()
 
 
-def draw_sample(dataset, index, label, truth):
+def draw_sample(dataset, index, label, gt):
     """Draw an image of a data set, its true and predicted train ids and an error map; BGR uint8."""
     name = dataset.img_infos[index]['filename']
     image = read_image(osp.join(dataset.img_dir, name), dataset.load_image)
-    ignored = truth == dataset.ignore_index
-    wrong = (label != truth) & ~ignored
+    ignored = gt == dataset.ignore_index
+    wrong = (label != gt) & ~ignored
     ratio = wrong.sum() / max(1, (~ignored).sum())
     # Labels are drawn at the size of the panels: painting them is most of the work.
     height, width = label.shape
     size = (_PANEL_WIDTH, round(_PANEL_WIDTH * height / width))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    label, truth, ignored, wrong = (
+    label, gt, ignored, wrong = (
         cv2.resize(array.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        for array in (label, truth, ignored, wrong)
+        for array in (label, gt, ignored, wrong)
     )
     error = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     error[wrong > 0] = _RED
     error[ignored > 0] = 0
     panels = [
         (f'Image {osp.basename(name)}', image),
-        ('Ground truth', paint(truth, dataset.PALETTE)),
+        ('Ground truth', paint(gt, dataset.PALETTE)),
         ('Prediction', paint(label, dataset.PALETTE)),
         (f'Error: {ratio:.1%} of the pixels are wrong (red); black: ignored', error),
     ]
