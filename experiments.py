@@ -1,8 +1,4 @@
-"""The paper's experiments: which runs stand behind which table.
-
-`STUDIES` is meant to be read beside the tables; tools/run_config.py says what the names of networks
-and data sets stand for.
-"""
+"""The paper's experiments, to be read beside its tables; tools/run_config.py has the names."""
 
 from dataclasses import dataclass
 

@@ -25,8 +25,7 @@ MIN_PIXELS = 10  # of a class in an image: even a handful of images has some of 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description='Train a config, or an experiment of the paper, with everything around it. '
-        'The same command again resumes where it stopped.',
+        description='Train a config or an experiment. The same command again resumes it.',
         epilog='examples: python run_experiments.py --config configs/street_scenes/uda_mitb0.py   '
         'python run_experiments.py --exp 6 --only daformer_sepaspp --seeds 0 1',
     )
@@ -38,16 +37,14 @@ def parse_args(argv):
     what.add_argument('--list', action='store_true', help='show all experiments with their runs')
     parser.add_argument('--dry-run', action='store_true', help='write configs, train nothing')
     parser.add_argument(
-        '--only', metavar='PATTERN',
-        help='of an experiment, the runs whose name holds this; * and ? stand for anything',
-    )  # fmt: skip
+        '--only', metavar='PATTERN', help='of an experiment, runs whose name holds this (*, ?)'
+    )
     parser.add_argument(
         '--seeds', type=int, nargs='+', metavar='SEED', help='of an experiment, these seeds'
     )
     parser.add_argument(
-        '--debug', action='store_true',
-        help='log every 10, evaluate every 200, draw debug images every 10 iterations',
-    )  # fmt: skip
+        '--debug', action='store_true', help='log, draw debug images and evaluate more often'
+    )
     parser.add_argument(
         '--small', action='store_true',
         help='with --exp: two iterations on StreetScenes, to see that every run starts here',
@@ -70,9 +67,8 @@ def parse_args(argv):
         '--new', action='store_true', help='start another run even if there is one of this config'
     )
     parser.add_argument(
-        '--n-gpus', type=int, metavar='N',
-        help="processes to train with, one per GPU (replaces the config's n_gpus)",
-    )  # fmt: skip
+        '--n-gpus', type=int, metavar='N', help='processes to train with, one per GPU'
+    )
     add_config_options(parser)
     args = parser.parse_args(argv)
     of_config = 'work_dir load_from load_from_without_classifier seed cfg_options'

@@ -23,9 +23,8 @@ def add_config_options(parser):
     parser.add_argument('--device', help='cuda, cuda:N or cpu (default: a GPU if there is one)')
     parser.add_argument('--seed', type=int, help="replaces the config's seed")
     parser.add_argument(
-        '--deterministic', action='store_true', default=None,
-        help='on a GPU: the same tensors every time, more slowly (on the CPU they always are)',
-    )  # fmt: skip
+        '--deterministic', action='store_true', default=None, help='on a GPU: repeatable, slower'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE',
         help='replace entries of the config, e.g. runner.max_iters=100 data.samples_per_gpu=1',

@@ -1,7 +1,4 @@
-"""From the options of run_experiments.py and tools/train.py to trained runs.
-
-They import this once their arguments are known to be good.
-"""
+"""From the options of run_experiments.py and tools/train.py to trained runs."""
 
 import copy
 import json
@@ -71,10 +68,7 @@ def launch(args, configs=None):
         failed = run_all(_trainings(runs, 'cpu' if args.device == 'cpu' else None), slots)
     else:
         if is_launched():
-            raise UserError(
-                'run_experiments.py starts its processes itself: say --n-gpus N instead of '
-                'torchrun, which goes with tools/train.py.'
-            )
+            raise UserError('run_experiments.py starts its processes itself: say --n-gpus N.')
         check_processes(max(run.n_gpus for run in runs), args.device)
         _check_files(runs)
         failed = _train_in_turn(runs, args) if configs else _train(runs[0], args)
@@ -191,8 +185,7 @@ def _train_in_turn(runs, args):
         try:
             _train(run, args)
         except SystemExit as stop:
-            # A message is an error of this run alone; a number says that a signal stopped it.
-            if not isinstance(stop.code, str):
+            if not isinstance(stop.code, str):  # a signal stopped it
                 raise
             print(stop.code, file=sys.stderr)
             failed.append(name)

@@ -1,9 +1,7 @@
 """Bounds how long OpenMP's threads spin while they wait for each other.
 
-Every entry point imports this module before torch, since libgomp reads its environment once, when
-it is loaded. By default its threads spin for so long that, on a CPU that other processes use too, a
-training step takes 10 to 100 times as long. With this bound an idle machine loses nothing (`python
-tools/benchmark.py training`). Child processes inherit it; what the user has set stays.
+Every entry point imports this module before torch, since libgomp reads its environment once. By
+default a training step takes 10 to 100 times as long on a CPU that other processes use, too.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""The configuration of an experiment's run, from the names of its network, method and data sets.
-
-Plain Python without imports of torch or mmcv, so that listing experiments is instant.
-"""
+"""The configuration of an experiment's run, from names; without torch, so that it is instant."""
 
 import copy
 import os

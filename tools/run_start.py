@@ -25,10 +25,7 @@ _CODE = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py'
 
 @contextlib.contextmanager
 def started(cfg):
-    """Hold a run's folder, leave config and code there, and yield what differs from its last start.
-
-    The other ranks wait meanwhile.
-    """
+    """Hold a run's folder, leave config and code there, and yield what differs from last time."""
     changes = ''
     with contextlib.ExitStack() as stack:
         with main_process_first() as is_rank_0:
@@ -54,9 +51,7 @@ def locked(work_dir):
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 file.seek(0)
                 holder = file.read().decode()
-                raise UserError(
-                    f'process {holder} is training in {work_dir}. Wait for it.'
-                ) from error
+                raise UserError(f'process {holder} is training in {work_dir}. Wait.') from error
             # Some network file systems have no locks; runs must start there, too.
             print(f'{work_dir} cannot be locked ({error}): start no second run in it.')
         with files.reporting_write_errors(path):
@@ -66,10 +61,7 @@ def locked(work_dir):
 
 
 def _prepare(cfg):
-    """Leave config and code in the run's folder; return what differs from its last start.
-
-    A run keeps its name, and from its first checkpoint on the code's revision and its batch.
-    """
+    """Leave config and code in the run's folder; return what differs from its last start."""
     checkpoints = saved_checkpoints(cfg.work_dir)
     there, changes = _config_there(cfg, checkpoints)
     if is_finished(cfg.work_dir, cfg.runner.max_iters):
@@ -77,7 +69,7 @@ def _prepare(cfg):
     content = as_dict(cfg)
     if there is not None:
         cfg.name = content['name'] = there['name']
-        if checkpoints:
+        if checkpoints:  # from the first on, a run keeps its revision and its batch
             content.update({key: there[key] for key in ('git_rev', 'n_gpus') if key in there})
             if 'n_gpus' in there:
                 content['data']['samples_per_gpu'] = there['data']['samples_per_gpu']

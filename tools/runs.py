@@ -1,7 +1,4 @@
-"""Runs of a command: those that are there to be resumed, and names and folders of new ones.
-
-All paths are relative to the folder in which the command runs, normally the checkout.
-"""
+"""Runs of a command: those that are there to be resumed, and names and folders of new ones."""
 
 import glob
 import json
@@ -55,11 +52,7 @@ class Run:
         return self.cfg.get('n_gpus') or 1
 
     def place(self, work_dir=None):
-        """Set name and folder, print which run it is, and write its generated config.
-
-        Returns:
-            str | None: Path of that config; None if the run is finished.
-        """
+        """Name a run and write its generated config; return its path, None if it is finished."""
         found = self.found
         if self.is_finished:
             print(f'This run is finished: {found.work_dir} (--new starts another).')

@@ -46,8 +46,7 @@ def _is_list_of_dicts(value):
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-# The sections that results follow from. The rest of the top level are names, intervals, what logs
-# and where, and variables that Python configs compute with.
+# The sections that results follow from; the rest are names, intervals, logs and variables.
 _SECTIONS = {
     *('model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'optimizer_config', 'lr_config'),
     *('seed', 'load_from', 'load_from_without_classifier', 'scale_lr'),
@@ -83,11 +82,9 @@ def settings(config):
 
 
 def compare(old, new):
-    """Compare the resolved configs of two runs; a missing key counts as its default.
+    """Return what makes two configs different runs, and what differs without changing results.
 
-    Returns:
-        tuple[dict, dict]: What makes them different runs, and what differs without changing
-        results: (old, new) by dotted key, in the order of the configs.
+    Both are (old, new) by dotted key; a missing key counts as its default.
     """
     influential, others = {}, {}
     for key, values in differences(_stated(old), _stated(new)).items():

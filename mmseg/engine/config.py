@@ -17,12 +17,7 @@ from mmseg.utils.user_error import UserError
 
 
 def load_config(path, overrides=None):
-    """Read and complete a Python config (which is executed: trust it) or a JSON one.
-
-    Args:
-        path (str): Of the file.
-        overrides (dict | None): Values by dotted key.
-    """
+    """Read and complete a Python config (which is executed: trust it) or a JSON one."""
     return complete_config(read_file(path), path, overrides)
 
 
@@ -112,10 +107,7 @@ def as_dict(cfg):
 
 
 def _restore_tuples(value):
-    """Make tuples of scales, of which a list means several, and where a backbone's default is one.
-
-    JSON has none, and some networks (CGNet) insist on them.
-    """
+    """Make tuples, which JSON lacks, of scales and of arguments whose default is one (CGNet)."""
     for entry in value.values() if isinstance(value, dict) else value:
         if isinstance(entry, dict | list | tuple):
             _restore_tuples(entry)
