@@ -12,6 +12,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 import tools.openmp  # noqa: F401
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
@@ -28,7 +29,7 @@ from mmseg.utils.files import IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 # What can be written; each is the end of its file's name, too: NAME_pred.png.
-KINDS = ('pred', 'overlay', 'labels', 'label_ids')
+KINDS = ('pred', 'overlay', 'labels', 'confidence', 'label_ids')
 
 
 def parse_args(argv):
@@ -46,6 +47,7 @@ def parse_args(argv):
     output = functools.partial(add, action='append_const', dest='kinds')
     output('--overlay', const='overlay', help='write colours over the image')
     output('--labels', const='labels', help='write plain colours')
+    output('--confidence', const='confidence', help='write the probability: white (255) is 1')
     output('--save-label-ids', const='label_ids', help='write train ids as grey values')
     add('--legend', action='store_true', help='classes and ratios of pixels below what is coloured')
     add('--opacity', type=float, help='of colours over the image (default: 1; --overlay: 0.5)')
@@ -132,15 +134,29 @@ def _is_video(path):
 
 
 def _predict_images(args, segmentor, paths, outputs):
-    load = image_loader(segmentor.cfg.data.test.pipeline)
-    images = ((path, read_image(path, load)) for path in paths)
-    written = []
-    for name, *predicted in _predictions(segmentor, images, len(paths), 'image'):
+    skipped, written = [], []
+    images = _read_images(paths, segmentor.cfg, skipped)
+    for name, *predicted in _predictions(args, segmentor, images, len(paths), 'image'):
         for kind, file in outputs[name].items():
             write_image(_draw(kind, args, segmentor, *predicted), file)
             written.append(file)
     print(f'Wrote {written[0] if len(written) == 1 else f"{len(written)} files"}')
+    if skipped:
+        raise UserError(f'{len(skipped)} of {len(paths)} images could not be read.')
     return written
+
+
+def _read_images(paths, cfg, skipped):
+    """Yield names and images as tests load them; report and skip what cannot be read."""
+    load = image_loader(cfg.data.test.pipeline)
+    for path in paths:
+        try:
+            yield path, read_image(path, load)
+        except UserError as error:
+            if len(paths) == 1:
+                raise
+            skipped.append(path)
+            tqdm.write(f'Skipped: {error}', file=sys.stderr)
 
 
 def _predict_video(args, segmentor, path, files):
@@ -153,7 +169,7 @@ def _predict_video(args, segmentor, path, files):
     count = 0
     with contextlib.ExitStack() as stack:
         writers = {k: stack.enter_context(VideoWriter(file, rate)) for k, file in files.items()}
-        for _, *predicted in _predictions(segmentor, frames, length or None, 'frame'):
+        for _, *predicted in _predictions(args, segmentor, frames, length or None, 'frame'):
             for kind, writer in writers.items():
                 writer.write(_draw(kind, args, segmentor, *predicted, is_frame=True))
             count += 1
@@ -164,14 +180,17 @@ def _predict_video(args, segmentor, path, files):
     return list(files.values())
 
 
-def _predictions(segmentor, images, total, unit):
+def _predictions(args, segmentor, images, total, unit):
     """Predict images, with a progress bar where there is a terminal to draw on."""
-    found = predict_images(segmentor, images)
+    found = predict_images(segmentor, images, 'confidence' in args.kinds)
     return tqdm(found, total=total, unit=unit, disable=True if total == 1 else None)
 
 
-def _draw(kind, args, segmentor, image, label, is_frame=False):
+def _draw(kind, args, segmentor, image, label, confidence, is_frame=False):
     """Draw one kind of output: (H, W, 3) BGR or (H, W) grey, uint8."""
+    if kind == 'confidence':
+        grey = np.round(255 * confidence).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2) if is_frame else grey
     if kind == 'label_ids':
         return label
     opacity = {'pred': args.opacity or 1, 'overlay': args.opacity or 0.5, 'labels': 1}[kind]

@@ -1,6 +1,8 @@
 """The dry run before iteration 0: what it finds, and that it changes nothing."""
 
 import copy
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -204,6 +206,27 @@ def test_batches_of_one_where_there_is_no_reason_to_refuse(cfg):
         if isinstance(part, nn.BatchNorm2d):
             part.__class__ = FrozenNorm
     try_network(cfg, segmentor)
+
+
+@pytest.mark.parametrize('optimizer', ['AdamW', 'SGD'])
+def test_room_for_a_checkpoint(cfg, monkeypatch, tmp_path, optimizer):
+    cfg.optimizer = dict(type=optimizer, lr=0.1)
+    segmentor = build_segmentor(cfg.model)
+    trained = copy.deepcopy(segmentor)
+    steps = build_grouped_optimizer(trained, cfg.optimizer)
+    for weight in trained.parameters():
+        weight.grad = torch.zeros_like(weight)
+    steps.step()
+    content = dict(state_dict=trained.state_dict(), optimizer=steps.state_dict())
+    torch.save(content, tmp_path / 'checkpoint.pth')
+    size = (tmp_path / 'checkpoint.pth').stat().st_size
+
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=free, path=path))
+    free = size
+    try_network(cfg, segmentor)
+    free = int(0.9 * size)
+    with pytest.raises(UserError, match=f'{tmp_path} has .* GB of free space, and a checkpoint'):
+        try_network(cfg, segmentor)
 
 
 # Through the command

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import struct
 import zlib
 from types import SimpleNamespace
@@ -181,6 +182,26 @@ def test_a_range_is_the_same_for_every_image(tmp_path):
 def problems(config):
     use = DatasetUse('data.train', config, True, num_classes=3)
     return check_dataset(use).problems
+
+
+@pytest.mark.parametrize('bits', [9, 10, 12, 14])
+def test_unused_bits_are_reported_with_the_mend(root, bits):
+    save(root / 'images/x.png', of_depth(RGB, bits))
+    (problem,) = problems(data_set(root, PLAIN))
+    assert '1 of 1 images read hold 16 bits' in problem
+    mend = eval(re.search(r'LoadImageFromFile.*?(dict\(.*\))', problem)[1])
+    assert mend == dict(IN_RANGE, value_range=(0, 2**bits - 1))
+    assert problems(data_set(root, mend)) == []
+    assert problems(data_set(root, dict(mend, value_range=(0, 65535)))) == []  # as stated: night
+
+
+@pytest.mark.parametrize(
+    ('image', 'name'),
+    [(of_depth(RGB, 16), '16 bits'), (RGB // 8, 'dark'), (of_depth(GREY, 16), 'grey')],
+)
+def test_bits_that_are_used_are_not_reported(root, image, name):
+    save(root / 'images/x.png', image)
+    assert problems(data_set(root, PLAIN)) == []
 
 
 def test_check_reads_images_as_training_does(root):

@@ -129,9 +129,11 @@ def test_as_a_module(trained_run, tmp_path):
 def test_all_outputs_of_a_network_without_a_config(trained_run, tmp_path, which, prefix):
     path = tmp_path / 'x.png'
     image().save(path)
-    everything = ['--overlay', '--labels', '--save-label-ids', '--opacity', '0.25']
+    everything = ['--overlay', '--labels', '--confidence', '--save-label-ids', '--opacity', '0.25']
     predict(path, trained_run.checkpoint, '--weights', which, *everything, '--out', tmp_path / 'o/')
-    assert names(tmp_path / 'o') == ['x_label_ids.png', 'x_labels.png', 'x_overlay.png']
+    assert names(tmp_path / 'o') == [
+        'x_confidence.png', 'x_label_ids.png', 'x_labels.png', 'x_overlay.png',
+    ]  # fmt: skip
     original = cv2.imread(str(path))
     label = trained_run.predict(original, prefix)
     colored = COLORS[label][..., ::-1]
@@ -139,6 +141,8 @@ def test_all_outputs_of_a_network_without_a_config(trained_run, tmp_path, which,
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'o/x_labels.png')), colored)
     overlay = cv2.imread(str(tmp_path / 'o/x_overlay.png'))
     assert np.abs(overlay - (0.25 * colored + 0.75 * original)).max() <= 1
+    confidence = ids(tmp_path / 'o/x_confidence.png')
+    assert confidence.shape == label.shape and 255 // 19 <= confidence.min() < confidence.max()
 
 
 def test_out_is_the_file_of_a_single_output(trained_run, tmp_path):
@@ -232,21 +236,26 @@ def test_a_name_with_brackets_is_a_file(trained_run, tmp_path):
     assert predict(tmp_path / 'x[1].png', trained_run.checkpoint) == [f'{tmp_path}/x[1]_pred.png']
 
 
-def test_an_image_that_cannot_be_read_ends_the_command(trained_run, photos, tmp_path):
+def test_what_cannot_be_read_is_skipped_named_and_counted(trained_run, photos, tmp_path, capsys):
     (photos / 'broken.png').write_bytes((photos / 'a.png').read_bytes()[:500])
+    (photos / 'empty.jpg').touch()
     message = refused(photos, trained_run.checkpoint, '--out', tmp_path / 'out')
-    assert message.startswith(f'Error: {photos}/broken.png cannot be read')
-    assert names(tmp_path / 'out') == ['a_pred.png']
+    assert message == 'Error: 2 of 5 images could not be read.'
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line, name in zip(lines, ('broken.png', 'empty.jpg'), strict=True):
+        assert line.startswith(f'Skipped: {photos}/{name} cannot be read')
+    assert names(tmp_path / 'out') == ['a_pred.png', 'sub/b_pred.png', 'sub/c_pred.png']
 
 
 # Videos
 
 
 def test_a_video_becomes_one_of_the_same_size_and_rate(trained_run, clip, tmp_path, capsys):
-    found = predict(clip, trained_run.checkpoint, '--labels', '--overlay')
-    assert found == [f'{tmp_path}/clip_labels.mp4', f'{tmp_path}/clip_overlay.mp4']
+    found = predict(clip, trained_run.checkpoint, '--labels', '--confidence')
+    assert found == [f'{tmp_path}/clip_labels.mp4', f'{tmp_path}/clip_confidence.mp4']
     assert capsys.readouterr().out == f'Wrote {", ".join(found)}\n'
-    assert sorted(os.listdir(tmp_path)) == ['clip.avi', 'clip_labels.mp4', 'clip_overlay.mp4']
+    assert sorted(os.listdir(tmp_path)) == ['clip.avi', 'clip_confidence.mp4', 'clip_labels.mp4']
     original, _ = frames(clip)
     labels, rate = frames(found[0])
     assert len(original) == len(labels) == 7 and rate == 12.5

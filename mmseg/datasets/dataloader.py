@@ -16,7 +16,7 @@ from mmseg.utils.user_error import UserError, shows_traceback
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
-_PATIENCE = 600  # seconds; workers that load no batch for so long hang
+_PATIENCE = 120  # seconds; workers that load no batch for so long hang
 _SIGNS = ('DataLoader worker (pid', 'DataLoader timed out', 'unable to allocate shared memory')
 
 # A worker that is forked after OpenCV has started threads can hang; workers are the parallelism.

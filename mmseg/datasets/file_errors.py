@@ -102,6 +102,14 @@ def read_image(path, load=None):
     return image.astype(np.uint8, copy=False)
 
 
+def unused_range(path, image, load):
+    """Return the largest value of a 16-bit file that was loaded nearly black; else None."""
+    if image.max() > 2**14 // 256 or isinstance(load.load, LoadImageInRange):
+        return None
+    stored = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return None if stored is None or stored.dtype == np.uint8 else int(stored.max())
+
+
 class LoadTrainIds(LoadAnnotations):
     """Load labels, which have to hold train ids of their data set and to fit their image."""
 

@@ -7,6 +7,7 @@ shapes there, but allocate and compute nothing. For MiT-B5 at full size that tak
 
 import copy
 import re
+import shutil
 
 import torch
 import torch.fx.experimental._config as meta_options
@@ -58,6 +59,14 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
 
     place[:] = ['optimizer']
     _try(place, _step, student, optimizer_copy)
+    state = [value for values in optimizer_copy.state.values() for value in values.values()]
+    tensors = [*model.state_dict().values(), *filter(torch.is_tensor, state)]
+    needed, free = sum(t.nbytes for t in tensors), shutil.disk_usage(cfg.work_dir).free
+    if free < needed:
+        raise UserError(
+            f'{cfg.work_dir} has {free / 1e9:.2f} GB of free space, and a checkpoint of this run '
+            f'takes {needed / 1e9:.2f} GB: make room there, or choose another --work-dir.'
+        )
 
 
 def _on_meta(segmentor, optimizer):

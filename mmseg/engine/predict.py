@@ -40,16 +40,33 @@ def predict_labels(segmentor, img, img_metas):
     return labels.to(torch.uint8).cpu().numpy()
 
 
-def predict_images(segmentor, images):
+@torch.no_grad()
+def predict_with_confidence(segmentor, img, img_metas):
+    """Predict as :func:`predict_labels`, and return the probability of the predicted class, too."""
+    views = [segmentor.inference(*view, rescale=True) for view in zip(img, img_metas, strict=True)]
+    probabilities = sum(views) / len(views)
+    if segmentor.out_channels == 1:  # the probability of class 1
+        labels = probabilities[:, 0] > segmentor.decode_head.threshold
+        confidence = torch.where(labels, probabilities[:, 0], 1 - probabilities[:, 0])
+    else:
+        confidence, labels = probabilities.max(dim=1)
+    return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+
+def predict_images(segmentor, images, with_confidence=False):
     """Predict (name, image) pairs of any size, while the next ones are read in a thread.
 
     Yields:
-        Name, image (H, W, 3) BGR uint8, and train ids (H, W) uint8.
+        Name, image (H, W, 3) BGR uint8, train ids (H, W) uint8, and their probabilities or None.
     """
     device = next(segmentor.parameters()).device
     for name, image, batch in _prefetch(_prepared(images, segmentor.cfg.data.test.pipeline)):
-        (label,) = predict_labels(segmentor, to_device(batch['img'], device), batch['img_metas'])
-        yield name, image, label
+        inputs = segmentor, to_device(batch['img'], device), batch['img_metas']
+        if with_confidence:
+            labels, confidences = predict_with_confidence(*inputs)
+        else:
+            labels, confidences = predict_labels(*inputs), [None]
+        yield name, image, labels[0], confidences[0]
 
 
 def _prefetch(iterable):

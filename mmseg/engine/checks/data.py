@@ -14,7 +14,13 @@ from tqdm import tqdm
 
 from mmseg.datasets.builder import PIPELINES
 from mmseg.datasets.custom import CustomDataset
-from mmseg.datasets.file_errors import build_files, image_loader, images_of, read_image
+from mmseg.datasets.file_errors import (
+    build_files,
+    image_loader,
+    images_of,
+    read_image,
+    unused_range,
+)
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.rare_class_sampling import (
     STATS_FILE,
@@ -67,6 +73,7 @@ class SampleStats:
     label_error: str | None = None
     pixels: dict[int, int] = field(default_factory=dict)  # of the label, by id
     id_map: str | None = None  # that a converted label says it was made with
+    unused_range: int | None = None  # see :func:`unused_range`
 
 
 @dataclass
@@ -241,9 +248,10 @@ def _examine_image(path, load):
     except DECODING_ERRORS as error:
         return {'image_error': _reason(error)}
     try:
-        return {'image_size': read_image(path, load).shape[1::-1]}
+        image = read_image(path, load)
     except UserError:
         return {'image_error': problem}
+    return {'image_size': image.shape[1::-1], 'unused_range': unused_range(path, image, load)}
 
 
 def _reason(error):
@@ -283,6 +291,16 @@ def _file_problems(use, listing, stats):
          f'labels read were made with another id_map or class list than {use.config_file} has',
          f'Make them again with: {listing.converter}'),
     ]  # fmt: skip
+    dark = [e for e in stats if e.unused_range is not None]
+    if len(dark) > len(stats) / 2:  # others may be of nights
+        high = 2 ** max(8, max(e.unused_range for e in dark).bit_length()) - 1
+        what = f'images read hold 16 bits per channel, but no value above {high}'
+        mend = (
+            'As loaded, they are nearly black. State their range in the training and test '
+            "pipelines, instead of dict(type='LoadImageFromFile'): "
+            f"dict(type='LoadImageInRange', value_range=(0, {high}))."
+        )
+        found.append((dataset.img_dir, [e.image for e in dark], what, mend))
     if set().union(*(e.pixels for e in labels)) == {0, 255}:
         mend = 'They look like binary masks, but 255 means "ignore": write the second class as 1.'
         names = [e.label for e in labels]
