@@ -127,8 +127,8 @@ def test_a_choice_of_published_classes_trains_and_is_tested(workplace, one_threa
     run_experiment(UDA_CONFIG, choice, *options[1:])
     run = TrainedRun(Path())
     log = Path(next(Path(run.work_dir).glob('*.log'))).read_text()
-    assert 'more than 127 pixels of it' in log  # 0.001 of 480×264
-    drawn = log.split('drawn): ')[1].split('. An image')[0]
+    assert 'more than 127 pixels of the class' in log  # 0.001 of 480×264
+    drawn = log.split('drawn): ')[1].split('; from images')[0]
     assert {part.split(': ')[0] for part in drawn.split('%, ') if ': ' in part} == {*CHOICE}
     found = test.main([run.config, run.checkpoint, '--show-dir', 'preds'])
     assert [key[4:] for key in found if key.startswith('IoU.')] == CHOICE

@@ -169,5 +169,5 @@ def test_what_torch_refuses_is_said_by_the_line_that_called_it():
 
 @pytest.mark.parametrize('option', ['a={x:[1,2]}', 'a=(1,', 'a=[1,(2,3]'])
 def test_options_that_cannot_be_parsed(option):
-    with pytest.raises(UserError, match='a value cannot be read'):
+    with pytest.raises(UserError, match='write it as KEY=VALUE'):
         parse_options([option])

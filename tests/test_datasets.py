@@ -278,7 +278,7 @@ def test_class_indices_of_older_tools_are_understood(data, prefix):
 
 def test_an_index_of_other_data_is_refused(data):
     write_index(data / 'source', {'labels/99_labelTrainIds.png': {'0': 500}})
-    with pytest.raises(UserError, match=r'99_labelTrainIds\.png.*convert_datasets'):
+    with pytest.raises(UserError, match=r'99_labelTrainIds\.png.*Run the converter'):
         uda(data)
 
 

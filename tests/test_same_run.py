@@ -362,7 +362,7 @@ def test_foreign_files_in_the_folder(unfinished, monkeypatch):
 def test_configs_of_two_runs(unfinished):
     config = {**config_in(unfinished), 'name': 'another'}
     (Path(unfinished.work_dir) / 'another.json').write_text(json.dumps(config))
-    with pytest.raises(SystemExit, match=r'configs of several runs: .*another\.json'):
+    with pytest.raises(SystemExit, match=r'holds several configs: .*another\.json'):
         run_experiment(UDA_CONFIG, *FEATURE_DISTANCE)
 
 

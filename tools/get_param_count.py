@@ -56,7 +56,7 @@ def count_parts(segmentor, shape):
     """
     # So FlopCounterMode sees the head called, which `forward_test` hides from it.
     if not isinstance(segmentor.decode_head, torch.nn.ModuleList):  # of a cascade
-        segmentor.decode_head.forward_test = lambda inputs, *_: segmentor.decode_head(inputs)
+        segmentor.decode_head.forward_test = lambda inputs, *_: _logits(segmentor, inputs)
     segmentor.forward = segmentor.forward_dummy
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         segmentor(torch.zeros(1, 3, *shape, device='meta'))
@@ -68,6 +68,11 @@ def count_parts(segmentor, shape):
     parts = [_part(name, segmentor.get_submodule(name), flops) for name in names]
     parts.append({**_part('all', segmentor, {}), 'flops': counter.get_total_flops()})
     return [part for part in parts if part['parameters'] or part['flops']]
+
+
+def _logits(segmentor, inputs):
+    outputs = segmentor.decode_head(inputs)
+    return outputs[0] if isinstance(outputs, tuple) else outputs  # DANet's head has three
 
 
 def _part(name, module, flops):

@@ -7,7 +7,6 @@ import sys
 import tempfile
 
 import torch
-from mmcv.runner import get_dist_info
 
 from mmseg.engine.checkpoint import is_finished
 from mmseg.engine.config import as_dict, complete_config, load_config, parse_options, read_file
@@ -21,6 +20,7 @@ from mmseg.engine.distributed import (
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.preflight import check_config, check_files
 from mmseg.engine.train import train
+from mmseg.utils.collective import get_dist_info
 from mmseg.utils.files import reporting_write_errors, write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.processes import Training, run_all, slots_for, train_with_torchrun

@@ -21,7 +21,6 @@ _REGISTRIES = (
     *(MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
     *(NORM_LAYERS, ACTIVATION_LAYERS, CONV_LAYERS, LAYERS),
 )
-_BUILDERS_OWN = {'requires_grad', 'constructor', 'paramwise_cfg'}  # taken out before the class
 # No value of a config raises these: no name becomes unknown, and memory is not the config's.
 _BUGS = (NameError, ImportError, RecursionError, MemoryError, torch.OutOfMemoryError)
 _VALUES = (str, bytes, int, float, list, tuple, dict, type(None))  # what a config can hold
@@ -76,7 +75,7 @@ def _wrong_key(said, section, content):
                 known = arguments_of(path, part)
                 if not known:  # it is taken by a method of a class, which said names
                     return f'{path}: {said}'
-                return unknown_key(path, found[1], known | _BUILDERS_OWN)
+                return unknown_key(path, found[1], known)
     elif found := _NO_TYPE.search(said):
         name = found[1] or found[2]
         for path, part in parts:
