@@ -3,7 +3,7 @@
 uda = dict(
     type='DACS',
     alpha=0.99,  # how much of the teacher an update keeps
-    pseudo_threshold=0.968,  # confidence above which a pixel counts towards the weight
+    pseudo_threshold=0.968,  # confidence from which a pixel counts towards the weight
     pseudo_weight_ignore_top=0,  # rows whose pseudo-labels get no weight: 0 = none
     pseudo_weight_ignore_bottom=0,
     imnet_feature_dist_lambda=0,  # weight of the feature distance: 0 = off

@@ -5,7 +5,7 @@ import torch
 from mmseg.utils.collective import present_in_any_rank
 
 
-def draw_class_masks(label, generators, most):
+def draw_class_masks(label, generators, max_classes):
     """Draw half of the classes (rounded up) per image, without replacement, and mark their pixels.
 
     It is drawn from the classes in the labels of all ranks; ignored pixels are a class, too.
@@ -13,16 +13,16 @@ def draw_class_masks(label, generators, most):
     Args:
         label (Tensor): (N, 1, H, W) int64, values from 0 to 255.
         generators (list[torch.Generator]): On the CPU; one per image.
-        most (int): The largest number of different values.
+        max_classes (int): The largest number of different values.
     """
     present = present_in_any_rank(label)
     # How many classes there are is known on the device alone, and to ask for it would mean to wait.
     # So for each image the draw is made for every number that there may be.
     number = present.sum()[None]
-    position = (present.cumsum(0) - 1).clamp(0, most - 1)
+    position = (present.cumsum(0) - 1).clamp(0, max_classes - 1)
     masks = []
     for one, generator in zip(label, generators, strict=True):
-        drawn = _draws(most, generator).to(label.device)[number][0]
+        drawn = _draws(max_classes, generator).to(label.device)[number][0]
         masks.append((present & drawn[position])[one])
     return torch.stack(masks)
 

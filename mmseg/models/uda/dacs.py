@@ -80,9 +80,10 @@ class DACS(UDAMethod):
                 copy.deepcopy(self.model.backbone),
                 copy.deepcopy(self.model.neck) if self.model.with_neck else None,
             )
-        classes = imnet_feature_dist_classes and torch.tensor(imnet_feature_dist_classes)
+        classes = imnet_feature_dist_classes
+        classes = None if classes is None else torch.tensor(classes, dtype=torch.long)
         self.register_buffer('fd_classes', classes, persistent=False)
-        self._averaged = None
+        self._ema_pairs = None
 
     def losses(self, batch, step):
         """Yield the losses of the source images, then those of the mixed images."""
@@ -97,13 +98,15 @@ class DACS(UDAMethod):
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
         yield losses
 
-        # The teacher labels the target images; the ratio of pixels it is sure of weights them all.
+        # The teacher labels the target images; all pixels are weighted by the ratio of confident
+        # ones, over the whole batch.
         pseudo_label, ratio = pseudo_labels(
             self.ema_model, target_img, target_metas, self.pseudo_threshold
         )
         weight = pseudo_label_weights(pseudo_label, ratio, *self.ignore_rows)
 
-        # Mix: half of the source classes onto the target image, strongly augmented.
+        # Mix: half of the batch's classes onto the target image, strongly augmented. Ignored
+        # pixels are a class more.
         generators = step.image_generators('class_mix', len(img))
         mask = draw_class_masks(label, generators, self.model.num_classes + 1)
         mixed_img = torch.where(mask, img, target_img)
@@ -145,9 +148,9 @@ class DACS(UDAMethod):
 
     def after_step(self, step):
         """Move the teacher to where the next iteration wants it."""
-        if self._averaged is None:  # lists of weights, for which all modules are walked through
-            self._averaged = list(self.ema_model.parameters()), list(self.model.parameters())
-        update_teacher(*self._averaged, step.iteration + 1, self.alpha)
+        if self._ema_pairs is None:  # lists of weights, for which all modules are walked through
+            self._ema_pairs = list(self.ema_model.parameters()), list(self.model.parameters())
+        update_teacher(*self._ema_pairs, step.iteration + 1, self.alpha)
 
     def start_from_student(self):
         """Make the teacher a copy of the student, buffers included."""

@@ -23,8 +23,8 @@ def update_teacher(teacher, student, iteration, alpha):
     """teacher := a · teacher + (1 - a) · student with a = min(1 - 1/(t + 1), alpha).
 
     (Section 3.1 of the paper.) At iteration 0 that is a copy, exactly. Only parameters are
-    averaged: the teacher's BatchNorm buffers follow its own batches. ``iteration`` is t, the one
-    from 0 that the teacher is going to label.
+    averaged: the teacher's BatchNorm buffers follow its own batches. ``iteration`` is t, the
+    zero-based index of the iteration that the teacher labels next.
     """
     decay = min(1 - 1 / (iteration + 1), alpha)
     torch._foreach_lerp_(teacher, student, 1 - decay)
