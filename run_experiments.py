@@ -83,8 +83,6 @@ def parse_args(argv):
             value = getattr(args, option)
             if not goes and value is not None and value is not False:
                 parser.error(f'--{option.replace("_", "-")} goes with {with_what}')
-    if args.exp is None and args.machine == 'slurm':
-        parser.error('--machine slurm goes with --exp')
     if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: at least one run at a time is needed')
     args.machine = args.machine or 'local'

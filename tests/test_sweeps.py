@@ -177,7 +177,7 @@ def test_more_jobs_than_devices(monkeypatch, jobs, n_gpus, device, says):
         (['--exp', '7', '--slurm', 'x.yaml'], '--slurm goes with --machine slurm'),
         (['--config', 'x.py', '--jobs', '2'], '--jobs goes with --exp'),
         (['--config', 'x.py', '--status'], '--status goes with --exp'),
-        (['--config', 'x.py', '--machine', 'slurm'], '--machine slurm goes with --exp'),
+        (['--config', 'x.py', '--machine', 'slurm'], '--machine goes with --exp'),
     ],
 )
 def test_options_that_do_not_go_together(arguments, says, capsys):

@@ -21,6 +21,8 @@ _REGISTRIES = (
     *(MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
     *(NORM_LAYERS, ACTIVATION_LAYERS, CONV_LAYERS, LAYERS),
 )
+# Taken out before the class is built.
+_BUILDERS_OWN = frozenset({'requires_grad', 'constructor', 'paramwise_cfg'})
 # No value of a config raises these: no name becomes unknown, and memory is not the config's.
 _BUGS = (NameError, ImportError, RecursionError, MemoryError, torch.OutOfMemoryError)
 _VALUES = (str, bytes, int, float, list, tuple, dict, type(None))  # what a config can hold
@@ -75,7 +77,7 @@ def _wrong_key(said, section, content):
                 known = arguments_of(path, part)
                 if not known:  # it is taken by a method of a class, which said names
                     return f'{path}: {said}'
-                return unknown_key(path, found[1], known)
+                return unknown_key(path, found[1], known, _BUILDERS_OWN)
     elif found := _NO_TYPE.search(said):
         name = found[1] or found[2]
         for path, part in parts:
@@ -86,10 +88,10 @@ def _wrong_key(said, section, content):
     return None
 
 
-def unknown_key(path, key, known):
+def unknown_key(path, key, known, unlisted=frozenset()):
     """Say that nothing reads a key of the dict at ``path``, and which known one is meant."""
     prefix = f'{path}.' if path else ''
-    hint = _hint(key, known, prefix) or f'; known are {", ".join(sorted(known))}.'
+    hint = _hint(key, [*known, *unlisted], prefix) or f'; known are {", ".join(sorted(known))}.'
     return f'{prefix}{key}: nothing reads this key{hint}'
 
 
