@@ -90,8 +90,8 @@ def _run(args, config=None):
     if args.debug:
         shown = {'log_config.interval': 10, 'evaluation.interval': 200}
         overrides = shown | ({'uda.debug_img_interval': 10} if 'uda' in cfg else {}) | overrides
-    stated = apply_overrides(stated, overrides)
     complete_config(cfg, name, overrides)
+    stated = apply_overrides(stated, overrides)
     # A config cannot set an entry of its base's list, nor be its own base.
     sets_entry = any(step.isdigit() for key in overrides for step in key.split('.'))
     if sets_entry or name.endswith('.json'):

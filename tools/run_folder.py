@@ -25,8 +25,9 @@ def find_config(work_dir):
 def _is_config(path):
     content = None if path.endswith('.log.json') else read_json(path)
     name = osp.basename(path).removesuffix('.json')
-    # A run's is resolved; with bases it is one that somebody wrote.
-    return isinstance(content, dict) and content.get('name') == name and '_base_' not in content
+    if not isinstance(content, dict) or content.get('name') != name or '_base_' in content:
+        return False  # with bases it is one that somebody wrote: a run's is resolved
+    return isinstance(content.get('model'), dict) and isinstance(content.get('runner'), dict)
 
 
 def read_json(path):

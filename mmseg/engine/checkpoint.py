@@ -96,6 +96,15 @@ def holds_state(content):
     return is_own and 'optimizer' in content
 
 
+def check_holds_state(path, content):
+    """Refuse to resume from a checkpoint that holds weights alone."""
+    if not holds_state(content):
+        raise UserError(
+            f'{path} holds no state that a run of this code can resume from; start one from its '
+            'weights with --load-from.'
+        )
+
+
 def newest_loadable(work_dir, warn):
     """Return path and content of the most advanced checkpoint that a run can resume from, or None.
 

@@ -96,8 +96,8 @@ def _launched_device(name):
     if keeps_store and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0:
         # A restart finds their addresses in the store that it shares, pytorch/pytorch#135712.
         raise UserError(
-            'for torchrun --max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 everywhere: '
-            'otherwise a restart may wait for dead processes.'
+            'for torchrun --max-restarts set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 everywhere '
+            'and --rdzv-backend=c10d: otherwise a restart may wait for dead processes.'
         )
     check_processes(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), name)
     device = choose_device(name)

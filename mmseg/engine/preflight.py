@@ -3,7 +3,7 @@
 import importlib.util
 import os.path as osp
 
-from mmseg.engine.checkpoint import holds_state, load_file, saved_checkpoints
+from mmseg.engine.checkpoint import check_holds_state, load_file, saved_checkpoints
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.checks.data import check_dataset, datasets_of
 from mmseg.models.weights import local_file
@@ -60,8 +60,5 @@ def check_weights(cfg):
         raise UserError('load_from_without_classifier is set, but load_from names no checkpoint.')
     if cfg.get('load_from'):
         load_file(cfg.load_from)
-    if cfg.get('resume_from') and not holds_state(load_file(cfg.resume_from)):
-        raise UserError(
-            f'{cfg.resume_from} holds no state that a run of this code can resume from; start one '
-            'from its weights with --load-from.'
-        )
+    if cfg.get('resume_from'):
+        check_holds_state(cfg.resume_from, load_file(cfg.resume_from))

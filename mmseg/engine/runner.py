@@ -95,11 +95,11 @@ class SeededRunner(IterBasedRunner):
         while number is None and self.iter < self.max_iters:
             try:
                 batch = stop.interrupt(next, batches)
+                # All ranks stop before the same iteration.
+                number = signal_of_any(stop.signal)
             except Exception:
                 self._save_if_newer()
                 raise
-            # All ranks stop before the same iteration.
-            number = signal_of_any(stop.signal)
             if number is None:
                 self._train_iteration(to_device(batch, self.device))
                 number = self._end_iteration(stop)
@@ -131,6 +131,7 @@ class SeededRunner(IterBasedRunner):
                 names = ', '.join(meta['filename'] for meta in batch[key])
                 lines.append(f'{images}: {", ".join(gather_over_ranks(names))}')
         path = self.save_resume_state(self.iter)
+        gather_over_ranks(None)  # a launcher ends the others once one has ended
         if self.rank > 0:
             sys.exit(1)
         self.logger.error('\n'.join(lines))

@@ -13,7 +13,7 @@ from mmseg.datasets import build_dataset
 from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.file_errors import build_files
 from mmseg.datasets.uda_dataset import SeededEpochs, UDADataset
-from mmseg.engine.checkpoint import finish, load_file, newest_loadable
+from mmseg.engine.checkpoint import check_holds_state, finish, load_file, newest_loadable
 from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
@@ -200,6 +200,7 @@ def _checkpoint_to_resume(cfg, warn):
     if not cfg.get('resume_from') or (own[0] and not osp.isfile(cfg.resume_from)):
         return own
     given = cfg.resume_from, load_file(cfg.resume_from)
+    check_holds_state(*given)
     # The same command once more does not go back to where the run began.
     if own[0] and own[1]['meta']['iter'] > given[1]['meta']['iter']:
         warn(f'{own[0]} is more advanced than {given[0]}. To go back, choose another --work-dir.')

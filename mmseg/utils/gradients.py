@@ -66,32 +66,31 @@ class Gradients:
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
         values = [value for part in logged for value in part.values()]
-        values = torch.stack([*values, self._clip(optimizer)]).double()
-        *values, norm = mean_over_ranks(values).tolist()
+        values = torch.stack([*values, *self._clip(optimizer)]).double()
+        *values, norm, size = mean_over_ranks(values).tolist()
         names = list(logged[0])
         log_vars = {
             name: sum(values[i :: len(names)]) / len(logged) for i, name in enumerate(names)
         }
         _check_losses(log_vars)
-        if math.isfinite(norm):
+        if math.isfinite(size):
             log_vars['grad_norm'] = norm
-        elif not self.scaler.is_enabled():
+        elif not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:
             raise NonFiniteError(*_OVERFLOW)
         self.scaler.step(optimizer)
         self.scaler.update()
-        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            raise NonFiniteError(*_OVERFLOW)
         return log_vars
 
     def _clip(self, optimizer):
-        """Clip the gradients, if asked to, and return their norm before that."""
+        """Clip the gradients, if asked to; return their norm before that, and their L2 norm."""
         weights = [weight for group in optimizer.param_groups for weight in group['params']]
         clip = self.grad_clip or {}
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norm = get_total_norm(gradients, clip.get('norm_type', 2.0))
+        size = get_total_norm(gradients)  # AdamW squares them, so their squares have to be finite
         if clip:
             clip_grads_with_norm_(weights, clip['max_norm'], norm)
-        return norm
+        return norm, size
 
 
 def total_loss(losses):

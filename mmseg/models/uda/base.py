@@ -109,7 +109,7 @@ class UDAMethod(nn.Module):
                 self.gradients.add(total)
             logged |= values
             logged['loss'] = logged.get('loss', 0) + total.detach()
-        terms.close()
+        assert next(terms, None) is None, 'losses() yields more than its terms'
         return logged
 
     def _gradient_norms(self, losses, term):

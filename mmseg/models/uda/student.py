@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmseg.core.seg.sampler import BasePixelSampler
+from mmseg.models.decode_heads import EncHead, PointHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.utils.user_error import UserError
@@ -131,6 +132,8 @@ def pixel_weights(segmentor, weight):
 def check_losses_take_weights(segmentor):
     """Refuse losses that would drop the weights without a word (Dice and Lovász do)."""
     for head in loss_heads(segmentor):
+        if isinstance(head, EncHead | PointHead):
+            raise UserError(f'{type(head).__name__} has a loss that takes no weights of pixels.')
         losses = head.loss_decode
         for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
             if not isinstance(loss, CrossEntropyLoss) or loss.use_sigmoid or loss.use_mask:
