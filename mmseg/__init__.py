@@ -15,7 +15,7 @@ _installed = [Path(path) for path in __path__ if Path(path, 'version.py').is_fil
 if not _installed:
     raise ModuleNotFoundError(
         'MMSegmentation is not installed here. Run `make setup` and use .venv/bin/python, or '
-        'install requirements.txt as the README says.'
+        'install requirements.txt as docs/setup.md says.'
     )
 
 # Before mmcv and any of MMSegmentation's models are imported.

@@ -365,7 +365,7 @@ def test_own_classes_and_labels_that_reserve_zero(tmp_path):
         classes=['wheat', 'weed'], pipeline=[dict(type='LoadAnnotations')],
     )  # fmt: skip
     (problem,) = check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
-    assert '0..1 nor 255: a.png (2)' in problem and 'tools/convert_datasets/CONVERTER' in problem
+    assert '0..1 nor 255: a.png (2)' in problem and 'its own converter' in problem
     config['pipeline'][0]['reduce_zero_label'] = True
     assert not check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
 

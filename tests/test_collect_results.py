@@ -72,7 +72,7 @@ def test_unfinished_runs_do_not_count(make_run, rows):
 def test_a_folder_with_two_configs_is_left_out(make_run, rows, capsys):
     make_run('daformer', 0, {40: 0.6})
     folder = make_run('daformer', 1, {40: 0.7})
-    (folder / 'other.json').write_text('{"name": "other"}')
+    (folder / 'other.json').write_text('{"name": "other", "runner": {}}')
     assert rows()['daformer'][0] == '60.00'
     collect_results.main([str(folder.parent)])
     assert 'other.json' in capsys.readouterr().err

@@ -122,8 +122,11 @@ def test_rare_kinds_of_labels(stated, mode, colored, monkeypatch):
 
 
 def test_fractions_are_no_ids(stated):
-    Image.fromarray(blocks(1, [3, 17]).astype(np.float32)).save(LABEL, 'TIFF')
-    assert f'{LABEL}: id_map has ids, but the image is of mode F' in refusal(stated)
+    Image.fromarray(blocks(1, [3, 17]).astype(np.float32) + 0.5).save(LABEL, 'TIFF')
+    assert f'{LABEL} holds fractions' in refusal(stated)
+    Image.fromarray(blocks(1, [*TRAIN_IDS]).astype(np.float32)).save(LABEL, 'TIFF')
+    convert(stated)
+    assert np.array_equal(train_ids(), expected())
     stated['source'].update(id_map=None)
     assert 'Give an id_map' in refusal(stated)
 

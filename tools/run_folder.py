@@ -27,7 +27,7 @@ def _is_config(path):
     name = osp.basename(path).removesuffix('.json')
     if not isinstance(content, dict) or content.get('name') != name or '_base_' in content:
         return False  # with bases it is one that somebody wrote: a run's is resolved
-    return isinstance(content.get('model'), dict) and isinstance(content.get('runner'), dict)
+    return isinstance(content.get('runner'), dict)
 
 
 def read_json(path):

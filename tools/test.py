@@ -74,6 +74,10 @@ def main(argv=None):
 
 def _test(args, device):
     cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
+    if args.confusion and osp.isfile(args.confusion):
+        with open(args.confusion, 'rb') as file:
+            if b'"confusion"' not in file.read():
+                raise UserError(f'--confusion would replace {args.confusion}: choose another name.')
     if args.test_set:
         _use_test_split(cfg.data.test)
     with main_process_first() as is_rank_0:

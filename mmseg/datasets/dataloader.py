@@ -90,8 +90,9 @@ def dead_workers_are_errors():
         # While the run waits for data, torch's own error hides the one that names the signal.
         reason = (str(error.__cause__ or error).strip() or str(error)).splitlines()[-1]
         raise UserError(
-            f'{reason} Perhaps the memory ran out: set data.workers_per_gpu lower, or to 0, which '
-            'needs no shared memory, or give a container more of it (docker run --shm-size=8g).'
+            f'{reason.rstrip(".")}. Perhaps the memory or /dev/shm is full, or the disk hangs: set '
+            'data.workers_per_gpu lower, or to 0, which waits as long as it takes and needs no '
+            'shared memory, or give a container more of it (docker run --shm-size=8g).'
         ) from error
 
 

@@ -188,7 +188,8 @@ def _path(results, load):
 
 def _damage(load, error):
     """What an error says of the file that was loaded; None if it may be a bug."""
-    if type(load) not in (LoadImageFromFile, LoadImageInRange, LoadTrainIds):
+    is_memory = getattr(error, 'code', None) == cv2.Error.StsNoMem
+    if is_memory or type(load) not in (LoadImageFromFile, LoadImageInRange, LoadTrainIds):
         return None
     if isinstance(error, AttributeError):  # of None, which OpenCV makes of what it cannot decode
         return "damaged, or not an image for OpenCV; imdecode_backend='pillow' reads more"

@@ -47,7 +47,6 @@ class UDADataset(Dataset):
         self.source = build_files(source)
         self.target = build_files(_without_labels(target))
         self.seed = seed
-        self.ignore_index = self.source.ignore_index
         self.CLASSES, self.PALETTE = self.target.CLASSES, self.target.PALETTE
         if tuple(self.source.CLASSES) != tuple(self.target.CLASSES):
             raise UserError(

@@ -83,7 +83,6 @@ class PredictionFolder:
             keep_folders = max(base_names.values(), default=0) > 1
             if not keep_folders:
                 stems = {name: osp.basename(stem) for name, stem in stems.items()}
-        self.keeps_folders = keep_folders
         self.paths = {
             name: osp.normpath(osp.join(folder, f'{stem}.png')) for name, stem in stems.items()
         }

@@ -61,8 +61,9 @@ def reporting_write_errors(path, reasons=ONLY_WRITING):
 def remove_parts(folder):
     """Remove what a killed process left half-written in a folder."""
     for name in os.listdir(folder):
-        if name.startswith('.') and name.endswith('.part'):
-            os.remove(osp.join(folder, name))
+        path = osp.join(folder, name)
+        if name.startswith('.') and name.endswith('.part') and osp.isfile(path):
+            os.remove(path)
 
 
 def write_text(path, text):

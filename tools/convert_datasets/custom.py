@@ -143,8 +143,10 @@ class OwnLabels:
             if self.of_colors and image.mode not in (*GREY_MODES, 'F'):
                 red, green, blue = np.moveaxis(np.asarray(image.convert('RGB'), np.int32), -1, 0)
                 return red << 16 | green << 8 | blue
-            if not self.of_colors and image.mode in GREY_MODES + PALETTE_MODES:
+            if not self.of_colors and image.mode in (*GREY_MODES, *PALETTE_MODES, 'F'):
                 ids = np.asarray(image)
+                if (ids != np.floor(ids)).any():
+                    raise LabelError(f'{label} holds fractions: write its ids as whole numbers')
                 return (ids[..., 0] if ids.ndim == 3 else ids).astype(np.int64)
         kind = 'colours' if self.of_colors else 'ids'
         raise LabelError(

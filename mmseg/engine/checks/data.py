@@ -400,8 +400,10 @@ def convert_command(config, config_file):
     kind = config['type']
     if kind == 'OwnDataset':
         return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}'
+    if kind not in _CONVERTERS:
+        return 'its own converter, if it has one (docs/data.md)'
     root = shlex.quote(config.get('data_root') or osp.curdir)
-    return f'python tools/convert_datasets/{_CONVERTERS.get(kind, "CONVERTER")}.py {root}'
+    return f'python tools/convert_datasets/{_CONVERTERS[kind]}.py {root}'
 
 
 def how_to_get(config, config_file):
@@ -409,7 +411,7 @@ def how_to_get(config, config_file):
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
     return (
-        f'Put or link the data set there (README, "Data") or correct {config_file}, then run: '
+        f'Put or link the data set there (docs/data.md) or correct {config_file}, then run: '
         + convert_command(config, config_file)
     )
 

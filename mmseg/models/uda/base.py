@@ -64,11 +64,6 @@ class UDAMethod(nn.Module):
         self.model.init_weights()
         self.start_from_student()
 
-    def forward(self, img, img_metas, return_loss=False, **kwargs):
-        """Predict with the student, as ``EncoderDecoder.forward(return_loss=False)``."""
-        assert not return_loss, 'a method is trained through train_step, not through forward'
-        return self.model(img=img, img_metas=img_metas, return_loss=False, **kwargs)
-
     def train_step(self, data_batch, optimizer, *, step):
         """Carry out one iteration; return ``log_vars`` (name to float) and ``num_samples``.
 
