@@ -65,20 +65,20 @@ def test_any_size(segmentor, size, mode):
     if mode:
         segmentor.test_cfg = SimpleNamespace(**mode)
     image = picture(0, size)
-    ((_, _, label),) = predict_images(segmentor, [('', image)])
+    ((_, _, label, _),) = predict_images(segmentor, [('', image)])
     assert label.shape == size
 
 
 def test_images_that_are_not_resized_may_be_small(segmentor):
     pipeline = segmentor.cfg.data.test.pipeline[1]
     pipeline.update(img_scale=None, img_ratios=[1.0])
-    ((_, _, label),) = predict_images(segmentor, [('name', picture(0, (9, 300)))])
+    ((_, _, label, _),) = predict_images(segmentor, [('name', picture(0, (9, 300)))])
     assert label.shape == (9, 300)
 
 
 def test_files_are_predicted_as_by_the_whole_pipeline(segmentor):
     path = only(VAL.format(1))
-    ((_, _, label),) = predict_images(segmentor, [('name', cv2.imread(path))])
+    ((_, _, label, _),) = predict_images(segmentor, [('name', cv2.imread(path))])
     np.testing.assert_array_equal(label, predict_image(segmentor, segmentor.cfg, path))
 
 
