@@ -29,8 +29,8 @@ def test_the_published_step_is_our_step():
     # AdamW makes large steps of small differences.
     published, optimizer = PublishedStep(method, build_sgd), build_sgd(method)
     for network in (published.model, published.ema_model, published.imnet_model):
-        forwards = [getattr(m.forward, '__func__', None) for m in network.modules()]
-        assert forwards.count(explicit_attention) == 8
+        attentions = [getattr(m, 'attention', None) for m in network.modules()]
+        assert attentions.count(explicit_attention) == 8
     batch = random_batch(64, CPU)
     for iteration in range(2):
         step = Step(0, iteration)

@@ -17,16 +17,10 @@ from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
 
 
-def explicit_attention(self, tokens, size):
-    """MiT's attention with its matrix of queries × keys in memory."""
-    reduced = tokens
-    if self.reduction > 1:
-        reduced = self.norm(to_tokens(self.sr(to_map(tokens, size))))
-    query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-    key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
-    key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+def explicit_attention(query, key, value):
+    """Attention with its matrix of queries × keys in memory."""
     weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-    return self.proj((weights @ value).transpose(1, 2).flatten(2))
+    return weights @ value
 
 
 def linear_on_tokens(self, feature):
@@ -34,14 +28,13 @@ def linear_on_tokens(self, feature):
     return to_map(self.proj(to_tokens(feature)), feature.shape[2:]).contiguous()
 
 
-_FORWARD = {EfficientAttention: explicit_attention, ChannelLinear: linear_on_tokens}
-
-
 def as_published(network):
     """Let a network's modules compute as the published ones do."""
     for module in network.modules():
-        if type(module) in _FORWARD:
-            module.forward = MethodType(_FORWARD[type(module)], module)
+        if isinstance(module, EfficientAttention):
+            module.attention = explicit_attention
+        elif isinstance(module, ChannelLinear):
+            module.forward = MethodType(linear_on_tokens, module)
     return network
 
 

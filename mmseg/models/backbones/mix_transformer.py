@@ -45,6 +45,8 @@ class OverlapPatchEmbed(nn.Module):
 class EfficientAttention(nn.Module):
     """Self-attention; keys and values come from a map that a strided convolution reduces."""
 
+    attention = staticmethod(F.scaled_dot_product_attention)
+
     def __init__(self, dim, num_heads, reduction):
         super().__init__()
         self.num_heads = num_heads
@@ -63,7 +65,7 @@ class EfficientAttention(nn.Module):
         query = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         key_value = self.kv(reduced).unflatten(2, (2, self.num_heads, -1))
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        out = F.scaled_dot_product_attention(query, key, value)
+        out = self.attention(query, key, value)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
