@@ -108,8 +108,7 @@ def _state(run):
 
 def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
-    train = data['train'][0] if isinstance(data['train'], list) else data['train']
-    labelled = train.get('source') or train.get('dataset') or train
+    labelled = data['train'].get('source', data['train'])
     return {
         'configuration': run.configuration,
         'seed': run.seed,

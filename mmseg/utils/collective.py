@@ -26,15 +26,20 @@ def present_in_any_rank(label):
     return sum_over_ranks(present.scatter_(0, label.flatten(), 1)) > 0
 
 
+def by_type(tensors):
+    """Group tensors by their type: those of one group can be handled in one call."""
+    groups = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.dtype, []).append(tensor)
+    return groups.values()
+
+
 @torch.no_grad()
 def copy_from_rank_0(tensors):
     """Give tensors the values that they have on rank 0, in one message for each type."""
     if get_dist_info()[1] == 1:
         return
-    by_type = {}
-    for tensor in tensors:
-        by_type.setdefault(tensor.dtype, []).append(tensor)
-    for alike in by_type.values():
+    for alike in by_type(tensors):
         flat = torch.cat([tensor.flatten() for tensor in alike])
         dist.broadcast(flat, src=0)
         parts = flat.split([tensor.numel() for tensor in alike])

@@ -6,7 +6,7 @@ import math
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from mmseg.utils.collective import mean_over_ranks
+from mmseg.utils.collective import by_type, mean_over_ranks
 
 
 class NonFiniteError(ArithmeticError):
@@ -119,10 +119,7 @@ class Snapshot:
     """Takes and restores the values of tensors, which are changed in place."""
 
     def __init__(self, tensors):
-        by_type = {}  # tensors of one type are copied in one call
-        for tensor in tensors:
-            by_type.setdefault(tensor.dtype, []).append(tensor)
-        self._pairs = [(alike, [t.clone() for t in alike]) for alike in by_type.values()]
+        self._pairs = [(alike, [t.clone() for t in alike]) for alike in by_type(tensors)]
 
     @torch.no_grad()
     def take(self):
