@@ -169,7 +169,7 @@ def check_keys(cfg, name):
     """Check the sections of a training config called ``name``, and build what it names."""
     with _naming(name):
         _check_sections(cfg)
-        _check_data_sets(cfg.data, is_evaluated=bool(cfg.get('evaluation')))
+        _check_data_sets(cfg.data)
         _check_networks(cfg)
         _check_hooks(cfg)
 
@@ -245,12 +245,14 @@ def _check_arguments(path, part, others=frozenset()):
 
 def _check_type(path, part, registry):
     with config_errors(path, part):
+        if 'type' not in part:
+            raise UserError(f'{path} has no type')
         if part['type'] not in registry:
             raise KeyError(f'{part["type"]} is not in the {registry.name} registry')
     return registry.get(part['type'])
 
 
-def _check_data_sets(data, is_evaluated):
+def _check_data_sets(data):
     places = {f'data.{key}': data.get(key) for key in ('train', 'val', 'test')}
     if data.train.get('type') == 'UDADataset':
         train = places.pop('data.train')
@@ -262,10 +264,9 @@ def _check_data_sets(data, is_evaluated):
         if not issubclass(_check_type(path, dataset, DATASETS), CustomDataset):
             raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
         _check_arguments(path, dataset)
-        if path.startswith('data.train') or (path == 'data.val' and is_evaluated):
-            with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
-                for transform in dataset.get('pipeline', ()):
-                    PIPELINES.build(transform)
+        with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
+            for transform in dataset.get('pipeline', ()):
+                PIPELINES.build(transform)
 
 
 _BUILT = set()  # what the runs of an experiment share is built once

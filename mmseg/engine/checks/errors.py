@@ -25,6 +25,7 @@ _REGISTRIES = (
 _BUILDERS_OWN = frozenset({'requires_grad', 'constructor', 'paramwise_cfg'})
 # No value of a config raises these: no name becomes unknown, and memory is not the config's.
 _BUGS = (NameError, ImportError, RecursionError, MemoryError, torch.OutOfMemoryError)
+_LAYERS = ('.norm_cfg', '.act_cfg', '.conv_cfg')  # mmcv builds these by their type
 _VALUES = (str, bytes, int, float, list, tuple, dict, type(None))  # what a config can hold
 _TORCH = osp.dirname(torch.__file__)
 _UNKNOWN_KEY = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -47,7 +48,8 @@ def config_errors(section, content=None):
         first = error
         while isinstance(first.__context__, type(error)):  # mmcv's registry raises once more
             first = first.__context__
-        problem = _wrong_key(str(first), section, content)
+        said = first.args[0] if isinstance(first, KeyError) else first
+        problem = _wrong_key(str(said), section, content)
         if problem is not None:
             raise UserError(problem) from error
         is_bug = isinstance(first, _BUGS)
@@ -85,6 +87,10 @@ def _wrong_key(said, section, content):
             if key is not None:
                 names = {name for r in _REGISTRIES for name in getattr(r, 'module_dict', r)}
                 return f'{path}.{key}: there is no {name}{_hint(name, names)}'
+    elif said == 'type' or 'must contain the key "type"' in said:
+        for path, part in parts:
+            if 'type' not in part and (f'got {part}' in said or path.endswith(_LAYERS)):
+                return f'{path} has no type'
     return None
 
 
