@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from kornia.augmentation import ColorJiggle
 from kornia.filters import gaussian_blur2d
@@ -29,7 +30,7 @@ class StrongAugmentation:
         chance = torch.rand(2, generator=step.shared_generator('augment'))
         if chance[0] > self.probability and self.strength > 0:
             if self._norm is None or self._norm.dtype != img.dtype:
-                self._norm = img.new_tensor([img_norm_cfg['mean'], img_norm_cfg['std']])
+                self._norm = img.new_tensor(np.stack([img_norm_cfg['mean'], img_norm_cfg['std']]))
             seeds = step.image_seeds('color_jitter', len(img))
             img = color_jitter(img, *self._norm, self.strength, seeds)
         if self.blur and chance[1] > BLUR_THRESHOLD:
