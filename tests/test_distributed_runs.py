@@ -171,6 +171,7 @@ def test_source_only_training_and_another_number_of_processes(workplace):
     options = (*SMALL, 'scale_lr=True', 'speed.accumulate=2', clip)
     stop = StopAfter(1)
     assert Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, stop).end() == [143, 143]
+    assert 'is multiplied by 2 (scale_lr)' in run.log()
     lr = run.load()['optimizer']['param_groups'][0]['initial_lr']
     alone = Ranks(workplace, train_rank, SOURCE_ONLY_CONFIG, options, count=1)
     assert alone.end() == [0], run.printed(0)

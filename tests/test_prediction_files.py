@@ -72,7 +72,7 @@ def test_predictions_of_several_commands_are_never_mixed(copied_run, tmp_path, k
     predict(*one)
     assert {path: path.read_bytes() for path in files_below(folder)} == before
     Image.new('L', (4, 4)).save(files_below(folder)[0])
-    with pytest.raises(SystemExit, match=f'Error: {folder} holds 1 PNG'):
+    with pytest.raises(SystemExit, match=f'Error: {folder} holds PNGs of another test'):
         predict(*one)
     shutil.rmtree(folder)  # as the message says
     predict(*other)

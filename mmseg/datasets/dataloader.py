@@ -92,7 +92,8 @@ def dead_workers_are_errors():
         raise UserError(
             f'{reason.rstrip(".")}. Perhaps the memory or /dev/shm is full, or the disk hangs: set '
             'data.workers_per_gpu lower, or to 0, which waits as long as it takes and needs no '
-            'shared memory, or give a container more of it (docker run --shm-size=8g).'
+            'shared memory, or give a container more of it (docker run --shm-size=8g). The same '
+            'command resumes an interrupted training.'
         ) from error
 
 

@@ -101,6 +101,12 @@ def train(cfg, device, changes=''):
         runner.iter, cfg.runner.max_iters, cfg.data.samples_per_gpu, rank, world_size
     )
     logger.info('Training on %s, checkpoints and logs in %s', device, cfg.work_dir)
+    if world_size > 1:
+        logger.info(
+            'A batch has %d images from each of %d processes. optimizer.lr=%g is %s (scale_lr).',
+            cfg.data.samples_per_gpu, world_size, cfg.optimizer.lr,
+            f'multiplied by {world_size}' if cfg.get('scale_lr') else 'taken as it is',
+        )  # fmt: skip
     # Its tensors are in the model now, and would stay in memory beside it.
     checkpoint = None
     runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
