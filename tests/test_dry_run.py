@@ -16,6 +16,7 @@ from mmseg.engine.config import load_config
 from mmseg.engine.dry_run import dry_run
 from mmseg.engine.performance import build_grouped_optimizer
 from mmseg.models import build_segmentor
+from mmseg.models.uda.base import UDAMethod
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
@@ -51,10 +52,17 @@ def cfg(tmp_path):
     return cfg
 
 
+def method_of(segmentor, cfg):
+    with torch.random.fork_rng():
+        method = UDAMethod(cfg.model)
+    method.model = segmentor
+    return method
+
+
 def try_network(cfg, segmentor=None, sample=SAMPLE):
     segmentor = segmentor or build_segmentor(cfg.model)
     optimizer = build_grouped_optimizer(segmentor, cfg.optimizer)
-    dry_run(cfg, nn.ModuleDict({'model': segmentor}), optimizer, sample, TEST_SAMPLE)
+    dry_run(cfg, method_of(segmentor, cfg), optimizer, sample, TEST_SAMPLE)
 
 
 def test_nothing_is_changed(cfg):
@@ -65,7 +73,7 @@ def test_nothing_is_changed(cfg):
     segmentor.backbone.register_forward_hook(
         lambda module, inputs, _: seen.append((module.training, *inputs[0].shape))
     )
-    dry_run(cfg, nn.ModuleDict({'model': segmentor}), optimizer, SAMPLE, TEST_SAMPLE)
+    dry_run(cfg, method_of(segmentor, cfg), optimizer, SAMPLE, TEST_SAMPLE)
 
     assert seen == [(True, 2, 3, 64, 96), (False, 1, 3, 128, 256)]
     for name, value in segmentor.state_dict().items():

@@ -25,7 +25,7 @@ class UDAMethod(nn.Module):
     Attributes:
         terms (tuple[str]): Names of what ``losses`` yields, in this order.
         model (BaseSegmentor): The student: what is trained, tested and exported.
-        student (Student): Calls it, on one device or many: losses and features in one call.
+        student (Student): Calls it, on one device or many: losses, logits and features at once.
         gradients (Gradients): Micro-batches, loss scaling and clipping.
     """
 
@@ -50,6 +50,9 @@ class UDAMethod(nn.Module):
     def networks(self):
         """List the segmentors and encoders that compute in an iteration, the student first."""
         return list(self.children())
+
+    def check_batch(self, size):
+        """Refuse a (micro-)batch of a size that cannot be trained on, by a :class:`UserError`."""
 
     def start_from_student(self):
         """Let the networks that follow the student start as its copies."""
@@ -92,6 +95,7 @@ class UDAMethod(nn.Module):
     def _forward_backward(self, batch, step, is_last):
         """Add the gradients of all terms and return what is logged: name to scalar tensor."""
         logged = {}
+        self.student.begin(step)
         terms = self.losses(batch, step)
         for term in self.terms:
             # The ranks average their gradients in the last backward pass of an iteration.
@@ -127,8 +131,7 @@ class Supervised(UDAMethod):
 
     def losses(self, batch, step):
         """Yield the losses of the heads."""
-        losses, _ = self.student(batch['img'], batch['img_metas'], batch['gt_semantic_seg'])
-        yield losses
+        yield self.student(batch['img'], batch['img_metas'], batch['gt_semantic_seg']).losses
 
     def state_dict(self, *args, **kwargs):
         """Return the segmentor's own, without a prefix."""

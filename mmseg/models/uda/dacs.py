@@ -5,10 +5,10 @@ import copy
 import torch
 
 from mmseg.models.builder import SEGMENTORS, build_segmentor
-from mmseg.models.uda.base import UDAMethod
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.debug_images import save_debug_images
-from mmseg.models.uda.feature_distance import FrozenEncoder, downscale_label, feature_distance
+from mmseg.models.uda.feature_distance import FrozenEncoder, distance_of_views
+from mmseg.models.uda.masked_consistency import MaskingMethod
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
 from mmseg.models.uda.student import check_losses_take_weights, heads_of
 from mmseg.models.uda.teacher import (
@@ -21,7 +21,7 @@ from mmseg.utils.user_error import UserError
 
 
 @SEGMENTORS.register_module()
-class DACS(UDAMethod):
+class DACS(MaskingMethod):
     """Trains a student on labelled source and unlabelled target images (paper, section 3).
 
     State-dict names: ``model.`` (student), ``ema_model.`` (teacher), ``imnet_model.`` (frozen
@@ -39,8 +39,9 @@ class DACS(UDAMethod):
         blur (bool): Whether mixed images may be blurred.
         color_jitter_strength (float): Largest amount of the jitter.
         color_jitter_probability (float): The jitter acts where u > this, u ~ U(0, 1).
-        debug_img_interval, print_grad_magnitude: See :class:`UDAMethod`.
+        source_only (bool): Neither teacher nor mixed images.
         imnet_feature_dist_scale_method: Stands in published configs and means nothing.
+        **kwargs: See :class:`MaskingMethod` (MIC) and :class:`UDAMethod`.
     """
 
     terms = ('src', 'mix')
@@ -59,11 +60,12 @@ class DACS(UDAMethod):
         blur=True,
         color_jitter_strength=0.2,
         color_jitter_probability=0.2,
+        source_only=False,
         debug_img_interval=1000,
-        print_grad_magnitude=False,
         imnet_feature_dist_scale_method=None,
+        **kwargs,
     ):
-        super().__init__(model, debug_img_interval, print_grad_magnitude)
+        super().__init__(model, debug_img_interval=debug_img_interval, **kwargs)
         if mix != 'class':
             raise UserError(f"uda.mix is {mix!r}; there is only 'class' (ClassMix).")
         check_losses_take_weights(self.model)
@@ -73,37 +75,48 @@ class DACS(UDAMethod):
         self.fd_lambda = imnet_feature_dist_lambda
         self.fd_min_ratio = imnet_feature_dist_scale_min_ratio
         self.augment = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
-        self.ema_model = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
-        self.imnet_model = None
+        self.ema_model = self.imnet_model = None
+        if source_only:
+            self.terms = ('src',)
+        else:
+            self.ema_model = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
         if self.fd_lambda > 0:
             self.imnet_model = FrozenEncoder(
                 copy.deepcopy(self.model.backbone),
                 copy.deepcopy(self.model.neck) if self.model.with_neck else None,
             )
+        self.set_up_masking(model, alpha, pseudo_threshold, self.augment, not source_only)
         classes = imnet_feature_dist_classes
         classes = None if classes is None else torch.tensor(classes, dtype=torch.long)
         self.register_buffer('fd_classes', classes, persistent=False)
         self._ema_pairs = None
 
     def losses(self, batch, step):
-        """Yield the losses of the source images, then those of the mixed images."""
+        """Yield the losses of the source images, of the mixed and, in MIC, of the masked ones."""
         img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
-        target_img, target_metas = batch['target_img'], batch['target_img_metas']
 
         # Source: cross entropy, and the distance to the frozen ImageNet features.
-        losses, features = self.student(img, img_metas, label)
+        losses, _, views = self.student(img, img_metas, label)
         fd_label = fd_mask = None
         if self.imnet_model is not None:
-            distance, fd_label, fd_mask = self._feature_distance(features[-1], img, label)
+            distance, fd_label, fd_mask = distance_of_views(
+                self.imnet_model, views, heads_of(self.model)[0], self.fd_classes, self.fd_min_ratio
+            )
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
         yield losses
+        if self.ema_model is None:
+            if self.mic is not None:
+                yield self.mic.losses(self.student, batch, step)
+            return
 
+        target_img, target_metas = batch['target_img'], batch['target_img_metas']
         # The teacher labels the target images; all pixels are weighted by the ratio of confident
         # ones, over the whole batch.
         pseudo_label, ratio = pseudo_labels(
             self.ema_model, target_img, target_metas, self.pseudo_threshold
         )
-        weight = pseudo_label_weights(pseudo_label, ratio, *self.ignore_rows)
+        valid = batch.get('valid_pseudo_mask')
+        weight = pseudo_label_weights(pseudo_label, ratio, *self.ignore_rows, valid)
 
         # Mix: half of the batch's classes onto the target image, strongly augmented. Ignored
         # pixels are a class more.
@@ -130,31 +143,28 @@ class DACS(UDAMethod):
                 fd_label=fd_label,
                 fd_mask=fd_mask,
             )
-        losses, _ = self.student(mixed_img, target_metas, mixed_label, mixed_weight)
+        losses = self.student(mixed_img, target_metas, mixed_label, mixed_weight).losses
         losses = {f'mix.{name}': loss for name, loss in losses.items()}
         yield losses | {'pseudo_label_weight': ratio}
 
-    def _feature_distance(self, feature, img, label):
-        """Return the distance, the downscaled label and the mask that it was taken on."""
-        imagenet = self.imnet_model(img)
-        if self.fd_classes is None:
-            return feature_distance(feature, imagenet), None, None
-        head = heads_of(self.model)[0]
-        small = downscale_label(
-            label, feature.shape[-2:], self.fd_min_ratio, head.num_classes, head.ignore_index
-        )
-        things = torch.isin(small, self.fd_classes)
-        return feature_distance(feature, imagenet, things), small, things
+        if self.mic is not None:
+            pseudo = pseudo_label, weight
+            yield self.mic.losses(self.student, batch, step, pseudo, self.ignore_rows)
 
     def after_step(self, step):
         """Move the teacher to where the next iteration wants it."""
+        super().after_step(step)
+        if self.ema_model is None:
+            return
         if self._ema_pairs is None:  # lists of weights, for which all modules are walked through
             self._ema_pairs = list(self.ema_model.parameters()), list(self.model.parameters())
         update_teacher(*self._ema_pairs, step.iteration + 1, self.alpha)
 
     def start_from_student(self):
         """Make the teacher a copy of the student, buffers included."""
-        self.ema_model.load_state_dict(self.model.state_dict())
+        super().start_from_student()
+        if self.ema_model is not None:
+            self.ema_model.load_state_dict(self.model.state_dict())
 
     def init_weights(self):
         """Initialise the student with its pretrained file; the others start as its copies."""
@@ -165,6 +175,6 @@ class DACS(UDAMethod):
     def train(self, mode=True):
         """Set the student's mode; the teacher labels in its own, the frozen encoder stays eval."""
         super().train(mode)
-        if mode:
+        if mode and self.ema_model is not None:
             teacher_mode(self.ema_model)
         return self

@@ -28,6 +28,33 @@ class FrozenEncoder(nn.Module):
         return (features if self.neck is None else self.neck(features))[-1]
 
 
+def distance_of_views(frozen, views, head, classes=None, min_ratio=None):
+    """Sum the distances of the views of a forward pass.
+
+    Args:
+        frozen (FrozenEncoder): Sees the images that the student's encoder saw.
+        views (list[View]): Of the student's pass; their labels may be larger than the images.
+        head (nn.Module): A decode head, for its number of classes and its ``ignore_index``.
+        classes (Tensor | None): Train ids of the things; None: all positions.
+        min_ratio (float | None): See :func:`downscale_label`.
+
+    Returns:
+        tuple[Tensor]: The distance; of the last view the downscaled label and the mask of things,
+        None without ``classes``.
+    """
+    total, small, things = 0, None, None
+    for view in views:
+        feature = view.features[-1]
+        if classes is not None:
+            size = feature.shape[-2:]
+            small = downscale_label(
+                view.label, size, min_ratio, head.num_classes, head.ignore_index
+            )
+            things = torch.isin(small, classes)
+        total = total + feature_distance(feature, frozen(view.img), things)
+    return total, small, things
+
+
 def downscale_label(label, size, min_ratio, num_classes, ignore_index=255):
     """Bring a label to the features' size: the majority class of each cell, section 3.3.
 

@@ -25,16 +25,22 @@ class StrongAugmentation:
         self.probability = probability
         self._norm = None  # a copy on the device
 
-    def __call__(self, img, img_norm_cfg, step):
-        """Augment a batch (N, 3, H, W), normalised with ``mean`` and ``std``."""
-        chance = torch.rand(2, generator=step.shared_generator('augment'))
+    def __call__(self, img, img_norm_cfg, step, stream='', shares_blur=False):
+        """Augment a batch (N, 3, H, W), normalised with ``mean`` and ``std``.
+
+        ``stream`` tells the draws of one call in an iteration from those of another;
+        ``shares_blur`` blurs all images alike.
+        """
+        chance = torch.rand(2, generator=step.shared_generator(f'{stream}augment'))
         if chance[0] > self.probability and self.strength > 0:
             if self._norm is None or self._norm.dtype != img.dtype:
                 self._norm = img.new_tensor(np.stack([img_norm_cfg['mean'], img_norm_cfg['std']]))
-            seeds = step.image_seeds('color_jitter', len(img))
+            seeds = step.image_seeds(f'{stream}color_jitter', len(img))
             img = color_jitter(img, *self._norm, self.strength, seeds)
         if self.blur and chance[1] > BLUR_THRESHOLD:
-            img = gaussian_blur(img, step.image_generators('blur', len(img)))
+            name = f'{stream}blur'
+            each = step.image_generators(name, len(img))
+            img = gaussian_blur(img, [step.shared_generator(name)] if shares_blur else each)
         return img
 
 
@@ -61,8 +67,11 @@ def color_jitter(img, mean, std, strength, seeds):
 
 
 def gaussian_blur(img, generators):
-    """Blur images (N, C, H, W) with a sigma drawn per image; borders are reflected."""
+    """Blur images (N, C, H, W) with a sigma per generator: one per image, or one for all.
+
+    Borders are reflected.
+    """
     low, high = BLUR_SIGMA
     sigma = torch.stack([low + (high - low) * torch.rand(1, generator=g) for g in generators])
     kernel = tuple(blur_kernel_size(side) for side in img.shape[2:])
-    return gaussian_blur2d(img, kernel, sigma.expand(-1, 2).to(img), border_type='reflect')
+    return gaussian_blur2d(img, kernel, sigma.expand(len(img), 2).to(img), border_type='reflect')

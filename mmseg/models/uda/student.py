@@ -1,4 +1,4 @@
-"""The student as methods train it: one call gives losses and features, on one device or many.
+"""The student as methods train it: one call gives all of a forward pass, on one device or many.
 
 Losses are weighted per pixel through MMSegmentation's pixel samplers: a head asks its sampler for
 the weight of each pixel, so one that returns given weights takes its place.
@@ -6,8 +6,9 @@ the weight of each pixel, so one that returns given weights takes its place.
 
 import contextlib
 import warnings
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmseg.core.seg.sampler import BasePixelSampler
@@ -17,55 +18,91 @@ from mmseg.models.losses import CrossEntropyLoss
 from mmseg.utils.user_error import UserError
 
 
-class LossesAndFeatures(nn.Module):
-    """All losses of a segmentor and the features behind them.
+class View(NamedTuple):
+    """Images as the encoder saw them, and the feature maps that it, or the neck, made of them."""
 
-    A segmentor that needs more than its ``forward_train`` for that, such as several crops per
-    image, has a method ``losses_and_features`` with the arguments of :meth:`forward`.
+    img: Tensor  # (N, 3, h, w)
+    label: Tensor | None  # (N, 1, H, W) of the same part of the scene, at any scale
+    features: list  # of (N, C_i, h_i, w_i), finest first
+
+
+class PassOutput(NamedTuple):
+    """What a forward pass in training gives."""
+
+    losses: dict  # by name; empty without a label
+    logits: Tensor  # (N, C, h, w), smaller than the images where the head's are
+    views: list  # a View for each run of the encoder that the feature distance is taken on
+
+
+class TrainingPass(nn.Module):
+    """A forward pass of a segmentor in training.
+
+    A segmentor that needs more than its ``forward_train`` for it, such as several crops per image,
+    has a method ``training_pass`` with the arguments of :meth:`forward`.
     """
 
     def __init__(self, segmentor):
         super().__init__()
         self.segmentor = segmentor
 
-    def forward(self, img, img_metas, gt_semantic_seg=None, weight=None):
-        """Compute losses that the heads weight per pixel, or logits where no label is given.
+    def forward(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
+        """Run encoder and heads, and compute losses that the heads weight per pixel.
 
         Args:
-            gt_semantic_seg (Tensor | None): (N, 1, H, W) int64.
+            img (Tensor): (N, 3, H, W).
+            img_metas (list[dict]): As of MMSegmentation's pipelines.
+            gt_semantic_seg (Tensor | None): (N, 1, H, W) int64; None: no losses.
             weight (Tensor | None): (N, 1, H, W) float, of the pixels; None: 1.
+            generator (torch.Generator | None): For what a segmentor draws, on the CPU.
 
         Returns:
-            tuple[dict, list[Tensor]]: Losses by name, and the feature maps of the encoder, after
-            the neck if there is one. Without a label a Tensor: logits (N, C, H, W).
+            PassOutput: Losses, logits and views.
         """
         segmentor = self.segmentor
-        if gt_semantic_seg is None:
-            return segmentor.encode_decode(img, img_metas)
-        if hasattr(segmentor, 'losses_and_features'):
-            return segmentor.losses_and_features(img, img_metas, gt_semantic_seg, weight)
-        features = []
+        if hasattr(segmentor, 'training_pass'):
+            return segmentor.training_pass(img, img_metas, gt_semantic_seg, weight, generator)
+        outputs = {}
+
+        def keep(name):
+            return lambda module, inputs, output: outputs.update({name: output})
+
         encoder = segmentor.neck if segmentor.with_neck else segmentor.backbone
-        hook = encoder.register_forward_hook(lambda _, inputs, output: features.extend(output))
-        with hook, pixel_weights(segmentor, weight):
-            return segmentor.forward_train(img, img_metas, gt_semantic_seg), features
+        head = segmentor.decode_head
+        head = head[-1] if isinstance(head, nn.ModuleList) else head  # of a cascade
+        with (
+            encoder.register_forward_hook(keep('features')),
+            head.register_forward_hook(keep('logits')),
+            pixel_weights(segmentor, weight),
+        ):
+            if gt_semantic_seg is None:
+                losses = {}
+                outputs['logits'] = segmentor.encode_decode(img, img_metas)
+            else:
+                losses = segmentor.forward_train(img, img_metas, gt_semantic_seg)
+        view = View(img, gt_semantic_seg, outputs['features'])
+        return PassOutput(losses, outputs.get('logits'), [view])
 
 
 class Student:
-    """Calls :class:`LossesAndFeatures`, through DistributedDataParallel where there are ranks.
+    """Calls :class:`TrainingPass`, through DistributedDataParallel where there are ranks.
 
     This is no module, so that names of weights do not depend on the number of processes.
     """
 
     def __init__(self, segmentor):
-        self._network = LossesAndFeatures(segmentor)
+        self._network = TrainingPass(segmentor)
+        self._step, self._passes = None, 0
 
-    def __call__(self, img, img_metas, gt_semantic_seg, weight=None):
-        return self._network(img, img_metas, gt_semantic_seg, weight)
+    def begin(self, step):
+        """Let what is drawn in forward passes follow from (seed, iteration, pass) from now on."""
+        self._step, self._passes = step, 0
 
-    def logits(self, img, img_metas):
-        """Return logits (N, C, H, W) at the images' size, for losses without labels."""
-        return self._network(img, img_metas)
+    def __call__(self, img, img_metas, gt_semantic_seg=None, weight=None):
+        generator = None
+        if self._step is not None:
+            generator = self._step.shared_generator(f'pass {self._passes}')
+            self._passes += 1
+        return self._network(img, img_metas, gt_semantic_seg, weight, generator)
 
     def no_sync(self):
         """Return a context in which gradients are not averaged over the ranks."""

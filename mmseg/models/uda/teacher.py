@@ -43,13 +43,14 @@ def pseudo_labels(teacher, img, img_metas, threshold):
     return label, mean_over_ranks((confidence >= threshold).float().mean())
 
 
-def pseudo_label_weights(label, ratio, ignore_top, ignore_bottom):
-    """Weight the pixels of a label (N, 1, H, W) by the trusted ratio, and ignored rows by 0.
+def pseudo_label_weights(label, ratio, ignore_top, ignore_bottom, valid=None):
+    """Weight the pixels of a label (N, 1, H, W) by the trusted ratio, and ignored ones by 0.
 
-    The rows hold the rectification artefacts and the ego car of Cityscapes (section 4.1).
+    These hold the rectification artefacts and the ego car of Cityscapes (section 4.1): rows of the
+    crop, and where ``valid`` (N, 1, H, W) is 0.
     """
     weight = ratio.expand(label.shape).clone()
     weight[..., :ignore_top, :] = 0
     if ignore_bottom > 0:
         weight[..., -ignore_bottom:, :] = 0
-    return weight
+    return weight if valid is None else weight * valid
