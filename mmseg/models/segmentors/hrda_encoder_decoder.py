@@ -5,6 +5,7 @@ Source: Hoyer et al., HRDA, ECCV 2022 (arXiv 2204.13132), section 3.
 
 import copy
 import math
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class HRDAEncoderDecoder(EncoderDecoder):
         self.hr_slide_overlapping = hr_slide_overlapping
         self.blur_hr_crop = blur_hr_crop
         # Of such sides the maps of both scales are of the same size.
-        self.divisor = math.ceil(stride / self.scales[0])
+        self.divisor = stride * Fraction(self.scales[0]).limit_denominator(64).denominator
 
     def training_pass(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
         """Predict a random detail crop and its context; see ``TrainingPass``."""
