@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmcv import Config, ConfigDict
 
+from mmseg.engine.trained import start_from
 from mmseg.models.builder import build_segmentor
 from mmseg.models.segmentors.hrda_encoder_decoder import HRDAEncoderDecoder, crop_box
 from mmseg.models.uda.student import TrainingPass
@@ -309,3 +310,19 @@ def test_weights_of_a_single_scale_network_become_the_decoder_of_both_scales():
         assert torch.equal(weight, own[name] + added), name
     fixed = build(head=dict(fixed_attention=0.5))
     assert set(fixed.convert_weights(own)) == set(fixed.state_dict())
+
+
+def test_a_run_starts_from_a_checkpoint_of_a_single_scale_network(tmp_path):
+    network = build_segmentor(hrda_model())
+    network.CLASSES = None
+    weights = {
+        f'model.{name.replace("decode_head.head.", "decode_head.")}': weight + 1
+        for name, weight in network.state_dict().items()
+        if 'scale_attention' not in name
+    }
+    path = tmp_path / 'daformer.pth'
+    torch.save({'state_dict': weights}, path)
+    expected = {n: w + 1 for n, w in network.state_dict().items() if 'decode_head.head' in n}
+    start_from(network, hrda_model(), str(path))
+    for name, weight in expected.items():
+        assert torch.equal(network.state_dict()[name], weight)

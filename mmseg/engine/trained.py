@@ -38,7 +38,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
         if part.get('pretrained'):  # may be on another machine, and some encoders load it here
             part.pretrained = None
     segmentor = build_segmentor(model)
-    load_strictly(segmentor, segmentor_weights(content.get('state_dict', content), which), path)
+    load_strictly(segmentor, _weights_for(segmentor, content, which), path)
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
     # Published checkpoints have no meta; the data set knows its classes, too.
@@ -60,7 +60,7 @@ def start_from(segmentor, model, path, without_classifier=False):
     """
     logger = logging.getLogger('mmseg')
     content = load_file(path)
-    weights = segmentor_weights(content.get('state_dict', content))
+    weights = _weights_for(segmentor, content)
     found, wanted = (content.get('meta') or {}).get('CLASSES'), segmentor.CLASSES
     if without_classifier:
         own, left_out = segmentor.state_dict(), _classifier_weights(segmentor, model)
@@ -75,6 +75,12 @@ def start_from(segmentor, model, path, without_classifier=False):
         )
     name = 'the configured network (other classes need --load-from-without-classifier)'
     load_strictly(segmentor, weights, path, name)
+
+
+def _weights_for(segmentor, content, which='student'):
+    """One network of a checkpoint, as a segmentor that takes weights of others names them."""
+    weights = segmentor_weights(content.get('state_dict', content), which)
+    return getattr(segmentor, 'convert_weights', dict)(weights)
 
 
 def _classifier_weights(segmentor, model):
