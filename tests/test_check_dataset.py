@@ -305,8 +305,9 @@ def test_a_read_only_data_folder(own_data, workplace, capsys):
     with read_only(own_data):
         for converter, name in ((gta_converter, 'gta'), (cityscapes_converter, 'cityscapes')):
             assert report_on(*options)
-            assert f'tools/convert_datasets/{name}.py made/{name}' in capsys.readouterr().out
-            converter.main([f'{images}/{name}', '--out', f'made/{name}', '--nproc', '1'])
+            command = f'tools/convert_datasets/{name}.py {images}/{name} --out made/{name}'
+            assert f': python {command}' in capsys.readouterr().out
+            converter.main([*command.split()[1:], '--nproc', '1'])
         assert report_on(*options) is None
         run_experiment(UDA_CONFIG, *options, 'runner.max_iters=1', 'evaluation.interval=1')
 
@@ -316,6 +317,17 @@ def test_the_command_of_a_message_can_be_pasted():
     assert convert_command(config, 'x.py') == "python tools/convert_datasets/gta.py 'my data'"
     own = convert_command(dict(type='OwnDataset'), 'my config.py')
     assert own == "python tools/convert_datasets/custom.py 'my config.py'"
+    for kind, below, arguments in (
+        ('SynthiaDataset', '/raw data/RGB', "synthia.py '/raw data' --out 'my data'"),
+        ('CityscapesDataset', '/raw/cs/leftImg8bit/train', "cityscapes.py /raw/cs --out 'my data'"),
+        ('GTADataset', os.path.abspath('my data/images'), "gta.py 'my data'"),
+        ('GTADataset', '/raw/photos', "gta.py ROOT --out 'my data'"),
+    ):
+        config = dict(type=kind, data_root='my data', img_dir=below)
+        expected = f'python tools/convert_datasets/{arguments}'
+        assert convert_command(config, 'x.py') == expected
+    config = dict(type='GTADataset', img_dir='/raw/gta/images')
+    assert convert_command(config, 'x.py').endswith('gta.py /raw/gta --out DIR')
 
 
 def test_labels_of_the_target_are_never_read(own_data):

@@ -35,7 +35,12 @@ from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8
 _NAMED = 3
-_CONVERTERS = {'GTADataset': 'gta', 'SynthiaDataset': 'synthia', 'CityscapesDataset': 'cityscapes'}
+# Their names, and the folder of the images below the root of the data set.
+_CONVERTERS = {
+    'GTADataset': ('gta', 'images'),
+    'SynthiaDataset': ('synthia', 'RGB'),
+    'CityscapesDataset': ('cityscapes', 'leftImg8bit'),
+}
 _STREET_SCENES = 'data/street_scenes'
 
 
@@ -402,8 +407,14 @@ def convert_command(config, config_file):
         return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}'
     if kind not in _CONVERTERS:
         return 'its own converter, if it has one (docs/data.md)'
-    root = shlex.quote(config.get('data_root') or osp.curdir)
-    return f'python tools/convert_datasets/{_CONVERTERS[kind]}.py {root}'
+    (name, folder), root = _CONVERTERS[kind], config.get('data_root') or osp.curdir
+    images = osp.abspath(osp.join(root, config.get('img_dir') or ''))
+    if not osp.relpath(images, root).startswith(osp.pardir):
+        return f'python tools/convert_datasets/{name}.py {shlex.quote(root)}'
+    # They are elsewhere, perhaps read-only, and data_root is for what the converter writes.
+    raw = f'{images}/'.rpartition(f'/{folder}/')[0] or 'ROOT'
+    out = shlex.quote(config.get('data_root') or 'DIR')
+    return f'python tools/convert_datasets/{name}.py {shlex.quote(raw)} --out {out}'
 
 
 def how_to_get(config, config_file):
