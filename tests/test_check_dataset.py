@@ -274,6 +274,42 @@ def test_a_sample_is_the_same_every_time_and_reaches_both_ends():
     assert sample(pairs[:3]) == pairs[:3]
 
 
+def test_labels_whose_images_were_removed(own_data, capsys):
+    remove_pair(own_data / 'gta')
+    assert report_on()
+    shown = capsys.readouterr().out
+    assert 'raw labels away' in shown and f'Make the class index with: {CONVERT}' in shown
+    # As it says.
+    os.remove(own_data / 'gta' / RAW)
+    gta_converter.main([CONVERT.split()[-1], '--nproc', '1'])
+    assert report_on() is None
+
+
+@pytest.mark.parametrize('min_pixels', [0, 0.001])  # whose size is not known
+def test_a_label_of_the_index_that_is_gone(own_data, capsys, min_pixels):
+    os.remove(own_data / 'gta/labels/00001_labelTrainIds.png')
+    says = 'gta/labels: 1 of 8 images have no label: 00001_labelTrainIds.png', CONVERT
+    assert report_on(f'data.train.rare_class_sampling.min_pixels={min_pixels}')
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in says)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'command'),
+    [
+        ('SynthiaDataset', 'synthia.py data/street_scenes/gta/'),
+        ('CustomDataset', f"custom.py {UDA_CONFIG} (after stating it as type='OwnDataset')"),
+    ],
+)
+def test_a_missing_index_names_the_converter_of_its_data_set(own_data, capsys, kind, command):
+    os.remove(own_data / 'gta' / SAMPLES_FILE)
+    suffixes = ['img_suffix=.png', 'seg_map_suffix=_labelTrainIds.png', f'type={kind}']
+    assert report_on(*(f'data.train.source.{option}' for option in suffixes))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if SAMPLES_FILE in line)
+    remake = f'Make the class index with: python tools/convert_datasets/{command}'
+    assert line.endswith(f'needs the class index. {remake}')
+
+
 def test_an_index_with_hidden_labels_is_made_again(own_data, capsys):
     gta = own_data / 'gta'
     entry = 'labels/.ipynb_checkpoints/00003-checkpoint_labelTrainIds.png'

@@ -43,8 +43,12 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
         return min_pixels
     sizes = []
     for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
-        with Image.open(osp.join(label_dir, label_names[int(place)])) as image:
-            sizes.append(image.width * image.height)
+        path = osp.join(label_dir, label_names[int(place)])
+        try:
+            with Image.open(path) as image:
+                sizes.append(image.width * image.height)
+        except OSError as error:
+            raise UserError(f'{path} cannot be read: {error}.') from error
     return round(min_pixels * float(np.median(sizes)))
 
 
@@ -70,7 +74,8 @@ class RareClassSampler:
             if None in images:
                 raise UserError(
                     f'{osp.join(data_root, SAMPLES_FILE)} lists {names[images.index(None)]}, but '
-                    f'{label_dir} has no such label: it belongs to other data. Run the converter.'
+                    f'{label_dir} has no such label with an image: it is out of date or belongs to '
+                    'other data. Where images were removed, move their raw labels away, too.'
                 )
             # Arrays, since lists of 25,000 images take 120 MB more.
             self.images_with_class[c] = np.array(images, np.int64)
@@ -129,8 +134,7 @@ def read_index_file(data_root, name):
             return json.load(file)
     except (FileNotFoundError, ValueError) as error:  # no JSON, or not even text
         raise UserError(
-            f'{path} is damaged or missing ({error}): Rare Class Sampling needs the class index. '
-            f'Make it with the converter, e.g. python tools/convert_datasets/gta.py {data_root}'
+            f'{path} is damaged or missing ({error}): Rare Class Sampling needs the class index.'
         ) from error
 
 

@@ -403,10 +403,9 @@ def summarize(names):
 def convert_command(config, config_file):
     """The command that makes the train ids and the class index of a data set."""
     kind = config['type']
-    if kind == 'OwnDataset':
-        return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}'
     if kind not in _CONVERTERS:
-        return 'its own converter, if it has one (docs/data.md)'
+        own = '' if kind == 'OwnDataset' else " (after stating it as type='OwnDataset')"
+        return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}{own}'
     (name, folder), root = _CONVERTERS[kind], config.get('data_root') or osp.curdir
     images = osp.abspath(osp.join(root, config.get('img_dir') or ''))
     if not osp.relpath(images, root).startswith(osp.pardir):
@@ -421,10 +420,9 @@ def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
-    return (
-        f'Put or link the data set there (docs/data.md) or correct {config_file}, then run: '
-        + convert_command(config, config_file)
-    )
+    has_converter = config['type'] in (*_CONVERTERS, 'OwnDataset')
+    then = f', then run: {convert_command(config, config_file)}' if has_converter else '.'
+    return f'Put or link the data set there (docs/data.md) or correct {config_file}{then}'
 
 
 def _labels_hint(use, listing):
