@@ -310,16 +310,19 @@ def test_a_missing_index_names_the_converter_of_its_data_set(own_data, capsys, k
     assert line.endswith(f'needs the class index. {remake}')
 
 
-def test_an_index_with_hidden_labels_is_made_again(own_data, capsys):
-    gta = own_data / 'gta'
-    entry = 'labels/.ipynb_checkpoints/00003-checkpoint_labelTrainIds.png'
-    edit_index(
-        gta, SAMPLES_FILE, lambda samples: {c: [*f, [entry, 999]] for c, f in samples.items()}
-    )
-    assert report_on()
-    assert f'Make the class index with: {CONVERT}' in capsys.readouterr().out
-    gta_converter.main([CONVERT.split()[-1], '--nproc', '1'])
+@pytest.mark.parametrize(
+    'entry', ['labels/.ipynb_checkpoints/00003-checkpoint.png', '../data\\labels\\._00003.png']
+)
+def test_hidden_labels_in_an_index_of_older_tools_are_passed_over(own_data, capsys, entry):
     assert report_on() is None
+    expected = capsys.readouterr().out
+    edit_index(
+        own_data / 'gta', SAMPLES_FILE,
+        lambda samples: {c: [*files, [entry, 999]] for c, files in samples.items()},
+    )  # fmt: skip
+    edit_index(own_data / 'gta', STATS_FILE, lambda stats: [*stats, {'17': 999, 'file': entry}])
+    assert report_on() is None
+    assert capsys.readouterr().out == expected  # the same ratios, too
 
 
 def test_a_read_only_data_folder(own_data, workplace, capsys):
