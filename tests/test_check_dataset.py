@@ -37,6 +37,7 @@ from tools.convert_datasets import gta as gta_converter
 
 CONVERT = 'python tools/convert_datasets/gta.py data/street_scenes/gta'
 CONVERT_TARGET = 'python tools/convert_datasets/cityscapes.py data/street_scenes/cityscapes'
+KEEP_RAW = 'delete wrong *_labelTrainIds.png first, but no raw labels'
 IDS = 'labels/00003_labelTrainIds.png'
 RAW = 'labels/00003.png'
 
@@ -115,7 +116,8 @@ FILES = {
     ),
     'another size': (
         lambda gta: edit(gta / 'images/00003.png', lambda image: image[::2, ::2]),
-        ['gta/labels: 1 of 8 labels', '00003_labelTrainIds.png (image 240×132, label 480×264)'],
+        ['gta/labels: 1 of 8 labels', '00003_labelTrainIds.png (image 240×132, label 480×264)',
+         'Restore what is wrong, or move both away. Make train ids', KEEP_RAW],
     ),
     'label ids': (
         lambda gta: shutil.copy(gta / RAW, gta / IDS),
@@ -123,7 +125,7 @@ FILES = {
     ),
     'other ids': (
         lambda gta: edit(gta / IDS, lambda label: with_pixels(label, 40, 41)),
-        ['00003_labelTrainIds.png (40, 41). Make train ids', CONVERT],
+        ['00003_labelTrainIds.png (40, 41). Make train ids', CONVERT, KEEP_RAW],
     ),
     '16 bits': (
         lambda gta: edit(gta / IDS, lambda label: label.astype(np.uint16) + 256),
@@ -217,7 +219,8 @@ def test_target_and_validation_are_checked(own_data, capsys, path, says):
         ('data.train.target.pipeline.2.crop_size=128,300',
          ['data.train.target.pipeline: the crop of 300×128', 'becomes 256×128']),
         ('data.train.source.seg_map_suffix=.png',  # the game's own labels, not to be deleted
-         [f'Make train ids with: {CONVERT}', 'end in _labelTrainIds.png (seg_map_suffix)']),
+         [f'Make train ids with: {CONVERT}',
+          'delete nothing: *.png are raw labels. Leave out seg_map_suffix']),
         ('data.val.ann_dir=None', ['no ann_dir', 'CityscapesDataset']),
         ('data.train.source.data_root=None', ['']),
     ],
@@ -283,6 +286,16 @@ def test_labels_whose_images_were_removed(own_data, capsys):
     os.remove(own_data / 'gta' / RAW)
     gta_converter.main([CONVERT.split()[-1], '--nproc', '1'])
     assert report_on() is None
+
+
+@pytest.mark.parametrize('breaks', [cut, lambda path: edit(path, lambda label: label + 40)])
+def test_labels_that_no_converter_makes_are_not_to_be_deleted(own_data, capsys, breaks):
+    breaks(next((own_data / 'cityscapes/gtFine/val').rglob('*_labelTrainIds.png')))
+    suffixes = 'img_suffix=_leftImg8bit.png', 'seg_map_suffix=_gtFine_labelTrainIds.png'
+    assert report_on(*(f'data.val.{option}' for option in ('type=ACDCDataset', *suffixes)))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('- '))
+    assert 'Get them again from the data set' in line
+    assert 'delete' not in line and 'convert_datasets' not in line
 
 
 @pytest.mark.parametrize('min_pixels', [0, 0.001])  # whose size is not known

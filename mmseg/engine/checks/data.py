@@ -279,6 +279,7 @@ def _count_ids(image):
 def _file_problems(use, listing, stats):
     dataset, hint = listing.dataset, _labels_hint(use, listing)
     valid, id_map = _valid_ids(use, dataset), getattr(dataset, 'id_map', None)
+    is_converted = use.config['type'] in _CONVERTERS or id_map is not None
     labels = [e for e in stats if e.pixels]
     found = [
         (dataset.img_dir, [f'{e.image} ({e.image_error})' for e in stats if e.image_error],
@@ -287,7 +288,8 @@ def _file_problems(use, listing, stats):
          'labels read cannot be decoded', hint),
         (dataset.ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
                            for e in labels if e.image_size not in (None, e.label_size)],
-         'labels read differ in size from their images', 'Make them of one size, or remove both.'),
+         'labels read differ in size from their images',
+         'Restore what is wrong, or move both away.' + (f' {hint}' if is_converted else '')),
         (dataset.ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})'
                            for e in labels if not set(e.pixels) <= valid],
          f'labels read hold ids that are neither 0..{max(valid - {dataset.ignore_index})} nor '
@@ -317,7 +319,8 @@ def _file_problems(use, listing, stats):
     ]
     if missing := listing.unlabelled:
         few = f'{len(missing)} of {len(listing.pairs)} images have no label: {summarize(missing)}'
-        problems.insert(0, f'{dataset.ann_dir}: {few}. {hint}')
+        mend = hint if is_converted else f'Put them there, or correct {use.config_file}.'
+        problems.insert(0, f'{dataset.ann_dir}: {few}. {mend}')
     return problems
 
 
@@ -426,13 +429,20 @@ def how_to_get(config, config_file):
 
 
 def _labels_hint(use, listing):
-    """The sentence that says how missing or wrong labels become right ones."""
-    if use.config['type'] == 'OwnDataset' and listing.dataset.id_map is None:
+    """The sentence that says how wrong labels, or those to be made, become right ones."""
+    kind, dataset = use.config['type'], listing.dataset
+    if kind == 'OwnDataset' and dataset.id_map is None:
         return (
             f'Say in {use.config_file} which id or colour is which class, e.g. id_map=dict(road=7, '
             f'car=[26, 27]); then run: {listing.converter}'
         )
-    return (
-        f'Make train ids with: {listing.converter} (it keeps files that are there: delete wrong '
-        f'ones). Their names end in {TRAIN_IDS_SUFFIX} (seg_map_suffix).'
-    )
+    if kind not in (*_CONVERTERS, 'OwnDataset'):
+        return (
+            'Get them again from the data set (docs/data.md). For other labels state type='
+            "'OwnDataset' with an id_map (docs/own_data.md)."
+        )
+    suffix = dataset.seg_map_suffix
+    mend = f'delete wrong *{suffix} first, but no raw labels'
+    if not suffix.endswith(TRAIN_IDS_SUFFIX):
+        mend = f'delete nothing: *{suffix} are raw labels. Leave out seg_map_suffix={suffix!r}'
+    return f'Make train ids with: {listing.converter} ({mend}).'
