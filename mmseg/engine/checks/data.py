@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.builder import PIPELINES
+from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.file_errors import (
     build_files,
@@ -22,6 +22,7 @@ from mmseg.datasets.file_errors import (
     unused_range,
 )
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
+from mmseg.datasets.own_dataset import OwnDataset
 from mmseg.datasets.rare_class_sampling import (
     STATS_FILE,
     LabelFinder,
@@ -125,7 +126,7 @@ def check_dataset(use, full=False, nproc=1):
         report.problems.append(str(error))
         return report
     dataset, pairs = listing.dataset, listing.pairs
-    _warn_of_unused(dataset)
+    warn_of_unused(dataset)
     stats = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load)
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
@@ -171,6 +172,13 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
+    takes_several = issubclass(DATASETS.get(kind) or object, OwnDataset)
+    for key in ('seg_map_suffix',) if takes_several else ('seg_map_suffix', 'img_suffix'):
+        if not isinstance(config.get(key, ''), str):
+            raise UserError(
+                f"{key} of {kind} has to be one ending, not {config[key]} (type='OwnDataset' takes "
+                'a list as img_suffix).'
+            )
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
@@ -184,7 +192,7 @@ def _check_folders(config, needs_labels, how_to_get):
         raise UserError(f'{osp.join(root, config["split"])} is missing (split).')
 
 
-def _warn_of_unused(dataset):
+def warn_of_unused(dataset):
     """Warn of images in a data set's folder that it does not take, as their names end otherwise."""
     if dataset.split is not None:
         return
