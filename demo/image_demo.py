@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
-from mmseg.datasets.file_errors import image_loader, read_image
+from mmseg.datasets.file_errors import image_loader, range_hint, read_image, unused_range
+from mmseg.engine.checks.data import summarize
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
@@ -148,15 +149,23 @@ def _predict_images(args, segmentor, paths, outputs):
 
 def _read_images(paths, cfg, skipped):
     """Yield names and images as tests load them; report and skip what cannot be read."""
-    load = image_loader(cfg.data.test.pipeline)
+    load, dark = image_loader(cfg.data.test.pipeline), []
     for path in paths:
         try:
-            yield path, read_image(path, load)
+            image = read_image(path, load)
         except UserError as error:
             if len(paths) == 1:
                 raise
             skipped.append(path)
             tqdm.write(f'Skipped: {error}', file=sys.stderr)
+            continue
+        if largest := unused_range(path, image, load):
+            dark.append((path, largest))
+        yield path, image
+    if dark:
+        what, mend = range_hint(max(largest for _, largest in dark))
+        few = f'{len(dark)} of {len(paths)} images {what}: {summarize([path for path, _ in dark])}'
+        tqdm.write(f'Warning: {few}. {mend}', file=sys.stderr)
 
 
 def _predict_video(args, segmentor, path, files):

@@ -18,6 +18,7 @@ from mmseg.datasets.file_errors import (
     build_files,
     image_loader,
     images_of,
+    range_hint,
     read_image,
     unused_range,
 )
@@ -308,14 +309,8 @@ def _file_problems(use, listing, stats):
     ]  # fmt: skip
     dark = [e for e in stats if e.unused_range is not None]
     if len(dark) > len(stats) / 2:  # others may be of nights
-        high = 2 ** max(8, max(e.unused_range for e in dark).bit_length()) - 1
-        what = f'images read hold 16 bits per channel, but no value above {high}'
-        mend = (
-            'As loaded, they are nearly black. State their range in the training and test '
-            "pipelines, instead of dict(type='LoadImageFromFile'): "
-            f"dict(type='LoadImageInRange', value_range=(0, {high}))."
-        )
-        found.append((dataset.img_dir, [e.image for e in dark], what, mend))
+        what, mend = range_hint(max(e.unused_range for e in dark))
+        found.append((dataset.img_dir, [e.image for e in dark], f'images read {what}', mend))
     if set().union(*(e.pixels for e in labels)) == {0, 255}:
         mend = 'They look like binary masks, but 255 means "ignore": write the second class as 1.'
         names = [e.label for e in labels]
