@@ -491,3 +491,12 @@ def test_the_tool_in_a_process_of_its_own(own_data):
     assert '00003_labelTrainIds.png (' in result.stdout
     closing = 'Error: 1 problem(s) found in 17 images (17 of them decoded); see above.\n'
     assert result.stderr == closing
+
+
+def test_images_of_10_bits_in_files_of_16(own_data, capsys):
+    for path in (own_data / 'gta/images').glob('*.png'):
+        edit(path, lambda image: image.astype(np.uint16) * 4)
+    assert report_on()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('- '))
+    assert '8 of 8 images read hold 16 bits per channel, but no value above 1023' in line
+    assert "dict(type='LoadImageInRange', value_range=(0, 1023))" in line

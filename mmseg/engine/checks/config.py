@@ -184,7 +184,7 @@ def check_values(cfg, name):
         size, parts = cfg.data.samples_per_gpu, (cfg.get('speed') or {}).get('accumulate', 1)
         if size % parts:
             raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
-        _check_windows(cfg.model.test_cfg)
+        check_windows(cfg.model.test_cfg)
         _check_classes(cfg)
 
 
@@ -305,8 +305,11 @@ def _check_hooks(cfg):
             HOOKS.build(hook)
 
 
-def _check_windows(test_cfg):
-    if test_cfg.mode != 'slide':
+def check_windows(test_cfg):
+    """Check how images are predicted; of what is tested or shown, too, whatever else it says."""
+    path = 'model.test_cfg'
+    _check_section(path, SECTIONS[path], {'mode': None, **(test_cfg or {})}, has_other_keys=True)
+    if test_cfg['mode'] != 'slide':
         return
     crop, stride = test_cfg.get('crop_size'), test_cfg.get('stride')
     if crop is None or stride is None:
