@@ -94,6 +94,12 @@ def _try(place, function, *arguments, **options):
         with torch.device('meta'), meta_options.patch(meta_nonzero_assume_all_nonzero=True):
             function(*arguments, **options)
     except Exception as error:
+        if 'more than 1 value per channel' in str(error):
+            raise UserError(
+                f'{"".join(place)}: BatchNorm gets one value per channel, of a batch of one after '
+                'global pooling: raise data.samples_per_gpu, lower speed.accumulate, or give it '
+                "norm_cfg=dict(type='GN', num_groups=...)."
+            ) from error
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):
             with config_errors(''.join(place)):
