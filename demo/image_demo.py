@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
-from mmseg.datasets.file_errors import image_loader, range_hint, read_image, unused_range
-from mmseg.engine.checks.data import summarize
+from mmseg.datasets.file_errors import image_loader, read_image, unused_range
+from mmseg.engine.checks.data import dark_images
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
@@ -149,7 +149,7 @@ def _predict_images(args, segmentor, paths, outputs):
 
 def _read_images(paths, cfg, skipped):
     """Yield names and images as tests load them; report and skip what cannot be read."""
-    load, dark = image_loader(cfg.data.test.pipeline), []
+    load, dark = image_loader(cfg.data.test.pipeline), {}
     for path in paths:
         try:
             image = read_image(path, load)
@@ -160,12 +160,10 @@ def _read_images(paths, cfg, skipped):
             tqdm.write(f'Skipped: {error}', file=sys.stderr)
             continue
         if largest := unused_range(path, image, load):
-            dark.append((path, largest))
+            dark[path] = largest
         yield path, image
     if dark:
-        what, mend = range_hint(max(largest for _, largest in dark))
-        few = f'{len(dark)} of {len(paths)} images {what}: {summarize([path for path, _ in dark])}'
-        tqdm.write(f'Warning: {few}. {mend}', file=sys.stderr)
+        tqdm.write(f'Warning: {dark_images(dark, len(paths))}', file=sys.stderr)
 
 
 def _predict_video(args, segmentor, path, files):

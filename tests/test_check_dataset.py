@@ -379,7 +379,7 @@ def test_the_command_of_a_message_can_be_pasted():
         expected = f'python tools/convert_datasets/{arguments}'
         assert convert_command(config, 'x.py') == expected
     config = dict(type='GTADataset', img_dir='/raw/gta/images')
-    assert convert_command(config, 'x.py').endswith('gta.py /raw/gta --out DIR')
+    assert convert_command(config, 'x.py').endswith('gta.py /raw/gta --out .')
 
 
 def test_labels_of_the_target_are_never_read(own_data):
@@ -429,7 +429,7 @@ def test_own_classes_and_labels_that_reserve_zero(tmp_path):
         classes=['wheat', 'weed'], pipeline=[dict(type='LoadAnnotations')],
     )  # fmt: skip
     (problem,) = check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
-    assert '0..1 nor 255: a.png (2)' in problem and 'its own converter' in problem
+    assert '0..1 nor 255: a.png (2)' in problem and 'to hold train ids' in problem
     config['pipeline'][0]['reduce_zero_label'] = True
     assert not check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
 

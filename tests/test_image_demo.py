@@ -110,7 +110,7 @@ def test_the_range_of_12_bits_in_a_file_of_16_can_be_stated(trained_run, tmp_pat
     assert capsys.readouterr().err == ''
     predict(tmp_path / '12.png', tmp_path / '8.png', trained_run.checkpoint)
     says = (
-        f'Warning: 1 of 2 images hold 16 bits per channel, but no value above 4095: {tmp_path}/12'
+        f'Warning: 1 of 2 images read hold 16 bits per channel, but no value above 4095: {tmp_path}'
     )
     shown = capsys.readouterr().err
     assert shown.startswith(says) and shown.count('\n') == 1

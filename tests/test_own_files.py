@@ -94,21 +94,20 @@ def test_two_images_with_one_label(stated, capsys):
 
 
 @pytest.mark.parametrize(
-    ('kind', 'key'),
+    ('kind', 'key', 'says'),
     [
-        ('CustomDataset', 'img_suffix'),
-        ('GTADataset', 'img_suffix'),
-        ('OwnDataset', 'seg_map_suffix'),
+        ('CustomDataset', 'img_suffix', "a list is for type='OwnDataset', not CustomDataset"),
+        ('GTADataset', 'img_suffix', "a list is for type='OwnDataset', not GTADataset"),
+        ('OwnDataset', 'seg_map_suffix', 'it has to be text'),
     ],
 )
-def test_one_ending_where_several_are_given(stated, kind, key):
+def test_one_ending_where_several_are_given(stated, kind, key, says):
     del stated['source']['id_map']
     stated['source'].update({'type': kind, key: ['.jpg', '.png']})
     if kind == 'GTADataset':
         stated['classes'] = ['car', 'road', 'sky', 'person']
     config = config_of(**stated)
-    says = f"{key} of {kind} has to be one ending, not ['.jpg', '.png'] (type='OwnDataset' takes"
-    with refused(says):
+    with refused(key, "['.jpg', '.png']", says):
         run_experiments.main(['--config', config])
 
 

@@ -91,9 +91,8 @@ def compare(old, new):
         if _OF_THE_START.fullmatch(key) or _is_default(key, values, (old, new)):
             continue
         matters = key.partition('.')[0] in _SECTIONS and not _WITHOUT_INFLUENCE.fullmatch(key)
-        (influential if matters and not _is_moved(key, values, (old, new)) else others)[key] = (
-            values
-        )
+        is_same = not matters or _is_moved(key, values, (old, new))
+        (others if is_same else influential)[key] = values
     if _batch(old) != _batch(new):
         influential[_BATCH] = _batch(old), _batch(new)
     return influential, others
@@ -125,15 +124,6 @@ def _batch(config):
     return samples * (config.get('n_gpus') or 1)
 
 
-def _part(config, path):
-    """What stands at a dotted path of a config; None where a key has a point in its name."""
-    for step in path.split('.') if path else ():
-        if not isinstance(config, dict | list):
-            return None
-        config = config[int(step)] if isinstance(config, list) else config.get(step)
-    return config
-
-
 def _is_moved(key, values, configs):
     """Whether two paths are of one thing: the same place, or one that is gone of the same name.
 
@@ -142,10 +132,11 @@ def _is_moved(key, values, configs):
     match = _PATH.fullmatch(key)
     if not (match and all(isinstance(path, str) for path in values)):
         return False
+    roots = ['', '']
     if match[3]:
-        parts = (_part(config, key.rpartition('.')[0]) for config in configs)
-        values = [osp.join(p.get('data_root') or '', v) for p, v in zip(parts, values, strict=True)]
-    old, new = values
+        root = key.removesuffix(match[3]) + 'data_root'
+        roots = [differences({}, config).get(root, ('', ''))[1] or '' for config in configs]
+    old, new = map(osp.join, roots, values)
     if osp.exists(old) and osp.exists(new):
         return osp.samefile(old, new)
     count = 2 if match[2] else 1  # `images` or `latest.pth` alone says nothing
@@ -161,8 +152,12 @@ def _is_default(key, values, configs):
     parent, _, name = key.rpartition('.')
     if parent == 'speed':
         return values[there] in (None, False, 1)
-    part = _part(configs[there], parent)
-    if not isinstance(part, dict) or not ('type' in part or parent in _UNTYPED):
+    part = configs[there]
+    for step in parent.split('.') if parent else ():
+        part = part[int(step)] if isinstance(part, list) else part.get(step)
+        if not isinstance(part, dict | list):  # a key with a point in its name
+            return False
+    if not ('type' in part or parent in _UNTYPED):
         return False
     # Takes seconds, and is rarely needed.
     from mmseg.engine.checks.errors import has_default

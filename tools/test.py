@@ -82,8 +82,7 @@ def _test(args, device):
         _use_test_split(cfg.data.test)
     with main_process_first() as is_rank_0:
         if is_rank_0:
-            listing = list_files(cfg.data.test, not args.format_only, file_of(cfg))
-            warn_of_unused(listing.dataset)
+            warn_of_unused(list_files(cfg.data.test, not args.format_only, file_of(cfg)).dataset)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
     dataset = build_files(cfg.data.test, dict(test_mode=True))

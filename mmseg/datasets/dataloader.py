@@ -99,14 +99,11 @@ def dead_workers_are_errors():
 
 
 class _Samples(Dataset):
-    """Gives a sample, or the :class:`UserError` that it raised: the line without a traceback.
-
-    ``loaded_at`` is when any worker last loaded one, on the monotonic clock.
-    """
+    """Gives a sample, or the :class:`UserError` that it raised: the line without a traceback."""
 
     def __init__(self, dataset):
         self.dataset = dataset
-        self.loaded_at = multiprocessing.RawValue('d')
+        self.loaded_at = multiprocessing.RawValue('d')  # by any worker, on the monotonic clock
 
     def __getitem__(self, number):
         try:
@@ -138,11 +135,10 @@ class _Loader(DataLoader):
     """Raises the errors that workers hand over; waits as long as any of them loads samples."""
 
     def __iter__(self):
-        batches, end = super().__iter__(), object()
-        asked_at = time.monotonic()
+        batches, asked_at = super().__iter__(), time.monotonic()
         while True:
             try:
-                batch = next(batches, end)
+                batch = next(batches, None)
             except RuntimeError as error:
                 if not str(error).startswith('DataLoader timed out'):
                     raise
@@ -151,7 +147,7 @@ class _Loader(DataLoader):
                 raise RuntimeError(
                     f'DataLoader timed out: no worker loaded a sample for {_PATIENCE} seconds'
                 ) from None
-            if batch is end:
+            if batch is None:
                 return
             if isinstance(batch, UserError):
                 raise batch

@@ -110,17 +110,6 @@ def unused_range(path, image, load):
     return None if stored is None or stored.dtype == np.uint8 else int(stored.max())
 
 
-def range_hint(largest):
-    """What is wrong with 16-bit images up to the value ``largest``, and the mend; for messages."""
-    high = 2 ** max(8, largest.bit_length()) - 1
-    return (
-        f'hold 16 bits per channel, but no value above {high}',
-        'As loaded, they are nearly black. State their range in the training and test pipelines, '
-        "instead of dict(type='LoadImageFromFile'): dict(type='LoadImageInRange', "
-        f'value_range=(0, {high})).',
-    )
-
-
 class LoadTrainIds(LoadAnnotations):
     """Load labels, which have to hold train ids of their data set and to fit their image."""
 

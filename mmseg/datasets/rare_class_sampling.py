@@ -44,12 +44,8 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
         return min_pixels
     sizes = []
     for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
-        path = osp.join(label_dir, label_names[int(place)])
-        try:
-            with Image.open(path) as image:
-                sizes.append(image.width * image.height)
-        except OSError as error:
-            raise UserError(f'{path} cannot be read: {error}.') from error
+        with Image.open(osp.join(label_dir, label_names[int(place)])) as image:
+            sizes.append(image.width * image.height)
     return round(min_pixels * float(np.median(sizes)))
 
 
@@ -62,20 +58,16 @@ class RareClassSampler:
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
         finder = LabelFinder(label_names)
-        stats = read_index_file(data_root, STATS_FILE)
+        stats, samples = (read_index_file(data_root, name) for name in (STATS_FILE, SAMPLES_FILE))
         stats = [entry for entry in stats if not finder.is_hidden_copy(entry['file'])]
-        with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
-        with_class = _chosen(with_class, label_map)
+        with_class = _chosen({int(c): entries for c, entries in samples.items()}, label_map)
         self.min_pixels = pixels_of_ratio(min_pixels, label_names, label_dir)
         self.classes, self.ratios = class_ratios(stats, label_map)
         self.probabilities = class_probabilities(self.ratios, class_temp)
         self.images_with_class = {}
         for c in self.classes:
-            names = [
-                name
-                for name, count in with_class.get(c, [])
-                if count > self.min_pixels and not finder.is_hidden_copy(name)
-            ]
+            names = [name for name, count in with_class.get(c, []) if count > self.min_pixels]
+            names = [name for name in names if not finder.is_hidden_copy(name)]
             images = [finder.find(name) for name in names]
             if None in images:
                 raise UserError(

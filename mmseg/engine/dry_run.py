@@ -96,9 +96,8 @@ def _try(place, function, *arguments, **options):
     except Exception as error:
         if 'more than 1 value per channel' in str(error):
             raise UserError(
-                f'{"".join(place)}: BatchNorm gets one value per channel, of a batch of one after '
-                'global pooling: raise data.samples_per_gpu, lower speed.accumulate, or give it '
-                "norm_cfg=dict(type='GN', num_groups=...)."
+                f'{"".join(place)}: BatchNorm needs more values than one per channel, as pooled '
+                'from a batch of one: raise data.samples_per_gpu, or lower speed.accumulate.'
             ) from error
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):

@@ -148,9 +148,8 @@ VALUES = {
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
         **_keys(SWITCH, 'blur print_grad_magnitude'),
     },
-    'data.train': {'resized_dir': _or_none(TEXT)},
-    'data.val': {},
-    'data.test': {},
+    'data.train': {'resized_dir': _or_none(TEXT), 'seg_map_suffix': TEXT},
+    **_keys({'seg_map_suffix': TEXT}, 'data.train.source data.val data.test'),
 }  # fmt: skip
 REQUIRED = (
     'runner.max_iters', 'model.backbone', 'model.decode_head', 'model.test_cfg.mode',
@@ -315,9 +314,7 @@ def check_windows(test_cfg):
     if crop is None or stride is None:
         raise UserError("model.test_cfg: mode='slide' needs crop_size and stride")
     if stride[0] > crop[0] or stride[1] > crop[1]:
-        raise UserError(
-            f'model.test_cfg.stride={stride} leaves gaps between windows of crop_size={crop}'
-        )
+        raise UserError(f'model.test_cfg.stride={stride} leaves gaps: crop_size={crop} is smaller')
 
 
 def _check_classes(cfg):

@@ -18,7 +18,6 @@ from mmseg.datasets.file_errors import (
     build_files,
     image_loader,
     images_of,
-    range_hint,
     read_image,
     unused_range,
 )
@@ -37,12 +36,8 @@ from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8
 _NAMED = 3
-# Their names, and the folder of the images below the root of the data set.
-_CONVERTERS = {
-    'GTADataset': ('gta', 'images'),
-    'SynthiaDataset': ('synthia', 'RGB'),
-    'CityscapesDataset': ('cityscapes', 'leftImg8bit'),
-}
+_CONVERTERS = {'GTADataset': 'gta', 'SynthiaDataset': 'synthia', 'CityscapesDataset': 'cityscapes'}
+_IMAGES = {'gta': 'images', 'synthia': 'RGB', 'cityscapes': 'leftImg8bit'}  # below their root
 _STREET_SCENES = 'data/street_scenes'
 
 
@@ -173,13 +168,9 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
-    takes_several = issubclass(DATASETS.get(kind) or object, OwnDataset)
-    for key in ('seg_map_suffix',) if takes_several else ('seg_map_suffix', 'img_suffix'):
-        if not isinstance(config.get(key, ''), str):
-            raise UserError(
-                f"{key} of {kind} has to be one ending, not {config[key]} (type='OwnDataset' takes "
-                'a list as img_suffix).'
-            )
+    suffix, cls = config.get('img_suffix', ''), DATASETS.get(kind) or object
+    if not isinstance(suffix, str) and not issubclass(cls, OwnDataset):
+        raise UserError(f"img_suffix={suffix}: a list is for type='OwnDataset', not {kind}.")
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
@@ -307,10 +298,6 @@ def _file_problems(use, listing, stats):
          f'labels read were made with another id_map or class list than {use.config_file} has',
          f'Make them again with: {listing.converter}'),
     ]  # fmt: skip
-    dark = [e for e in stats if e.unused_range is not None]
-    if len(dark) > len(stats) / 2:  # others may be of nights
-        what, mend = range_hint(max(e.unused_range for e in dark))
-        found.append((dataset.img_dir, [e.image for e in dark], f'images read {what}', mend))
     if set().union(*(e.pixels for e in labels)) == {0, 255}:
         mend = 'They look like binary masks, but 255 means "ignore": write the second class as 1.'
         names = [e.label for e in labels]
@@ -320,11 +307,25 @@ def _file_problems(use, listing, stats):
         for folder, files, what, mend in found
         if files
     ]
+    dark = {e.image: e.unused_range for e in stats if e.unused_range is not None}
+    if len(dark) > len(stats) / 2:  # others may be of nights
+        problems.append(f'{dataset.img_dir}: {dark_images(dark, len(stats))}')
     if missing := listing.unlabelled:
         few = f'{len(missing)} of {len(listing.pairs)} images have no label: {summarize(missing)}'
         mend = hint if is_converted else f'Put them there, or correct {use.config_file}.'
         problems.insert(0, f'{dataset.ann_dir}: {few}. {mend}')
     return problems
+
+
+def dark_images(largest, num_images):
+    """Say of images, {name: largest value}, that they are 16-bit files without bright values."""
+    high = 2 ** max(8, max(largest.values()).bit_length()) - 1
+    return (
+        f'{len(largest)} of {num_images} images read hold 16 bits per channel, but no value above '
+        f'{high}: {summarize([*largest])}. As loaded, they are nearly black. State their range in '
+        "the training and test pipelines, instead of dict(type='LoadImageFromFile'): "
+        f"dict(type='LoadImageInRange', value_range=(0, {high}))."
+    )
 
 
 def _by(size):
@@ -378,8 +379,8 @@ def _check_class_index(rcs, listing, stats):
         }
         options = (rcs['min_pixels'], rcs['class_temp'], dataset.label_map)
         sampler = RareClassSampler(root, labels, dataset.ann_dir, *options)
-    except UserError:
-        raise
+    except (UserError, OSError) as error:  # OSError: of a label whose size is wanted
+        raise UserError(f'{str(error).rstrip(".")}.') from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path} is no class index ({error!r}).') from error
     lacking = [name for number, name in enumerate(labels) if number not in counts]
@@ -412,14 +413,13 @@ def convert_command(config, config_file):
     if kind not in _CONVERTERS:
         own = '' if kind == 'OwnDataset' else " (after stating it as type='OwnDataset')"
         return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}{own}'
-    (name, folder), root = _CONVERTERS[kind], config.get('data_root') or osp.curdir
+    root, name = config.get('data_root') or osp.curdir, _CONVERTERS[kind]
     images = osp.abspath(osp.join(root, config.get('img_dir') or ''))
     if not osp.relpath(images, root).startswith(osp.pardir):
         return f'python tools/convert_datasets/{name}.py {shlex.quote(root)}'
     # They are elsewhere, perhaps read-only, and data_root is for what the converter writes.
-    raw = f'{images}/'.rpartition(f'/{folder}/')[0] or 'ROOT'
-    out = shlex.quote(config.get('data_root') or 'DIR')
-    return f'python tools/convert_datasets/{name}.py {shlex.quote(raw)} --out {out}'
+    raw = f'{images}/'.rpartition(f'/{_IMAGES[name]}/')[0] or 'ROOT'
+    return f'python tools/convert_datasets/{name}.py {shlex.quote(raw)} --out {shlex.quote(root)}'
 
 
 def how_to_get(config, config_file):
@@ -440,10 +440,7 @@ def _labels_hint(use, listing):
             f'car=[26, 27]); then run: {listing.converter}'
         )
     if kind not in (*_CONVERTERS, 'OwnDataset'):
-        return (
-            'Get them again from the data set (docs/data.md). For other labels state type='
-            "'OwnDataset' with an id_map (docs/own_data.md)."
-        )
+        return 'Get them again from the data set: they have to hold train ids (docs/data.md).'
     suffix = dataset.seg_map_suffix
     mend = f'delete wrong *{suffix} first, but no raw labels'
     if not suffix.endswith(TRAIN_IDS_SUFFIX):
