@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
-from mmseg.datasets.file_errors import image_loader, read_image
+from mmseg.datasets.file_errors import image_loader, read_image, unused_range
+from mmseg.engine.checks.data import dark_images
 from mmseg.engine.config import load_config, parse_options
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
@@ -148,15 +149,21 @@ def _predict_images(args, segmentor, paths, outputs):
 
 def _read_images(paths, cfg, skipped):
     """Yield names and images as tests load them; report and skip what cannot be read."""
-    load = image_loader(cfg.data.test.pipeline)
+    load, dark = image_loader(cfg.data.test.pipeline), {}
     for path in paths:
         try:
-            yield path, read_image(path, load)
+            image = read_image(path, load)
         except UserError as error:
             if len(paths) == 1:
                 raise
             skipped.append(path)
             tqdm.write(f'Skipped: {error}', file=sys.stderr)
+            continue
+        if largest := unused_range(path, image, load):
+            dark[path] = largest
+        yield path, image
+    if dark:
+        tqdm.write(f'Warning: {dark_images(dark, len(paths))}', file=sys.stderr)
 
 
 def _predict_video(args, segmentor, path, files):

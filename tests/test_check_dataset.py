@@ -37,6 +37,7 @@ from tools.convert_datasets import gta as gta_converter
 
 CONVERT = 'python tools/convert_datasets/gta.py data/street_scenes/gta'
 CONVERT_TARGET = 'python tools/convert_datasets/cityscapes.py data/street_scenes/cityscapes'
+KEEP_RAW = 'delete wrong *_labelTrainIds.png first, but no raw labels'
 IDS = 'labels/00003_labelTrainIds.png'
 RAW = 'labels/00003.png'
 
@@ -115,7 +116,8 @@ FILES = {
     ),
     'another size': (
         lambda gta: edit(gta / 'images/00003.png', lambda image: image[::2, ::2]),
-        ['gta/labels: 1 of 8 labels', '00003_labelTrainIds.png (image 240×132, label 480×264)'],
+        ['gta/labels: 1 of 8 labels', '00003_labelTrainIds.png (image 240×132, label 480×264)',
+         'Restore what is wrong, or move both away. Make train ids', KEEP_RAW],
     ),
     'label ids': (
         lambda gta: shutil.copy(gta / RAW, gta / IDS),
@@ -123,7 +125,7 @@ FILES = {
     ),
     'other ids': (
         lambda gta: edit(gta / IDS, lambda label: with_pixels(label, 40, 41)),
-        ['00003_labelTrainIds.png (40, 41). Make train ids', CONVERT],
+        ['00003_labelTrainIds.png (40, 41). Make train ids', CONVERT, KEEP_RAW],
     ),
     '16 bits': (
         lambda gta: edit(gta / IDS, lambda label: label.astype(np.uint16) + 256),
@@ -217,7 +219,8 @@ def test_target_and_validation_are_checked(own_data, capsys, path, says):
         ('data.train.target.pipeline.2.crop_size=128,300',
          ['data.train.target.pipeline: the crop of 300×128', 'becomes 256×128']),
         ('data.train.source.seg_map_suffix=.png',  # the game's own labels, not to be deleted
-         [f'Make train ids with: {CONVERT}', 'end in _labelTrainIds.png (seg_map_suffix)']),
+         [f'Make train ids with: {CONVERT}',
+          'delete nothing: *.png are raw labels. Leave out seg_map_suffix']),
         ('data.val.ann_dir=None', ['no ann_dir', 'CityscapesDataset']),
         ('data.train.source.data_root=None', ['']),
     ],
@@ -274,16 +277,65 @@ def test_a_sample_is_the_same_every_time_and_reaches_both_ends():
     assert sample(pairs[:3]) == pairs[:3]
 
 
-def test_an_index_with_hidden_labels_is_made_again(own_data, capsys):
-    gta = own_data / 'gta'
-    entry = 'labels/.ipynb_checkpoints/00003-checkpoint_labelTrainIds.png'
-    edit_index(
-        gta, SAMPLES_FILE, lambda samples: {c: [*f, [entry, 999]] for c, f in samples.items()}
-    )
+def test_labels_whose_images_were_removed(own_data, capsys):
+    remove_pair(own_data / 'gta')
     assert report_on()
-    assert f'Make the class index with: {CONVERT}' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'raw labels away' in shown and f'Make the class index with: {CONVERT}' in shown
+    # As it says.
+    os.remove(own_data / 'gta' / RAW)
     gta_converter.main([CONVERT.split()[-1], '--nproc', '1'])
     assert report_on() is None
+
+
+@pytest.mark.parametrize('breaks', [cut, lambda path: edit(path, lambda label: label + 40)])
+def test_labels_that_no_converter_makes_are_not_to_be_deleted(own_data, capsys, breaks):
+    breaks(next((own_data / 'cityscapes/gtFine/val').rglob('*_labelTrainIds.png')))
+    suffixes = 'img_suffix=_leftImg8bit.png', 'seg_map_suffix=_gtFine_labelTrainIds.png'
+    assert report_on(*(f'data.val.{option}' for option in ('type=ACDCDataset', *suffixes)))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('- '))
+    assert 'Get them again from the data set' in line
+    assert 'delete' not in line and 'convert_datasets' not in line
+
+
+@pytest.mark.parametrize('min_pixels', [0, 0.001])  # whose size is not known
+def test_a_label_of_the_index_that_is_gone(own_data, capsys, min_pixels):
+    os.remove(own_data / 'gta/labels/00001_labelTrainIds.png')
+    says = 'gta/labels: 1 of 8 images have no label: 00001_labelTrainIds.png', CONVERT
+    assert report_on(f'data.train.rare_class_sampling.min_pixels={min_pixels}')
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in says)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'command'),
+    [
+        ('SynthiaDataset', 'synthia.py data/street_scenes/gta/'),
+        ('CustomDataset', f"custom.py {UDA_CONFIG} (after stating it as type='OwnDataset')"),
+    ],
+)
+def test_a_missing_index_names_the_converter_of_its_data_set(own_data, capsys, kind, command):
+    os.remove(own_data / 'gta' / SAMPLES_FILE)
+    suffixes = ['img_suffix=.png', 'seg_map_suffix=_labelTrainIds.png', f'type={kind}']
+    assert report_on(*(f'data.train.source.{option}' for option in suffixes))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if SAMPLES_FILE in line)
+    remake = f'Make the class index with: python tools/convert_datasets/{command}'
+    assert line.endswith(f'needs the class index. {remake}')
+
+
+@pytest.mark.parametrize(
+    'entry', ['labels/.ipynb_checkpoints/00003-checkpoint.png', '../data\\labels\\._00003.png']
+)
+def test_hidden_labels_in_an_index_of_older_tools_are_passed_over(own_data, capsys, entry):
+    assert report_on() is None
+    expected = capsys.readouterr().out
+    edit_index(
+        own_data / 'gta', SAMPLES_FILE,
+        lambda samples: {c: [*files, [entry, 999]] for c, files in samples.items()},
+    )  # fmt: skip
+    edit_index(own_data / 'gta', STATS_FILE, lambda stats: [*stats, {'17': 999, 'file': entry}])
+    assert report_on() is None
+    assert capsys.readouterr().out == expected  # the same ratios, too
 
 
 def test_a_read_only_data_folder(own_data, workplace, capsys):
@@ -305,8 +357,9 @@ def test_a_read_only_data_folder(own_data, workplace, capsys):
     with read_only(own_data):
         for converter, name in ((gta_converter, 'gta'), (cityscapes_converter, 'cityscapes')):
             assert report_on(*options)
-            assert f'tools/convert_datasets/{name}.py made/{name}' in capsys.readouterr().out
-            converter.main([f'{images}/{name}', '--out', f'made/{name}', '--nproc', '1'])
+            command = f'tools/convert_datasets/{name}.py {images}/{name} --out made/{name}'
+            assert f': python {command}' in capsys.readouterr().out
+            converter.main([*command.split()[1:], '--nproc', '1'])
         assert report_on(*options) is None
         run_experiment(UDA_CONFIG, *options, 'runner.max_iters=1', 'evaluation.interval=1')
 
@@ -316,6 +369,17 @@ def test_the_command_of_a_message_can_be_pasted():
     assert convert_command(config, 'x.py') == "python tools/convert_datasets/gta.py 'my data'"
     own = convert_command(dict(type='OwnDataset'), 'my config.py')
     assert own == "python tools/convert_datasets/custom.py 'my config.py'"
+    for kind, below, arguments in (
+        ('SynthiaDataset', '/raw data/RGB', "synthia.py '/raw data' --out 'my data'"),
+        ('CityscapesDataset', '/raw/cs/leftImg8bit/train', "cityscapes.py /raw/cs --out 'my data'"),
+        ('GTADataset', os.path.abspath('my data/images'), "gta.py 'my data'"),
+        ('GTADataset', '/raw/photos', "gta.py ROOT --out 'my data'"),
+    ):
+        config = dict(type=kind, data_root='my data', img_dir=below)
+        expected = f'python tools/convert_datasets/{arguments}'
+        assert convert_command(config, 'x.py') == expected
+    config = dict(type='GTADataset', img_dir='/raw/gta/images')
+    assert convert_command(config, 'x.py').endswith('gta.py /raw/gta --out .')
 
 
 def test_labels_of_the_target_are_never_read(own_data):
@@ -365,7 +429,7 @@ def test_own_classes_and_labels_that_reserve_zero(tmp_path):
         classes=['wheat', 'weed'], pipeline=[dict(type='LoadAnnotations')],
     )  # fmt: skip
     (problem,) = check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
-    assert '0..1 nor 255: a.png (2)' in problem and 'its own converter' in problem
+    assert '0..1 nor 255: a.png (2)' in problem and 'to hold train ids' in problem
     config['pipeline'][0]['reduce_zero_label'] = True
     assert not check_dataset(DatasetUse('data.train', config, True, num_classes=2)).problems
 
@@ -427,3 +491,12 @@ def test_the_tool_in_a_process_of_its_own(own_data):
     assert '00003_labelTrainIds.png (' in result.stdout
     closing = 'Error: 1 problem(s) found in 17 images (17 of them decoded); see above.\n'
     assert result.stderr == closing
+
+
+def test_images_of_10_bits_in_files_of_16(own_data, capsys):
+    for path in (own_data / 'gta/images').glob('*.png'):
+        edit(path, lambda image: image.astype(np.uint16) * 4)
+    assert report_on()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('- '))
+    assert '8 of 8 images read hold 16 bits per channel, but no value above 1023' in line
+    assert "dict(type='LoadImageInRange', value_range=(0, 1023))" in line

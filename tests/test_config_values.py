@@ -59,7 +59,7 @@ def check(overrides, path=GTA_CONFIG):
         ({'optimizer_config': {'grad_clip': {'max_norm': 0}}}, 'max_norm is 0; .* above 0'),
         (
             {'model.test_cfg': {'mode': 'slide', 'crop_size': (512, 512), 'stride': (341, 768)}},
-            r'stride=\(341, 768\) leaves gaps between windows of crop_size=\(512, 512\)',
+            r'stride=\(341, 768\) leaves gaps: crop_size=\(512, 512\) is smaller',
         ),
         (
             {'model.test_cfg': {'mode': 'slide', 'crop_size': (512, 512), 'stride': (0, 0)}},

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -17,14 +18,14 @@ CPU = torch.device('cpu')
 
 
 class Samples:
-    """Numbers as tensors; for sample 2 a function is called first."""
+    """Numbers as tensors; for some, sample 2 by default, a function is called first."""
 
-    def __init__(self, at_2=lambda: None):
-        self.at_2 = at_2
+    def __init__(self, function=lambda: None, numbers=(2,)):
+        self.function, self.numbers = function, numbers
 
     def __getitem__(self, number):
-        if number == 2:
-            self.at_2()
+        if number in self.numbers:
+            self.function()
         return dict(number=torch.tensor(number))
 
 
@@ -60,10 +61,26 @@ def test_killed_worker(number, says):
 
 def test_workers_that_hang(monkeypatch):
     monkeypatch.setattr(dataloader, '_PATIENCE', 0.6)
-    says = r'timed out after 0\.6 seconds.*workers_per_gpu lower.*--shm-size'
+    says = r'no worker loaded a sample for 0\.6 seconds.*workers_per_gpu lower.*--shm-size'
     with pytest.raises(UserError, match=says):
         load(Samples(signal.pause), workers=2)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_slow_workers_are_waited_for(monkeypatch, workers):
+    monkeypatch.setattr(dataloader, '_PATIENCE', 0.6)
+    start = time.monotonic()
+    assert load(Samples(lambda: time.sleep(0.4), numbers=(2, 3)), workers) == ALL
+    assert time.monotonic() - start > 0.6  # for one batch
+
+
+def test_batches_that_get_lost(monkeypatch):
+    """Samples are loaded, but not handed over: a sign of life that ends with what is prefetched."""
+    monkeypatch.setattr(dataloader, '_PATIENCE', 0.6)
+    monkeypatch.setattr(dataloader, '_collate_shared', lambda *_: signal.pause())
+    with pytest.raises(UserError, match=r'no worker loaded a sample for 0\.6 seconds'):
+        load(Samples(), workers=2)
 
 
 @pytest.mark.usefixtures('one_thread')

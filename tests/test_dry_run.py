@@ -190,8 +190,13 @@ def test_a_pooling_head_and_batches_of_one(cfg, given):
     cfg.model.auxiliary_head = ConfigDict(POOLING)
     try_network(cfg)
     cfg.merge_from_dict(given)
-    with pytest.raises(UserError, match=r'model.auxiliary_head cannot .*more than 1 value'):
+    says = r'model\.auxiliary_head: BatchNorm .* raise data\.samples_per_gpu, or lower'
+    with pytest.raises(UserError, match=says):
         try_network(cfg)
+    # As it says.
+    mended = copy.deepcopy(cfg)
+    mended.merge_from_dict({'data.samples_per_gpu': 2 * cfg.speed.accumulate})
+    try_network(mended)
     cfg.merge_from_dict({'model.auxiliary_head.norm_cfg': dict(type='GN', num_groups=4)})
     try_network(cfg)
 

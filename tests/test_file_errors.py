@@ -412,7 +412,7 @@ ZERO = dict(type='LoadAnnotations', reduce_zero_label=True)
 @pytest.mark.parametrize(
     ('ids', 'options', 'says'),
     [
-        (dict(first=3), {}, r'0\.\.2 nor 255 \(ignored\): 3\.'),
+        (dict(first=3), {}, r'0\.\.2 nor 255 \(ignored\): 3;'),
         (dict(first=254), {}, ': 254'),
         (dict(first=255), dict(ignore_index=7), r'0\.\.2 nor 7 \(ignored\): 255'),
         (dict(first=256, dtype=np.uint16), {}, ': 256'),  # as a byte it would be 0

@@ -101,16 +101,26 @@ def test_one_picture(trained_run, tmp_path, capsys, name, mode, size):
         np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), COLORS[label])
 
 
-def test_the_range_of_12_bits_in_a_file_of_16_can_be_stated(trained_run, tmp_path):
+def test_the_range_of_12_bits_in_a_file_of_16_can_be_stated(trained_run, tmp_path, capsys):
     bits_8 = np.asarray(image())[..., ::-1]
     bits_12 = np.round(bits_8 * (4095 / 255)).astype(np.uint16)
     for name, array in (('8.png', bits_8), ('12.png', bits_12)):
         assert cv2.imwrite(str(tmp_path / name), array)
     (expected,) = predict(tmp_path / '8.png', trained_run.checkpoint)
+    assert capsys.readouterr().err == ''
+    predict(tmp_path / '12.png', tmp_path / '8.png', trained_run.checkpoint)
+    says = (
+        f'Warning: 1 of 2 images read hold 16 bits per channel, but no value above 4095: {tmp_path}'
+    )
+    shown = capsys.readouterr().err
+    assert shown.startswith(says) and shown.count('\n') == 1
+    assert "dict(type='LoadImageInRange', value_range=(0, 4095))" in shown
+    # As it says.
     load = 'data.test.pipeline.0.'
     options = ['--cfg-options', f'{load}type=LoadImageInRange', f'{load}value_range=0,4095']
     (found,) = predict(tmp_path / '12.png', trained_run.checkpoint, *options)
     assert np.array_equal(cv2.imread(found), cv2.imread(expected))
+    assert capsys.readouterr().err == ''
 
 
 def test_as_a_module(trained_run, tmp_path):

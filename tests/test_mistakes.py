@@ -235,6 +235,35 @@ def test_options_are_checked_before_predicting(trained_run, capsys, arguments, s
     assert exit_info.value.code == 2 and says in capsys.readouterr().err
 
 
+def predict_data(checkpoint, *options):
+    from tools import test
+
+    test.main([checkpoint, '--cfg-options', *options])
+
+
+def predict_image(checkpoint, *options):
+    from demo import image_demo
+
+    image_demo.main([only(IMAGE), checkpoint, '--out', 'x.png', '--cfg-options', *options])
+
+
+@pytest.mark.parametrize('predict', [predict_data, predict_image])
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (['mode=slide'], "mode='slide' needs crop_size and stride"),
+        (['mode=slide', 'crop_size=32,32', 'stride=48,32'], 'stride=[48, 32] leaves gaps'),
+        (['mode=slide', 'crop_size=32', 'stride=48,32'], 'crop_size is 32; it has to be a pair'),
+        (['mode=slided'], "mode is 'slided'; it has to be one of 'whole', 'slide'"),
+        (['mode=None'], 'mode is None; it has to be one of'),
+    ],
+)
+def test_windows_are_checked_before_predicting(workplace, shared_run, predict, options, says):
+    with refused('model.test_cfg', says):
+        checkpoint = str(shared_run.folder / shared_run.checkpoint)
+        predict(checkpoint, *(f'model.test_cfg.{option}' for option in options))
+
+
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [

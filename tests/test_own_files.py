@@ -45,7 +45,10 @@ def test_images_with_several_endings(stated, capsys):
     shown = capsys.readouterr()
     assert 'data.train.source: 4 images, 4 decoded' in shown.out
     assert 'data.val: 2 images, 2 decoded' in shown.out
+    Path('theirs/val/day_0/new.webp').write_bytes(Path('theirs/val/day_0/000.JPEG').read_bytes())
     test.main([run.config, run.checkpoint, '--show-dir', 'preds'])
+    shown = capsys.readouterr().err
+    assert 'Warning: theirs/val: 1 image(s) are not used' in shown and ': day_0/new.webp.' in shown
     assert [str(path) for path in files_below('preds')] == [
         'preds/day_0/000.png',
         'preds/day_1/001.png',
@@ -90,12 +93,21 @@ def test_two_images_with_one_label(stated, capsys):
     assert 'data.train.source: 4 images' in shown
 
 
-def test_a_data_set_of_one_ending_refuses_several(stated):
-    stated['source']['type'] = 'CustomDataset'
+@pytest.mark.parametrize(
+    ('kind', 'key', 'says'),
+    [
+        ('CustomDataset', 'img_suffix', "a list is for type='OwnDataset', not CustomDataset"),
+        ('GTADataset', 'img_suffix', "a list is for type='OwnDataset', not GTADataset"),
+        ('OwnDataset', 'seg_map_suffix', 'it has to be text'),
+    ],
+)
+def test_one_ending_where_several_are_given(stated, kind, key, says):
     del stated['source']['id_map']
-    stated['source']['img_suffix'] = ['.jpg', '.png']
+    stated['source'].update({'type': kind, key: ['.jpg', '.png']})
+    if kind == 'GTADataset':
+        stated['classes'] = ['car', 'road', 'sky', 'person']
     config = config_of(**stated)
-    with refused('data.train.source cannot be used: TypeError', 'suffix'):
+    with refused(key, "['.jpg', '.png']", says):
         run_experiments.main(['--config', config])
 
 

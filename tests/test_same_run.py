@@ -185,6 +185,27 @@ def test_moved_folders_of_images(tmp_path, monkeypatch):
     assert list(compare(config('/old/synthia/images'), new)[0]) == ['data.train.source.img_dir']
 
 
+def test_folders_below_their_root_or_absolute(tmp_path, monkeypatch):
+    from tools.same_run import compare
+
+    monkeypatch.chdir(tmp_path)
+    for folder in ('data/gta/images', 'data/gta/labels', 'data/gta_2/images'):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def config(root='data/gta', img_dir='images', ann_dir='labels'):
+        source = {'type': 'GTADataset', 'data_root': root, 'img_dir': img_dir, 'ann_dir': ann_dir}
+        return {'data': {'train': {'type': 'UDADataset', 'source': source}}}
+
+    whole = f'{tmp_path}/data/gta'
+    for same in (
+        config(whole), config('data/gta/'), config(img_dir=f'{whole}/images'),
+        config(whole, f'{whole}/images', f'{whole}/labels'), config(img_dir='../gta/images/'),
+    ):  # fmt: skip
+        assert compare(config(), same)[0] == compare(same, config())[0] == {}
+    for other in ('labels', '../gta_2/images', f'{whole}_2/images'):
+        assert list(compare(config(), config(img_dir=other))[0]) == ['data.train.source.img_dir']
+
+
 # What makes another run
 
 

@@ -91,7 +91,8 @@ def compare(old, new):
         if _OF_THE_START.fullmatch(key) or _is_default(key, values, (old, new)):
             continue
         matters = key.partition('.')[0] in _SECTIONS and not _WITHOUT_INFLUENCE.fullmatch(key)
-        (influential if matters and not _is_moved(key, *values) else others)[key] = values
+        is_same = not matters or _is_moved(key, values, (old, new))
+        (others if is_same else influential)[key] = values
     if _batch(old) != _batch(new):
         influential[_BATCH] = _batch(old), _batch(new)
     return influential, others
@@ -123,14 +124,19 @@ def _batch(config):
     return samples * (config.get('n_gpus') or 1)
 
 
-def _is_moved(key, old, new):
+def _is_moved(key, values, configs):
     """Whether two paths are of one thing: the same place, or one that is gone of the same name.
 
     Where both are there, as another town's images in ``data/town_2/source``, they are two things.
     """
     match = _PATH.fullmatch(key)
-    if not (match and isinstance(old, str) and isinstance(new, str)):
+    if not (match and all(isinstance(path, str) for path in values)):
         return False
+    roots = ['', '']
+    if match[3]:
+        root = key.removesuffix(match[3]) + 'data_root'
+        roots = [differences({}, config).get(root, ('', ''))[1] or '' for config in configs]
+    old, new = map(osp.join, roots, values)
     if osp.exists(old) and osp.exists(new):
         return osp.samefile(old, new)
     count = 2 if match[2] else 1  # `images` or `latest.pth` alone says nothing

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.file_errors import build_files, read_image
 from mmseg.engine import evaluation
-from mmseg.engine.checks.data import file_of, list_files
+from mmseg.engine.checks.data import file_of, list_files, warn_of_unused
 from mmseg.engine.config import parse_options
 from mmseg.engine.distributed import init_distributed, main_process_first
 from mmseg.engine.performance import keep_freed_memory
@@ -82,7 +82,7 @@ def _test(args, device):
         _use_test_split(cfg.data.test)
     with main_process_first() as is_rank_0:
         if is_rank_0:
-            list_files(cfg.data.test, not args.format_only, file_of(cfg))
+            warn_of_unused(list_files(cfg.data.test, not args.format_only, file_of(cfg)).dataset)
     if args.aug_test:
         _use_augmentations(cfg.data.test)
     dataset = build_files(cfg.data.test, dict(test_mode=True))

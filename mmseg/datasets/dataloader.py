@@ -5,6 +5,7 @@ import contextlib
 import functools
 import multiprocessing
 import signal
+import time
 
 import cv2
 import torch
@@ -16,7 +17,7 @@ from mmseg.utils.user_error import UserError, shows_traceback
 # Linux only forks: a spawned worker spends 15 s on importing mmseg.
 _CONTEXT = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
 
-_PATIENCE = 120  # seconds; workers that load no batch for so long hang
+_PATIENCE = 120  # seconds; workers that load no sample for so long hang
 _SIGNS = ('DataLoader worker (pid', 'DataLoader timed out', 'unable to allocate shared memory')
 
 # A worker that is forked after OpenCV has started threads can hang; workers are the parallelism.
@@ -102,6 +103,7 @@ class _Samples(Dataset):
 
     def __init__(self, dataset):
         self.dataset = dataset
+        self.loaded_at = multiprocessing.RawValue('d')  # by any worker, on the monotonic clock
 
     def __getitem__(self, number):
         try:
@@ -110,6 +112,8 @@ class _Samples(Dataset):
             if shows_traceback():
                 raise
             return error
+        finally:
+            self.loaded_at.value = time.monotonic()
 
 
 def _collate_shared(collate_fn, samples):
@@ -128,13 +132,27 @@ def _collate_shared(collate_fn, samples):
 
 
 class _Loader(DataLoader):
-    """Raises the errors that workers hand over."""
+    """Raises the errors that workers hand over; waits as long as any of them loads samples."""
 
     def __iter__(self):
-        for batch in super().__iter__():
+        batches, asked_at = super().__iter__(), time.monotonic()
+        while True:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if not str(error).startswith('DataLoader timed out'):
+                    raise
+                if time.monotonic() - max(asked_at, self.dataset.loaded_at.value) < _PATIENCE:
+                    continue
+                raise RuntimeError(
+                    f'DataLoader timed out: no worker loaded a sample for {_PATIENCE} seconds'
+                ) from None
+            if batch is None:
+                return
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+            asked_at = time.monotonic()
 
 
 def _start_worker(_):
@@ -154,7 +172,7 @@ def build_loader(dataset, batches, num_workers, device, collate_fn=collate):
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=functools.partial(_collate_shared, collate_fn),
-        timeout=_PATIENCE if num_workers else 0,
+        timeout=_PATIENCE / 12 if num_workers else 0,
         pin_memory=device.type == 'cuda',
         worker_init_fn=_start_worker if num_workers else None,
         multiprocessing_context=_CONTEXT if num_workers else None,

@@ -16,7 +16,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # A few of GTA's labels are of another size than their image (1914×1052 and 1280×720: 2 %).
 _SAME_PROPORTIONS = 0.05
-_EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files'
+EXPLAINED = 'tools/check_dataset.py CONFIG --full lists all such files and says what to do'
 
 
 @PIPELINES.register_module()
@@ -138,7 +138,7 @@ class LoadTrainIds(LoadAnnotations):
             if abs(label.shape[0] * width / (label.shape[1] * height) - 1) > _SAME_PROPORTIONS:
                 raise UserError(
                     f'{path} has the shape {label.shape}, but its image {results["filename"]} '
-                    f'{(height, width)}. Replace the one that is wrong.'
+                    f'{(height, width)}; {EXPLAINED}.'
                 )
         results['gt_semantic_seg'] = label
         results['seg_fields'].append('gt_semantic_seg')
@@ -146,7 +146,7 @@ class LoadTrainIds(LoadAnnotations):
 
     def _check_ids(self, ids, path):
         if ids.ndim != 2:
-            raise UserError(f'{path} holds colours or transparency instead of ids; {_EXPLAINED}.')
+            raise UserError(f'{path} holds colours or transparency instead of ids; {EXPLAINED}.')
         is_foreign = (ids > self.last_id) & (ids != self.ignore_index)
         if ids.dtype.itemsize > 1:
             is_foreign |= ids != ids.astype(np.uint8)
@@ -154,7 +154,7 @@ class LoadTrainIds(LoadAnnotations):
             foreign = ', '.join(map(str, np.unique(ids[is_foreign])[:3]))
             raise UserError(
                 f'{path} holds ids that are neither 0..{self.last_id} nor {self.ignore_index} '
-                f'(ignored): {foreign}. Correct it; {_EXPLAINED}.'
+                f'(ignored): {foreign}; {EXPLAINED}.'
             )
 
 

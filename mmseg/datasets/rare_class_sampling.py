@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from mmseg.utils.files import is_hidden
 from mmseg.utils.user_error import UserError
 
 STATS_FILE = 'sample_class_stats.json'
@@ -56,21 +57,23 @@ class RareClassSampler:
     """
 
     def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
-        stats = read_index_file(data_root, STATS_FILE)
-        with_class = {int(c): e for c, e in read_index_file(data_root, SAMPLES_FILE).items()}
-        with_class = _chosen(with_class, label_map)
+        finder = LabelFinder(label_names)
+        stats, samples = (read_index_file(data_root, name) for name in (STATS_FILE, SAMPLES_FILE))
+        stats = [entry for entry in stats if not finder.is_hidden_copy(entry['file'])]
+        with_class = _chosen({int(c): entries for c, entries in samples.items()}, label_map)
         self.min_pixels = pixels_of_ratio(min_pixels, label_names, label_dir)
         self.classes, self.ratios = class_ratios(stats, label_map)
         self.probabilities = class_probabilities(self.ratios, class_temp)
-        finder = LabelFinder(label_names)
         self.images_with_class = {}
         for c in self.classes:
             names = [name for name, count in with_class.get(c, []) if count > self.min_pixels]
+            names = [name for name in names if not finder.is_hidden_copy(name)]
             images = [finder.find(name) for name in names]
             if None in images:
                 raise UserError(
                     f'{osp.join(data_root, SAMPLES_FILE)} lists {names[images.index(None)]}, but '
-                    f'{label_dir} has no such label: it belongs to other data. Run the converter.'
+                    f'{label_dir} has no such label with an image: it is out of date or belongs to '
+                    'other data. Where images were removed, move their raw labels away, too.'
                 )
             # Arrays, since lists of 25,000 images take 120 MB more.
             self.images_with_class[c] = np.array(images, np.int64)
@@ -120,6 +123,11 @@ class LabelFinder:
         ends = ('/'.join(parts[start:]) for start in range(len(parts)))
         return next((self.by_path[end] for end in ends if end in self.by_path), None)
 
+    def is_hidden_copy(self, entry):
+        """Whether ``entry`` is a hidden file, which older tools listed, and none of the labels."""
+        path = osp.normpath(entry.replace('\\', '/')).replace('../', '')
+        return is_hidden(path) and self.find(entry) is None
+
 
 def read_index_file(data_root, name):
     """Read one file of the class index."""
@@ -129,8 +137,7 @@ def read_index_file(data_root, name):
             return json.load(file)
     except (FileNotFoundError, ValueError) as error:  # no JSON, or not even text
         raise UserError(
-            f'{path} is damaged or missing ({error}): Rare Class Sampling needs the class index. '
-            f'Make it with the converter, e.g. python tools/convert_datasets/gta.py {data_root}'
+            f'{path} is damaged or missing ({error}): Rare Class Sampling needs the class index.'
         ) from error
 
 

@@ -95,6 +95,11 @@ def _try(place, function, *arguments, **options):
         with torch.device('meta'), meta_options.patch(meta_nonzero_assume_all_nonzero=True):
             function(*arguments, **options)
     except Exception as error:
+        if 'more than 1 value per channel' in str(error):
+            raise UserError(
+                f'{"".join(place)}: BatchNorm needs more values than one per channel, as pooled '
+                'from a batch of one: raise data.samples_per_gpu, or lower speed.accumulate.'
+            ) from error
         # A network that looks at values cannot be tried; its first iteration will tell.
         if not isinstance(error, NotImplementedError) and not _LACKS_DATA.search(str(error)):
             with config_errors(''.join(place)):

@@ -9,6 +9,7 @@ import torch
 from mmcv.runner import get_dist_info
 
 from mmseg.datasets.dataloader import build_loader, to_device
+from mmseg.datasets.file_errors import EXPLAINED
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.engine.logs import EVALUATION_FOLDER
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
@@ -71,7 +72,7 @@ def count_areas(dataset, label, gt, index):
         info = dataset.img_infos[index]
         raise UserError(
             f'{osp.join(dataset.ann_dir, info["ann"]["seg_map"])} has the shape {gt.shape}, but '
-            f'its image {info["filename"]} {label.shape}. Replace the one that is wrong.'
+            f'its image {info["filename"]} {label.shape}; {EXPLAINED}.'
         )
     pairs = np.bincount((gt.astype(np.uint16) * 256 + label).ravel(), minlength=256 * 256)
     pairs = pairs.reshape(256, 256)

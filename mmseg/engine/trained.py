@@ -6,6 +6,7 @@ import logging
 import torch
 
 from mmseg.engine.checkpoint import segmentor_weights
+from mmseg.engine.checks.config import check_windows
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
@@ -34,6 +35,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     if cfg is None:
         cfg = config_in_checkpoint(meta, path, overrides)
     model = copy.deepcopy(cfg.model)
+    check_windows(model.get('test_cfg'))
     for part in (model, model.backbone):
         if part.get('pretrained'):  # may be on another machine, and some encoders load it here
             part.pretrained = None

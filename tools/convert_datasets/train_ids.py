@@ -180,7 +180,7 @@ def convert_dataset(
     if args.out != args.root:
         print(
             f'In the config of this data set: data_root={str(args.out)!r}, '
-            f'img_dir={str((args.root / images).absolute())!r}; ann_dir stays as it is.'
+            f'img_dir={str((args.root / images).absolute())!r}; ann_dir is relative to data_root.'
         )
 
 

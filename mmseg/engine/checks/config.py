@@ -148,9 +148,8 @@ VALUES = {
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
         **_keys(SWITCH, 'blur print_grad_magnitude'),
     },
-    'data.train': {'resized_dir': _or_none(TEXT)},
-    'data.val': {},
-    'data.test': {},
+    'data.train': {'resized_dir': _or_none(TEXT), 'seg_map_suffix': TEXT},
+    **_keys({'seg_map_suffix': TEXT}, 'data.train.source data.val data.test'),
 }  # fmt: skip
 REQUIRED = (
     'runner.max_iters', 'model.backbone', 'model.decode_head', 'model.test_cfg.mode',
@@ -184,7 +183,7 @@ def check_values(cfg, name):
         size, parts = cfg.data.samples_per_gpu, (cfg.get('speed') or {}).get('accumulate', 1)
         if size % parts:
             raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
-        _check_windows(cfg.model.test_cfg)
+        check_windows(cfg.model.test_cfg)
         _check_classes(cfg)
 
 
@@ -305,16 +304,17 @@ def _check_hooks(cfg):
             HOOKS.build(hook)
 
 
-def _check_windows(test_cfg):
-    if test_cfg.mode != 'slide':
+def check_windows(test_cfg):
+    """Check how images are predicted; of what is tested or shown, too, whatever else it says."""
+    path = 'model.test_cfg'
+    _check_section(path, SECTIONS[path], {'mode': None, **(test_cfg or {})}, has_other_keys=True)
+    if test_cfg['mode'] != 'slide':
         return
     crop, stride = test_cfg.get('crop_size'), test_cfg.get('stride')
     if crop is None or stride is None:
         raise UserError("model.test_cfg: mode='slide' needs crop_size and stride")
     if stride[0] > crop[0] or stride[1] > crop[1]:
-        raise UserError(
-            f'model.test_cfg.stride={stride} leaves gaps between windows of crop_size={crop}'
-        )
+        raise UserError(f'model.test_cfg.stride={stride} leaves gaps: crop_size={crop} is smaller')
 
 
 def _check_classes(cfg):

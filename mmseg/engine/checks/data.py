@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.builder import PIPELINES
+from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.file_errors import (
     build_files,
@@ -22,6 +22,7 @@ from mmseg.datasets.file_errors import (
     unused_range,
 )
 from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
+from mmseg.datasets.own_dataset import OwnDataset
 from mmseg.datasets.rare_class_sampling import (
     STATS_FILE,
     LabelFinder,
@@ -36,6 +37,7 @@ from mmseg.utils.user_error import UserError
 SAMPLE_SIZE = 8
 _NAMED = 3
 _CONVERTERS = {'GTADataset': 'gta', 'SynthiaDataset': 'synthia', 'CityscapesDataset': 'cityscapes'}
+_IMAGES = {'gta': 'images', 'synthia': 'RGB', 'cityscapes': 'leftImg8bit'}  # below their root
 _STREET_SCENES = 'data/street_scenes'
 
 
@@ -120,7 +122,7 @@ def check_dataset(use, full=False, nproc=1):
         report.problems.append(str(error))
         return report
     dataset, pairs = listing.dataset, listing.pairs
-    _warn_of_unused(dataset)
+    warn_of_unused(dataset)
     stats = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load)
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
@@ -166,6 +168,9 @@ def list_files(config, needs_labels, config_file='CONFIG'):
 
 def _check_folders(config, needs_labels, how_to_get):
     kind, root = config['type'], config.get('data_root') or ''
+    suffix, cls = config.get('img_suffix', ''), DATASETS.get(kind) or object
+    if not isinstance(suffix, str) and not issubclass(cls, OwnDataset):
+        raise UserError(f"img_suffix={suffix}: a list is for type='OwnDataset', not {kind}.")
     for key in ('img_dir', 'ann_dir') if needs_labels else ('img_dir',):
         if config.get(key) is None:
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
@@ -179,7 +184,7 @@ def _check_folders(config, needs_labels, how_to_get):
         raise UserError(f'{osp.join(root, config["split"])} is missing (split).')
 
 
-def _warn_of_unused(dataset):
+def warn_of_unused(dataset):
     """Warn of images in a data set's folder that it does not take, as their names end otherwise."""
     if dataset.split is not None:
         return
@@ -274,6 +279,7 @@ def _count_ids(image):
 def _file_problems(use, listing, stats):
     dataset, hint = listing.dataset, _labels_hint(use, listing)
     valid, id_map = _valid_ids(use, dataset), getattr(dataset, 'id_map', None)
+    is_converted = use.config['type'] in _CONVERTERS or id_map is not None
     labels = [e for e in stats if e.pixels]
     found = [
         (dataset.img_dir, [f'{e.image} ({e.image_error})' for e in stats if e.image_error],
@@ -282,7 +288,8 @@ def _file_problems(use, listing, stats):
          'labels read cannot be decoded', hint),
         (dataset.ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
                            for e in labels if e.image_size not in (None, e.label_size)],
-         'labels read differ in size from their images', 'Make them of one size, or remove both.'),
+         'labels read differ in size from their images',
+         'Restore what is wrong, or move both away.' + (f' {hint}' if is_converted else '')),
         (dataset.ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})'
                            for e in labels if not set(e.pixels) <= valid],
          f'labels read hold ids that are neither 0..{max(valid - {dataset.ignore_index})} nor '
@@ -291,16 +298,6 @@ def _file_problems(use, listing, stats):
          f'labels read were made with another id_map or class list than {use.config_file} has',
          f'Make them again with: {listing.converter}'),
     ]  # fmt: skip
-    dark = [e for e in stats if e.unused_range is not None]
-    if len(dark) > len(stats) / 2:  # others may be of nights
-        high = 2 ** max(8, max(e.unused_range for e in dark).bit_length()) - 1
-        what = f'images read hold 16 bits per channel, but no value above {high}'
-        mend = (
-            'As loaded, they are nearly black. State their range in the training and test '
-            "pipelines, instead of dict(type='LoadImageFromFile'): "
-            f"dict(type='LoadImageInRange', value_range=(0, {high}))."
-        )
-        found.append((dataset.img_dir, [e.image for e in dark], what, mend))
     if set().union(*(e.pixels for e in labels)) == {0, 255}:
         mend = 'They look like binary masks, but 255 means "ignore": write the second class as 1.'
         names = [e.label for e in labels]
@@ -310,10 +307,25 @@ def _file_problems(use, listing, stats):
         for folder, files, what, mend in found
         if files
     ]
+    dark = {e.image: e.unused_range for e in stats if e.unused_range is not None}
+    if len(dark) > len(stats) / 2:  # others may be of nights
+        problems.append(f'{dataset.img_dir}: {dark_images(dark, len(stats))}')
     if missing := listing.unlabelled:
         few = f'{len(missing)} of {len(listing.pairs)} images have no label: {summarize(missing)}'
-        problems.insert(0, f'{dataset.ann_dir}: {few}. {hint}')
+        mend = hint if is_converted else f'Put them there, or correct {use.config_file}.'
+        problems.insert(0, f'{dataset.ann_dir}: {few}. {mend}')
     return problems
+
+
+def dark_images(largest, num_images):
+    """Say of images, {name: largest value}, that they are 16-bit files without bright values."""
+    high = 2 ** max(8, max(largest.values()).bit_length()) - 1
+    return (
+        f'{len(largest)} of {num_images} images read hold 16 bits per channel, but no value above '
+        f'{high}: {summarize([*largest])}. As loaded, they are nearly black. State their range in '
+        "the training and test pipelines, instead of dict(type='LoadImageFromFile'): "
+        f"dict(type='LoadImageInRange', value_range=(0, {high}))."
+    )
 
 
 def _by(size):
@@ -367,8 +379,8 @@ def _check_class_index(rcs, listing, stats):
         }
         options = (rcs['min_pixels'], rcs['class_temp'], dataset.label_map)
         sampler = RareClassSampler(root, labels, dataset.ann_dir, *options)
-    except UserError:
-        raise
+    except (UserError, OSError) as error:  # OSError: of a label whose size is wanted
+        raise UserError(f'{str(error).rstrip(".")}.') from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path} is no class index ({error!r}).') from error
     lacking = [name for number, name in enumerate(labels) if number not in counts]
@@ -398,32 +410,39 @@ def summarize(names):
 def convert_command(config, config_file):
     """The command that makes the train ids and the class index of a data set."""
     kind = config['type']
-    if kind == 'OwnDataset':
-        return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}'
     if kind not in _CONVERTERS:
-        return 'its own converter, if it has one (docs/data.md)'
-    root = shlex.quote(config.get('data_root') or osp.curdir)
-    return f'python tools/convert_datasets/{_CONVERTERS[kind]}.py {root}'
+        own = '' if kind == 'OwnDataset' else " (after stating it as type='OwnDataset')"
+        return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}{own}'
+    root, name = config.get('data_root') or osp.curdir, _CONVERTERS[kind]
+    images = osp.abspath(osp.join(root, config.get('img_dir') or ''))
+    if not osp.relpath(images, root).startswith(osp.pardir):
+        return f'python tools/convert_datasets/{name}.py {shlex.quote(root)}'
+    # They are elsewhere, perhaps read-only, and data_root is for what the converter writes.
+    raw = f'{images}/'.rpartition(f'/{_IMAGES[name]}/')[0] or 'ROOT'
+    return f'python tools/convert_datasets/{name}.py {shlex.quote(raw)} --out {shlex.quote(root)}'
 
 
 def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
-    return (
-        f'Put or link the data set there (docs/data.md) or correct {config_file}, then run: '
-        + convert_command(config, config_file)
-    )
+    has_converter = config['type'] in (*_CONVERTERS, 'OwnDataset')
+    then = f', then run: {convert_command(config, config_file)}' if has_converter else '.'
+    return f'Put or link the data set there (docs/data.md) or correct {config_file}{then}'
 
 
 def _labels_hint(use, listing):
-    """The sentence that says how missing or wrong labels become right ones."""
-    if use.config['type'] == 'OwnDataset' and listing.dataset.id_map is None:
+    """The sentence that says how wrong labels, or those to be made, become right ones."""
+    kind, dataset = use.config['type'], listing.dataset
+    if kind == 'OwnDataset' and dataset.id_map is None:
         return (
             f'Say in {use.config_file} which id or colour is which class, e.g. id_map=dict(road=7, '
             f'car=[26, 27]); then run: {listing.converter}'
         )
-    return (
-        f'Make train ids with: {listing.converter} (it keeps files that are there: delete wrong '
-        f'ones). Their names end in {TRAIN_IDS_SUFFIX} (seg_map_suffix).'
-    )
+    if kind not in (*_CONVERTERS, 'OwnDataset'):
+        return 'Get them again from the data set: they have to hold train ids (docs/data.md).'
+    suffix = dataset.seg_map_suffix
+    mend = f'delete wrong *{suffix} first, but no raw labels'
+    if not suffix.endswith(TRAIN_IDS_SUFFIX):
+        mend = f'delete nothing: *{suffix} are raw labels. Leave out seg_map_suffix={suffix!r}'
+    return f'Make train ids with: {listing.converter} ({mend}).'
