@@ -162,6 +162,8 @@ def _images_alone(target):
         if transform['type'] == 'Collect':  # published configs collect labels
             keys = [key for key in transform['keys'] if key != 'gt_semantic_seg']
             transform = {**transform, 'keys': [*keys, *masks]}
+        elif transform['type'] == 'RandomCrop':  # and some balance crops by them
+            transform = {key: v for key, v in transform.items() if key != 'cat_max_ratio'}
         pipeline.append(transform)
     if margins is not None:
         pipeline.insert(1, {'type': 'MarkMargins', 'margins': margins})
