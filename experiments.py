@@ -1,13 +1,22 @@
-"""The paper's experiments, to be read beside its tables; tools/run_config.py has the names."""
+"""The papers' experiments, to be read beside their tables; tools/run_config.py has the names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from tools.run_config import Method, Run, look_up, run_config
+from tools.run_config import Masking, Method, Run, look_up, run_config
+
+GTA, SYNTHIA = 'gta2cityscapes', 'synthia2cityscapes'
+ACDC, DARK_ZURICH = 'cityscapes2acdc', 'cityscapes2darkzurich'
+GTA_HR, SYNTHIA_HR = 'gtaHR2cityscapesHR_1024x1024', 'synthiaHR2cityscapesHR_1024x1024'
+ACDC_HR = 'cityscapesHR2acdcHR_1024x1024'
+DARK_ZURICH_HR = 'cityscapesHR2darkzurichHR_1024x1024'
+# With photometric distortion of the source.
+GTA_CAUG, GTA_CAUG_HR = 'gtaCAug2cityscapes', 'gtaCAugHR2cityscapesHR_1024x1024'
 
 SOURCE_ONLY = Method('source-only')
 TARGET_ONLY = Method('target-only')
 DACS = Method('dacs')
-FULL = Method('dacs_a999_fdthings', rcs=0.01, cpl=True)
+FULL = Method('dacs_a999_fdthings', rcs=0.01, cpl='cpl')
 # One after the other, as in table 5.
 COMPONENTS = [
     Method('dacs', rcs=float('inf')),  # uniform classes
@@ -17,6 +26,21 @@ COMPONENTS = [
     Method('dacs_fdthings', rcs=0.01),
     FULL,
 ]
+# HRDA's: margins follow the crop; at full resolution a class has four times the pixels.
+FULL_2 = replace(FULL, cpl='cpl2')
+FULL_HR = replace(FULL_2, min_crop=2.0)
+FULL_HR_NO_MARGINS = replace(FULL_HR, cpl=None)
+ADVSEG, MINENT = Method('advseg', optimizer='sgd'), Method('minent', optimizer='sgd')
+
+
+def cut(method, *sides):
+    """Return the method with each of the sides of `sync_crop`."""
+    return [replace(method, sync_crop=side) for side in sides]
+
+
+def mic(method, block, ratio, images, **own):
+    """Return the method with masked images."""
+    return replace(method, masking=Masking(block, ratio, images, **own))
 
 
 @dataclass(frozen=True)
@@ -24,16 +48,24 @@ class Study:
     """What one table of the paper compares."""
 
     title: str
-    runs: list  # (network, method) pairs; a network is (architecture, encoder)
+    runs: list  # (data, network, method) triples; a network is (architecture, encoder)
     seeds: tuple = (0, 1, 2)
-    datasets: tuple = (('gta', 'cityscapes'),)  # all runs are done on each
     schedule: str = 'poly10warm'
     start_up_test: bool = False  # two quiet iterations
+    workers: int = 4
 
 
-def grid(networks, methods):
-    """Return every network with every method."""
-    return [(network, method) for network in networks for method in methods]
+SuccessorStudy = partial(Study, workers=1)
+
+
+def grid(networks, methods, datasets=(GTA,)):
+    """Return every network with every method on all data."""
+    return [(data, network, m) for data in datasets for network in networks for m in methods]
+
+
+def hrda(crop_and_weight, decoder='daformer_sepaspp_sl', encoder='mitb5'):
+    """Return HRDA's network: the side of its detail crop, the weight of that loss, options."""
+    return f'hrda1-{crop_and_weight}_{decoder}', encoder
 
 
 DLV2 = ('dlv2red', 'r101v1c')
@@ -55,6 +87,15 @@ WITH_CONTEXT = [
 CNN_SIZES = [('dlv2red', encoder) for encoder in ('r50v1c', 's50', 's101', 's200')]
 RESNEXTS = [('dlv2red', 'x50-32'), ('dlv2red', 'x101-32')]
 MIT_B3, MIT_B4 = ('segformer', 'mitb3'), ('segformer', 'mitb4')
+DAFORMER_SLIDE = ('daformer_sepaspp_sl', 'mitb5')
+HRDA = hrda('512-0.1')
+HRDA_DLV2 = hrda('512-0.1', 'dlv2red', 'r101v1c')
+HRDA_DLV2_SLIDE = hrda('512-0.1', 'dlv2red_sl', 'r101v1c')
+HRDA_SAME_SCALE, HRDA_BLURRED = hrda('256-0.1-samescale'), hrda('512-0.1-blurhr')
+# Table 7 of HRDA: without learned attention, overlapping windows, loss of the detail crop.
+HRDA_COMPONENTS = [hrda('512-0-fixedatt-nooverlap'), hrda('512-0-nooverlap'), hrda('512-0')]
+HRDA_WEIGHTS = [hrda(f'512-{weight}') for weight in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)]
+HRDA_SCALES = [hrda('512-0.1-sc0.25'), hrda('512-0.1-sc0.75')]
 
 STUDIES = {
     1: Study(
@@ -78,7 +119,7 @@ STUDIES = {
     ),
     5: Study(
         'Table 5: rare class sampling, feature distance, slower teacher and pseudo-label crop',
-        [*grid([SEGFORMER], COMPONENTS), (DLV2, FULL)],
+        grid([SEGFORMER], COMPONENTS) + grid([DLV2], [FULL]),
     ),
     6: Study(
         'Table 7: decoders; its last row is DAFormer on GTA to Cityscapes',
@@ -86,13 +127,107 @@ STUDIES = {
     ),
     7: Study(
         'Table 6: DAFormer on Synthia to Cityscapes',
-        [(DAFORMER, FULL)],
-        datasets=(('synthia', 'cityscapes'),),
+        grid([DAFORMER], [FULL], [SYNTHIA]),
     ),
     8: Study(
         'DAFormer on Cityscapes to ACDC and to Dark Zurich',
-        [(DAFORMER, FULL)],
-        datasets=(('cityscapes', 'acdc'), ('cityscapes', 'darkzurich')),
+        grid([DAFORMER], [FULL], [ACDC, DARK_ZURICH]),
+    ),
+    40: SuccessorStudy(
+        'HRDA, Table 1: HRDA on GTA and Synthia to Cityscapes',
+        grid([HRDA], [FULL_HR], [GTA_HR, SYNTHIA_HR]),
+    ),
+    41: SuccessorStudy(
+        'HRDA, Table 2: ways of adaptation without and with HRDA',
+        [
+            *((GTA_CAUG, DLV2, ADVSEG), (GTA_CAUG_HR, HRDA_DLV2, ADVSEG)),
+            *((GTA_CAUG, DLV2, MINENT), (GTA_CAUG_HR, HRDA_DLV2, MINENT)),
+            *((GTA, DLV2, DACS), (GTA_HR, HRDA_DLV2, DACS)),
+            *((GTA, DLV2, FULL_2), (GTA_HR, HRDA_DLV2, FULL_HR)),
+        ],
+    ),
+    42: SuccessorStudy(
+        'HRDA, Figure 4 left: DAFormer with crops of several sizes at half and at full resolution',
+        [
+            *grid([DAFORMER_SLIDE], [*cut(FULL_2, 128, 256, 384), FULL_2]),
+            *grid([DAFORMER_SLIDE], cut(FULL_HR, 256, 512, 768), [GTA_HR]),
+        ],
+    ),
+    43: SuccessorStudy(
+        'HRDA, Figure 4 right: the same with the labels of the target',
+        grid(
+            [DAFORMER_SLIDE],
+            [TARGET_ONLY],
+            [
+                *('2cityscapes_128x128', '2cityscapes_256x256', '2cityscapes_384x384'),
+                *('2cityscapes', '2cityscapesHR_256x256', '2cityscapesHR', '2cityscapesHR_768x768'),
+            ],
+        ),
+    ),
+    44: SuccessorStudy(
+        'HRDA, Tables 3 to 7, S1 and Figure S1: crops, scales, components, weight of the loss',
+        [
+            *grid([HRDA], cut(FULL_HR, 512, 768), [GTA_HR]),
+            *grid([hrda('256-0.1'), hrda('384-0.1')], [FULL_HR], [GTA_HR]),
+            *grid([hrda('384-0.1')], cut(FULL_HR, 768), [GTA_HR]),
+            *grid([HRDA_SAME_SCALE], [FULL_2]),
+            *grid([HRDA_BLURRED, *HRDA_COMPONENTS, *HRDA_WEIGHTS], [FULL_HR], [GTA_HR]),
+            *grid(HRDA_SCALES, cut(FULL_HR, 512), [GTA_HR]),
+        ],
+    ),
+    49: SuccessorStudy(
+        'HRDA on Cityscapes to ACDC and to Dark Zurich',
+        grid([HRDA], [FULL_HR_NO_MARGINS], [ACDC_HR, DARK_ZURICH_HR]),
+    ),
+    80: SuccessorStudy(
+        'MIC, Table 2: MIC with HRDA on four benchmarks',
+        [
+            *grid([HRDA], [mic(FULL_HR, 64, 0.7, 'spta')], [GTA_HR, SYNTHIA_HR]),
+            *grid([HRDA], [mic(FULL_HR_NO_MARGINS, 64, 0.7, 'sep')], [ACDC_HR, DARK_ZURICH_HR]),
+        ],
+    ),
+    81: SuccessorStudy(
+        'MIC, Table 1: MIC with several methods and networks',
+        [
+            *grid([DLV2], [mic(m, 32, 0.7, 'spta') for m in (ADVSEG, MINENT, DACS, FULL)]),
+            *grid([HRDA_DLV2_SLIDE], [mic(FULL_HR, 64, 0.7, 'spta')], [GTA_HR]),
+            *grid([DAFORMER], [mic(FULL, 32, 0.7, 'spta')]),
+        ],
+    ),
+    82: SuccessorStudy(
+        'MIC, Table 6: which images are masked',
+        [
+            *grid([HRDA], [mic(FULL_HR, 64, 0.7, m) for m in ('spsa', 'spa')], [GTA_HR]),
+            *grid([HRDA], [mic(FULL_HR_NO_MARGINS, 64, 0.7, m) for m in ('sps', 'spt')], [ACDC_HR]),
+        ],
+    ),
+    83: SuccessorStudy(
+        'MIC, Table 7: without colour augmentation, masks, slow teacher, confidence',
+        grid(
+            [DAFORMER],
+            [
+                mic(FULL, 32, 0.7, 'spt'),
+                mic(FULL, 32, 0, 'spta'),
+                mic(FULL, 32, 0.7, 'spta', alpha=0),
+                mic(FULL, 32, 0.7, 'spta', threshold=None),
+            ],
+        ),
+    ),
+    84: SuccessorStudy(
+        'MIC, Table 8: blocks and how many of them are masked; (32, 0.7) is in study 81',
+        grid(
+            [DAFORMER],
+            [
+                mic(FULL, block, ratio, 'spta')
+                for block in (16, 32, 64, 128)
+                for ratio in (0.3, 0.5, 0.7, 0.9)
+                if (block, ratio) != (32, 0.7)
+            ],
+        ),
+    ),
+    85: SuccessorStudy(
+        'MIC, Table 9: masked images in supervised training on Cityscapes',
+        grid([DAFORMER], [mic(Method('dacs_srconly'), 32, 0.7, 'sps')], ['cityscapes2cityscapes']),
     ),
     100: Study(
         'start-up test of every architecture: 2 iterations each',
@@ -122,9 +257,9 @@ def generate_experiment_cfgs(experiment):
     study = look_up(STUDIES, experiment, 'experiment')
     return [
         run_config(
-            Run(*dataset, *network, method, study.schedule, seed, study.start_up_test), experiment
+            Run(data, *network, method, study.schedule, seed, study.workers, study.start_up_test),
+            experiment,
         )
-        for dataset in study.datasets
-        for network, method in study.runs
+        for data, network, method in study.runs
         for seed in study.seeds
     ]

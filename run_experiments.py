@@ -5,13 +5,14 @@ tests it on the target's validation set. The same command again resumes where it
 """
 
 import argparse
+import copy
 from fnmatch import fnmatchcase
 
 import tools.openmp  # noqa: F401
 
 from experiments import STUDIES, generate_experiment_cfgs
 from tools.command_line import add_config_options, exit_with
-from tools.run_config import START_UP_TEST_ITERATIONS
+from tools.run_config import START_UP_TEST_ITERATIONS, crop_side
 
 TARGET_WITH_LABELS = {
     'type': 'CityscapesDataset',
@@ -19,7 +20,9 @@ TARGET_WITH_LABELS = {
     'img_dir': 'leftImg8bit/train',
     'ann_dir': 'gtFine/train',
 }
-SMALLER = 512 // 128  # the side of the published crops to that of StreetScenes'
+SMALL_CROP = 128  # the side of StreetScenes' crops
+SMALLER_IMAGE = 2048 // 512  # the side of the target's images on disk to that of StreetScenes'
+SMALLEST_SIDE = 32  # of what MiT takes: its first stage pools 8 positions of stride 4
 MIN_PIXELS = 10  # of a class in an image: even a handful of images has some of every class
 
 
@@ -138,9 +141,20 @@ def select(configs, args):
 
 def small_scale(config):
     """Return a run's configuration at small scale, under a name and an `exp` that say so."""
-    train, uda = config['data'].get('train', {}), config.get('uda')
+    train, uda = copy.deepcopy(config['data'].get('train', {})), config.get('uda')
+    crop = crop_side(config['_base_'][2])
+    smaller = crop // SMALL_CROP
+    # What the network gets in training, and as a window in sliding inference.
+    smallest = int(SMALLEST_SIDE / min(config['model'].get('scales', [1])))
+    side = train.get('sync_crop_size', [crop])[0]
+    small_side = max(side // smaller, smallest)
     if 'rare_class_sampling' in train:
-        train = {'rare_class_sampling': {**train['rare_class_sampling'], 'min_pixels': MIN_PIXELS}}
+        train['rare_class_sampling']['min_pixels'] = MIN_PIXELS
+    if 'sync_crop_size' in train:
+        train['sync_crop_size'] = [small_side, small_side]
+    if 'target' in train:
+        margins = train['target']['crop_pseudo_margins']
+        train['target']['crop_pseudo_margins'] = [pixels // SMALLER_IMAGE for pixels in margins]
     if config['name_uda'] == 'target-only':
         train = TARGET_WITH_LABELS
     bases = list(config['_base_'])  # runtime, model, data, …
@@ -152,7 +166,7 @@ def small_scale(config):
     small = {
         **config,
         '_base_': bases,
-        'model': {**config['model'], 'pretrained': None},
+        'model': small_model(config['model'], side, small_side, smaller),
         # Starting four loaders would take longer than loading the few images.
         'data': {**config['data'], 'train': train, 'workers_per_gpu': 1},
         'runner': {**config['runner'], 'max_iters': iterations},
@@ -164,8 +178,24 @@ def small_scale(config):
         'name_dataset': 'street_scenes',
     }
     if uda is not None:
-        # All that a run sets there are the rows of the crop without weight.
-        small['uda'] = {key: rows // SMALLER for key, rows in uda.items()}
+        rows = {key: rows // smaller for key, rows in uda.items() if '_ignore_' in key}
+        small['uda'] = {**uda, **rows}
+    if 'mask_generator' in (uda or {}):
+        block = uda['mask_generator']['mask_block_size'] // smaller
+        small['uda']['mask_generator'] = {**uda['mask_generator'], 'mask_block_size': block}
+    return small
+
+
+def small_model(model, side, small_side, smaller):
+    """Return a network's settings at small scale, where training's crops shrink to `small_side`."""
+    small = {**model, 'pretrained': None}
+    if 'hr_crop_size' in model:
+        detail = model['hr_crop_size'][0]
+        detail = small_side if detail == side else max(detail // smaller, SMALLEST_SIDE)
+        small['hr_crop_size'] = [detail, detail]
+    if 'test_cfg' in model:
+        windows = {'stride': [small_side // 2] * 2, 'crop_size': [small_side] * 2}
+        small['test_cfg'] = {**model['test_cfg'], **windows}
     return small
 
 

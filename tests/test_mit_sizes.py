@@ -35,7 +35,7 @@ def test_every_size_goes_with_every_decoder_for_mit():
 
 @pytest.mark.parametrize(('architecture', 'encoder'), PAIRS)
 def test_every_size_fits_every_decoder(architecture, encoder):
-    run = Run('gta', 'cityscapes', architecture, encoder, TARGET_ONLY, 'poly10warm', seed=0)
+    run = Run('gta2cityscapes', architecture, encoder, TARGET_ONLY, 'poly10warm', seed=0)
     model = resolve(with_bases_from(run_config(run, experiment=0), '.')).model
     size = encoder.removesuffix('-del')[-1]
     assert model.backbone == {'type': f'mit_b{size}'}

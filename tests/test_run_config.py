@@ -7,11 +7,11 @@ from pathlib import Path
 import mmcv
 import pytest
 
-from experiments import FULL, TARGET_ONLY, generate_experiment_cfgs
+from experiments import FULL, TARGET_ONLY, generate_experiment_cfgs, mic
 from tools.run_config import Run, run_config, with_bases_from
 
 ROOT = Path(__file__).resolve().parents[1]
-DAFORMER = Run('gta', 'cityscapes', 'daformer_sepaspp', 'mitb5', FULL, 'poly10warm', seed=0)
+DAFORMER = Run('gta2cityscapes', 'daformer_sepaspp', 'mitb5', FULL, 'poly10warm', seed=0)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_mit_encoders(resolve, size):
     ],
 )
 def test_pairs_of_data_sets(resolve, pair, start_of_name, source_type, target_type):
-    config = resolve(source=pair[0], target=pair[1])
+    config = resolve(dataset='2'.join(pair))
     assert config.name.startswith(start_of_name)
     assert config.name_dataset == '2'.join(pair)
     assert config.data.train.source.type == source_type
@@ -125,8 +125,14 @@ def test_configs_do_not_share_what_a_caller_may_change():
     [
         ({'architecture': 'fcn'}, 'unknown architecture fcn; there are: dlv2red, .*daformer_se'),
         ({'encoder': 'vit'}, 'unknown encoder vit; there are: r50v1c, .*mitb5'),
-        ({'source': 'acdc'}, 'pair of data sets acdc2cityscapes; there are: gta2cityscapes, syn'),
+        (
+            {'dataset': 'acdc2cityscapes'},
+            'data sets acdc2cityscapes; there are: gta2cityscapes, syn',
+        ),
         ({'architecture': 'dlv2red'}, 'encoder for dlv2red: mitb5; there are: r50v1c'),
+        ({'architecture': 'hrda1-512-0.1_daformer_aspp'}, 'for HRDA: daformer_aspp; .* dlv2red'),
+        ({'architecture': 'hrda1-512-0.1-sc2_daformer_sepaspp'}, 'of HRDA sc2; .* fixedatt, '),
+        ({'method': mic(FULL, 32, 0.7, 'all')}, 'unknown mask mode all; there are: spt, sps'),
     ],
 )
 def test_unknown_parts_list_those_that_exist(changes, message):
@@ -135,6 +141,6 @@ def test_unknown_parts_list_those_that_exist(changes, message):
 
 
 def test_a_way_of_training_that_the_data_does_not_have():
-    run = dataclasses.replace(DAFORMER, source='cityscapes', target='acdc', method=TARGET_ONLY)
+    run = dataclasses.replace(DAFORMER, dataset='cityscapes2acdc', method=TARGET_ONLY)
     with pytest.raises(ValueError, match='target-only; there are: uda'):
         run_config(run, experiment=8)

@@ -342,7 +342,8 @@ def test_every_setting_is_known_to_change_results_or_not():
     harmless = {
         *('name', 'exp', 'work_dir', 'git_rev', 'resume_from', 'log_level', 'n_gpus'),
         *('name_dataset', 'name_architecture', 'name_encoder', 'name_decoder', 'name_uda'),
-        *('name_opt', 'cudnn_benchmark', 'deterministic'),  # which kernels compute
+        *('name_opt', 'gpu_model'),
+        *('cudnn_benchmark', 'deterministic'),  # which kernels compute
         *('use_ddp_wrapper', 'find_unused_parameters'),  # how processes compute
         *('classes', 'palette'),  # stand in the data sets
     }

@@ -4,14 +4,16 @@ tests/test_start_up.py trains such runs.
 """
 
 import copy
+from fnmatch import fnmatchcase
 
 import pytest
 
 import run_experiments
 from experiments import STUDIES, generate_experiment_cfgs
+from mmseg.engine.checks.config import check_values
 from run_experiments import small_scale
 from tests.tiny_runs import resolve
-from tools.run_config import with_bases_from
+from tools.run_config import crop_side, with_bases_from
 
 
 def resolved(config):
@@ -23,7 +25,7 @@ def small_run(experiment, name):
     (config,) = (
         c
         for c in generate_experiment_cfgs(experiment)
-        if f'{name}_poly' in c['name'] and c['seed'] == 0
+        if fnmatchcase(c['name'], f'*{name}_poly*') and c['seed'] == 0
     )
     return resolved(small_scale(config))
 
@@ -38,13 +40,26 @@ def test_data_and_length_change_and_nothing_else(experiment):
         assert config == given
         check_needs_street_scenes_alone(small)
         assert small.runner.max_iters == small.evaluation.interval == 2
-        assert {**small.model, 'pretrained': whole.model.pretrained} == whole.model
+        assert without_sizes({**small.model, 'pretrained': 0}) == without_sizes(
+            {**whole.model, 'pretrained': 0}
+        )
         for key in ('optimizer', 'optimizer_config', 'lr_config', 'seed', 'name_uda'):
             assert small[key] == whole[key]
         assert small.data.samples_per_gpu == whole.data.samples_per_gpu
-        uda = whole.get('uda') or {}
-        rows = {key: value for key, value in uda.items() if '_ignore_' in key}
-        assert {**(small.get('uda') or {}), **rows} == uda
+        assert without_sizes(small.get('uda')) == without_sizes(whole.get('uda'))
+
+
+SIZES = {
+    *('hr_crop_size', 'crop_size', 'stride', 'mask_block_size'),
+    *('pseudo_weight_ignore_top', 'pseudo_weight_ignore_bottom'),
+}
+
+
+def without_sizes(section):
+    """A section without what has to shrink with the crops."""
+    if not isinstance(section, dict):
+        return section
+    return {key: without_sizes(value) for key, value in section.items() if key not in SIZES}
 
 
 def check_needs_street_scenes_alone(config):
@@ -66,6 +81,42 @@ def test_pixels_and_rows_shrink_with_the_crops():
     assert full.data.train.rare_class_sampling == sampling
     assert (full.uda.pseudo_weight_ignore_top, full.uda.pseudo_weight_ignore_bottom) == (3, 30)
     assert 'rare_class_sampling' not in small_run(101, 'dacs_fd_segformer_mitb5').data.train
+
+
+def test_small_runs_fit_the_small_data():
+    for experiment in STUDIES:
+        for config in generate_experiment_cfgs(experiment):
+            small = small_scale(config)
+            model, train = small['model'], small['data']['train']
+            assert crop_side(small['_base_'][2]) == 128
+            (side, _) = train.get('sync_crop_size', (128, 128))
+            assert side <= 128 and side % 8 == 0
+            # The context is at least as large as what MiT's first stage pools.
+            assert side * min(model.get('scales', [1])) >= 32
+            if 'test_cfg' in model:
+                assert model['test_cfg']['crop_size'] == [side, side]
+            if 'hr_crop_size' in model:
+                (detail, _) = model['hr_crop_size']
+                assert detail <= side and detail % 8 == 0 and detail >= 32
+                assert (detail == side) == ('lr_loss_weight' in model['decode_head'])
+            if generator := (small.get('uda') or {}).get('mask_generator'):
+                assert generator['mask_block_size'] in (4, 8, 16, 32)
+            if 'target' in train:
+                assert train['target'] == {'crop_pseudo_margins': [7, 60, 7, 7]}
+
+
+def test_crops_of_hrda_shrink_with_the_image():
+    model = small_run(40, 'gtaHR2csHR_1024x1024_*hrda1-512-01_daformer_sepaspp_sl_mitb5').model
+    assert (model.hr_crop_size, model.test_cfg.stride) == ([64, 64], [64, 64])
+    # A quarter of the 64 pixels that 512 become would be too little context.
+    model = small_run(44, 'sc025_daformer_sepaspp_sl_mitb5').model
+    assert model.hr_crop_size == model.test_cfg.crop_size == [128, 128]
+
+
+@pytest.mark.parametrize('experiment', STUDIES)
+def test_sections_fit_each_other(experiment):
+    for config in generate_experiment_cfgs(experiment)[:: len(STUDIES[experiment].seeds)]:
+        check_values(resolved(small_scale(config)), config['name'])
 
 
 def test_small_runs_cannot_be_taken_for_real_ones():

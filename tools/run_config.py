@@ -7,7 +7,7 @@ from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
-LEARNING_RATE = 6e-05
+LEARNING_RATES = {'adamw': 6e-05, 'sgd': 0.0025}  # by the file of _base_/schedules
 BATCH_SIZE = 2
 ITERATIONS = 40000
 START_UP_TEST_ITERATIONS = 2
@@ -83,13 +83,70 @@ ARCHITECTURES = {
 }
 
 
+# HRDA is the architecture hrda1-{side of the detail crop}-{weight of its loss}[-option…]_{decoder}.
+SINGLE_SCALE_HEADS = {'dlv2red': 'DLV2Head', 'daformer_sepaspp': 'DAFormerHead'}
+# Settings of the network, and of its head.
+HRDA_OPTIONS = {
+    'fixedatt': ({}, {'fixed_attention': 0.5}),
+    'singleatt': ({}, {'attention_classwise': False}),
+    'nooverlap': ({'hr_slide_overlapping': False}, {}),
+    'blurhr': ({'blur_hr_crop': True}, {}),
+    'samescale': ({'scales': [1, 1], 'feature_scale': 1}, {}),
+    'sc0.25': ({'scales': [1, 0.25], 'feature_scale': 0.25}, {}),
+    'sc0.75': ({'scales': [1, 0.75], 'feature_scale': 0.75}, {}),
+}
+
+# Margins of pseudo-labels without weight, where a Cityscapes image has no class: what rectification
+# leaves, and the hood. As rows of the crop, wherever it lies, or as margins of the image.
+CROP_ROWS = {'cpl': {'pseudo_weight_ignore_top': 15, 'pseudo_weight_ignore_bottom': 120}}
+IMAGE_MARGINS = {'cpl2': [30, 240, 30, 30]}  # top, bottom, left, right
+# Which images MIC masks: all target or all source images, or one of each; a: colour-augmented.
+MASK_MODES = {
+    'spt': 'separatetrg', 'sps': 'separatesrc', 'sep': 'separate',
+    'spta': 'separatetrgaug', 'spsa': 'separatesrcaug', 'spa': 'separateaug',
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How MIC masks images; what is 'same' is as for the pseudo-labels of the mixed images."""
+
+    block: int  # the side of a block in pixels
+    ratio: float  # of blocks that are masked
+    images: str  # a name of MASK_MODES
+    alpha: float | str = 'same'
+    threshold: float | str | None = 'same'
+
+    @property
+    def name(self):
+        alpha = '' if self.alpha == 'same' else f'a{self.alpha}-'
+        threshold = '' if self.threshold == 'same' else f'p{self.threshold}-'
+        return f'_m{self.block}-{self.ratio}-{alpha}{threshold}{self.images}'
+
+    @property
+    def settings(self):
+        """The keys of `uda`."""
+        generator = {'mask_ratio': self.ratio, 'mask_block_size': self.block}
+        own = {'mask_alpha': self.alpha, 'mask_pseudo_threshold': self.threshold}
+        return {
+            'mask_mode': look_up(MASK_MODES, self.images, 'mask mode'),
+            'mask_lambda': 1,
+            'mask_generator': {'type': 'block', **generator},
+            **{key: value for key, value in own.items() if value != 'same'},
+        }
+
+
 @dataclass(frozen=True)
 class Method:
     """A way of training."""
 
     uda: str  # a file of _base_/uda, or 'source-only' or 'target-only', which are supervised
     rcs: float | None = None  # temperature of rare class sampling
-    cpl: bool = False  # whether pseudo-labels get no weight at the top and bottom of the image
+    min_crop: float = 0.5  # its min_crop_ratio
+    sync_crop: int | None = None  # side of the box that is cut from source and target at last
+    cpl: str | None = None  # a name of CROP_ROWS or IMAGE_MARGINS
+    masking: Masking | None = None
+    optimizer: str = 'adamw'
 
     @property
     def supervised(self):
@@ -98,10 +155,15 @@ class Method:
     @property
     def name(self):
         rcs = '' if self.rcs is None else f'_rcs{self.rcs}'
-        return self.uda + rcs + ('_cpl' if self.cpl else '')
+        min_crop = '' if self.min_crop == 0.5 else f'-{self.min_crop}'
+        sync_crop = f'_sf{self.sync_crop}x{self.sync_crop}' if self.sync_crop else ''
+        cpl = f'_{self.cpl}' if self.cpl else ''
+        masking = self.masking.name if self.masking else ''
+        return self.uda + rcs + min_crop + sync_crop + cpl + masking
 
 
-# Source and target → the file of _base_/datasets for each kind of training.
+# Source and target, with the crop if it is not 512x512 → the file of _base_/datasets for each kind
+# of training.
 DATASETS = {
     'gta2cityscapes': {
         'uda': 'uda_gta_to_cityscapes_512x512',
@@ -114,8 +176,29 @@ DATASETS = {
     },
     'cityscapes2acdc': {'uda': 'uda_cityscapes_to_acdc_512x512'},
     'cityscapes2darkzurich': {'uda': 'uda_cityscapes_to_darkzurich_512x512'},
+    'cityscapes2cityscapes': {'uda': 'uda_cityscapes_to_cityscapes_512x512'},
+    'gtaCAug2cityscapes': {'uda': 'uda_gtaCAug_to_cityscapes_512x512'},
+    **{
+        f'{source}HR2{target}HR_1024x1024': {'uda': f'uda_{source}HR_to_{target}HR_1024x1024'}
+        for source, target in (
+            *(('gta', 'cityscapes'), ('gtaCAug', 'cityscapes'), ('synthia', 'cityscapes')),
+            *(('cityscapes', 'acdc'), ('cityscapes', 'darkzurich')),
+        )
+    },
+    '2cityscapes': {'target-only': 'cityscapes_512x512'},
+    '2cityscapesHR': {'target-only': 'cityscapesHR_512x512'},
+    **{
+        f'2{data}': {'target-only': data}
+        for data in (
+            *('cityscapes_128x128', 'cityscapes_256x256', 'cityscapes_384x384'),
+            *('cityscapesHR_256x256', 'cityscapesHR_768x768'),
+        )
+    },
 }
-SHORT_NAMES = {'cityscapes': 'cs', 'synthia': 'syn', 'darkzurich': 'dzur'}
+SHORT_NAMES = {
+    **{'cityscapes': 'cs', 'synthia': 'syn', 'darkzurich': 'dzur'},
+    **{'.': '', 'None': 'N', 'False': 'F'},
+}
 
 
 def look_up(table, name, what):
@@ -129,29 +212,28 @@ def look_up(table, name, what):
 class Run:
     """What distinguishes a run from all others, by the names above."""
 
-    source: str
-    target: str
-    architecture: str
+    dataset: str
+    architecture: str  # [HRDA_]DECODER[_sl]: _sl tests in sliding windows of the training's size
     encoder: str
     method: Method
     schedule: str  # a file of _base_/schedules
     seed: int
+    workers: int = 4
     start_up_test: bool = False  # two quiet iterations instead of the whole run
 
 
 def run_config(run, experiment):
     """Return a run's configuration, a plain dict, with `_base_` relative to configs/."""
-    model_file, model = model_part(run)
     data_file, data = data_part(run)
+    model_file, model = model_part(run, crop_side(data_file))
     loop = schedule_part(run)
     bases = ['_base_/default_runtime.py', model_file, data_file]
     config = {'seed': run.seed, 'n_gpus': 1, 'model': model, 'data': data}
     if not run.method.supervised:
         bases.append(f'_base_/uda/{run.method.uda}.py')
-        # Rows of a Cityscapes image without a class: what rectification leaves, and the hood.
-        rows = {'pseudo_weight_ignore_top': 15, 'pseudo_weight_ignore_bottom': 120}
-        config['uda'] = rows if run.method.cpl else {}
-    bases += ['_base_/schedules/adamw.py', f'_base_/schedules/{run.schedule}.py']
+        masking = run.method.masking.settings if run.method.masking else {}
+        config['uda'] = {**CROP_ROWS.get(run.method.cpl, {}), **masking}
+    bases += [f'_base_/schedules/{name}.py' for name in (run.method.optimizer, run.schedule)]
     names = name_part(run, experiment, loop['runner']['max_iters'])
     return {'_base_': bases, **config, 'optimizer': optimizer_part(run), **loop, **names}
 
@@ -162,40 +244,99 @@ def with_bases_from(config, folder):
     return {**config, '_base_': bases}
 
 
-def model_part(run):
-    """Return the model's base file and its settings."""
+def crop_side(data_file):
+    """Return the side of a data file's crops, which its name ends with."""
+    return int(Path(data_file).stem.rpartition('x')[2])
+
+
+def model_part(run, crop):
+    """Return the model's base file and its settings; `crop` is the side of the data's crops."""
+    hrda, decoder, slides = split_architecture(run.architecture)
     encoder = look_up(ENCODERS, run.encoder, 'encoder')
-    architecture = look_up(ARCHITECTURES, run.architecture, 'architecture')
+    architecture = look_up(ARCHITECTURES, decoder, 'architecture')
     if encoder.family not in architecture.files:
         fitting = {name: e for name, e in ENCODERS.items() if e.family in architecture.files}
-        look_up(fitting, run.encoder, f'encoder for {run.architecture}:')
-    model = {'pretrained': encoder.pretrained, 'backbone': encoder.backbone}
-    if architecture.decode_head:
-        model['decode_head'] = architecture.decode_head
+        look_up(fitting, run.encoder, f'encoder for {decoder}:')
+    model, head = {'pretrained': encoder.pretrained, 'backbone': encoder.backbone}, {}
+    side = run.method.sync_crop or crop
+    if hrda:
+        network, head = hrda_part(hrda, decoder, side, has_distance='_fd' in run.method.uda)
+        model.update(network)
+    if architecture.decode_head or head:
+        model['decode_head'] = {**architecture.decode_head, **head}
     if architecture.neck:
         model['neck'] = architecture.neck
+    if slides:
+        model['test_cfg'] = {
+            'mode': 'slide',
+            # 105 windows of a large image would take much memory.
+            'batched_slide': not (side == 256 and 'HR' in run.dataset),
+            'stride': [side // 2, side // 2],
+            'crop_size': [side, side],
+        }
     return f'_base_/models/{architecture.files[encoder.family]}.py', copy.deepcopy(model)
+
+
+def split_architecture(name):
+    """Return HRDA's detail crop, weight and options (if any), the decoder, whether it slides."""
+    hrda, decoder = name.split('_', 1) if name.startswith('hrda1-') else ('', name)
+    return hrda.split('-')[1:], decoder.removesuffix('_sl'), decoder.endswith('_sl')
+
+
+def hrda_part(hrda, decoder, context, has_distance):
+    """Return what HRDA changes in the network, and in its head; `context` is that crop's side."""
+    detail, weight = int(hrda[0]), float(hrda[1])
+    network = {
+        'type': 'HRDAEncoderDecoder',
+        'scales': [1, 0.5],
+        'hr_crop_size': [detail, detail],
+        'crop_coord_divisible': 8,
+        'feature_scale': 0.5,
+    }
+    single_scale = look_up(SINGLE_SCALE_HEADS, decoder, 'decoder for HRDA:')
+    head = {'type': 'HRDAHead', 'single_scale_head': single_scale, 'hr_loss_weight': weight}
+    for option in hrda[2:]:
+        of_network, of_head = look_up(HRDA_OPTIONS, option, 'option of HRDA')
+        network.update(of_network)
+        head.update(of_head)
+    if detail == context:
+        head['lr_loss_weight'] = weight
+        if has_distance:
+            network['feature_scale'] = 'all'
+    return network, head
 
 
 def data_part(run):
     """Return the data's base file and its settings."""
-    pair = f'{run.source}2{run.target}'
-    files = look_up(DATASETS, pair, 'pair of data sets')
-    kind = run.method.uda if run.method.supervised else 'uda'
-    file = look_up(files, kind, f'way of training on {pair},')
-    data = {'samples_per_gpu': BATCH_SIZE, 'workers_per_gpu': 4}
-    if run.method.rcs is not None:
-        sampling = {'min_pixels': 3000, 'class_temp': run.method.rcs, 'min_crop_ratio': 0.5}
-        data['train'] = {'rare_class_sampling': sampling}
-    return f'_base_/datasets/{file}.py', data
+    method = run.method
+    files = look_up(DATASETS, run.dataset, 'pair of data sets')
+    kind = method.uda if method.supervised else 'uda'
+    file = look_up(files, kind, f'way of training on {run.dataset},')
+    train = {}
+    if method.rcs is not None:
+        ratio = method.min_crop
+        sampling = {'min_pixels': 3000, 'class_temp': method.rcs, 'min_crop_ratio': ratio}
+        train['rare_class_sampling'] = sampling
+    if method.sync_crop is not None:
+        train['sync_crop_size'] = [method.sync_crop, method.sync_crop]
+    if method.cpl in IMAGE_MARGINS:
+        train['target'] = {'crop_pseudo_margins': list(IMAGE_MARGINS[method.cpl])}
+    data = {'samples_per_gpu': BATCH_SIZE, 'workers_per_gpu': run.workers}
+    return f'_base_/datasets/{file}.py', {**data, 'train': train} if train else data
 
 
 def optimizer_part(run):
-    """Return the optimizer's settings: ten times the rate for the head, which starts anew."""
+    """Return the optimizer's settings: ten times the rate for the head, which starts anew.
+
+    Earlier methods, with SGD, have one rate.
+    """
+    rate = {'lr': LEARNING_RATES[run.method.optimizer]}
+    if run.method.optimizer == 'sgd':
+        return rate
     custom_keys = {'head': {'lr_mult': 10.0}}
     if ENCODERS[run.encoder].family != 'cnn':
         custom_keys.update(pos_block={'decay_mult': 0.0}, norm={'decay_mult': 0.0})
-    return {'lr': LEARNING_RATE, 'paramwise_cfg': {'custom_keys': custom_keys}}
+    return {**rate, 'paramwise_cfg': {'custom_keys': custom_keys}}
 
 
 def schedule_part(run):
@@ -212,18 +353,20 @@ def schedule_part(run):
 
 def name_part(run, experiment, iterations):
     """Return what names the run: in its work_dir, in tables, in plots."""
-    dataset, network = f'{run.source}2{run.target}', f'{run.architecture}_{run.encoder}'
-    name = f'{dataset}_{run.method.name}_{network}_{run.schedule}_s{run.seed}'.replace('.', '')
+    optimizer = run.method.optimizer
+    network = f'{run.architecture}_{run.encoder}'
+    rates = f'{optimizer}_{LEARNING_RATES[optimizer]}_pm{optimizer == "adamw"}'
+    unusual = '' if optimizer == 'adamw' else f'_{rates}'
+    name = f'{run.dataset}_{run.method.name}_{network}_{run.schedule}{unusual}_s{run.seed}'
     for long, short in SHORT_NAMES.items():
         name = name.replace(long, short)
     return {
         'name': name,
         'exp': experiment,
-        'name_dataset': dataset,
+        'name_dataset': run.dataset,
         'name_architecture': network,
         'name_encoder': run.encoder,
         'name_decoder': run.architecture,
         'name_uda': run.method.name,
-        'name_opt': f'adamw_{LEARNING_RATE}_pmTrue_{run.schedule}_1x{BATCH_SIZE}_'
-        f'{iterations // 1000}k',
+        'name_opt': f'{rates}_{run.schedule}_1x{BATCH_SIZE}_{iterations // 1000}k',
     }

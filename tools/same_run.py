@@ -58,6 +58,7 @@ _WITHOUT_INFLUENCE = re.compile(
     r'|uda\.(debug_img_interval|print_grad_magnitude)'
     # The published code wrote these two into its train_cfg; only False is possible for the third.
     r'|model\.train_cfg\.(work_dir|log_config)|lr_config\.by_epoch'
+    r'|model\.test_cfg\.batched_slide'
     r'|.*\b(with_cp|palette)'
 )
 # A folder or file at these keys may have been moved.

@@ -18,7 +18,7 @@ from mmseg.utils.user_error import UserError
 def keep_resized(dataset, folder):
     """Let a data set load images from ``folder``, which runs may share, once they are resized.
 
-    Tensors stay the same; ``ori_shape`` and ``scale_factor`` are those of the kept image.
+    Tensors stay the same; ``scale_factor`` is that of the kept image.
     """
     transforms = dataset.pipeline.transforms
     resize = next((t for t in transforms[1:3] if isinstance(t, Resize)), None)
@@ -47,18 +47,24 @@ class _ResizedLoader:
             resized = self.resize(self.load({**results, 'seg_fields': []}))
             # Workers and runs may write the same image at the same time.
             own = osp.join(self.folder, f'{uuid.uuid4().hex}.ppm')
+            ppm = cv2.imencode('.ppm', resized['img'])[1].tobytes()
+            height, width = resized['ori_shape'][:2]
             with atomic_write(own) as file:
-                file.write(cv2.imencode('.ppm', resized['img'])[1])
+                file.write(ppm.replace(b'\n', b'\n# %d %d before\n' % (height, width), 1))
             os.replace(own, kept)
         loaded = self.load({**results, 'img_prefix': None, 'img_info': {'filename': kept}})
-        return {**loaded, **results, 'filename': original, 'ori_filename': name}
+        with open(kept, 'rb') as file:
+            height, width = map(int, file.read(64).split()[2:4])
+        shape = (height, width, *loaded['img'].shape[2:])
+        own = {'filename': original, 'ori_filename': name, 'ori_shape': shape}
+        return {**loaded, **results, **own}
 
     def _path_of(self, original):
         """Another path where the original was changed, or where other pixels would come out."""
         found = os.stat(original)
         identity = (
             osp.abspath(original), found.st_mtime_ns, found.st_size, self.load, self.resize,
-            cv2.__version__,
+            cv2.__version__, 'with the size before',
         )  # fmt: skip
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         return osp.join(self.folder, f'{name}.ppm')

@@ -1,5 +1,6 @@
 """Training samples: sample number i of a run is a function of (seed, i) alone."""
 
+import torch
 from torch.utils.data import Dataset
 
 from mmseg.datasets.builder import DATASETS
@@ -37,16 +38,25 @@ class UDADataset(Dataset):
     """Pairs of a labelled source image and a target image, whose label is never read.
 
     Args:
+        target (dict): Config of a data set. ``crop_pseudo_margins``, a list of top, bottom, left
+            and right in pixels of its images on disk, adds ``valid_pseudo_mask`` (1, H, W) to
+            samples: False in these margins and where the image is padded.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
             its class; below 1 ``min_pixels`` is a ratio of the image.
         resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
+        sync_crop_size (tuple[int, int] | None): Height and width of a box that is cut at last, at
+            the same place, from all that a sample holds of source and target.
     """
 
-    def __init__(self, source, target, rare_class_sampling=None, seed=0, resized_dir=None):
+    def __init__(
+        self, source, target, rare_class_sampling=None, seed=0, resized_dir=None,
+        sync_crop_size=None,
+    ):  # fmt: skip
         self.source = build_files(source)
-        self.target = build_files(_without_labels(target))
+        self.target = build_files(_images_alone(target))
         self.seed = seed
+        self.sync_crop_size = sync_crop_size
         self.CLASSES, self.PALETTE = self.target.CLASSES, self.target.PALETTE
         if tuple(self.source.CLASSES) != tuple(self.target.CLASSES):
             raise UserError(
@@ -86,7 +96,11 @@ class UDADataset(Dataset):
             # The path of test images is the one that asks for no annotation.
             target = self.target.prepare_test_img(target_index)
         metas = target['img_metas']
-        return {**source, 'target_img': target['img'], 'target_img_metas': metas}
+        sample = {**source, 'target_img': target['img'], 'target_img_metas': metas}
+        if 'valid_pseudo_mask' in target:
+            # Padding is 255.
+            sample['valid_pseudo_mask'] = torch.from_numpy(target['valid_pseudo_mask'] == 1)[None]
+        return sample if self.sync_crop_size is None else self._cut(sample, number)
 
     def draw_pair(self, number):
         """Draw the class that the crop of a sample has to hold, or None, and its two images."""
@@ -95,6 +109,21 @@ class UDADataset(Dataset):
         if self.sampler is not None:
             class_id, source_index = self.sampler.draw(rng)
         return class_id, source_index, int(rng.integers(len(self.target)))
+
+    def _cut(self, sample, number):
+        height, width = self.sync_crop_size
+        full_height, full_width = sample['img'].data.shape[-2:]
+        if height > full_height or width > full_width:
+            raise UserError(
+                f'data.train.sync_crop_size={(height, width)} is larger than the crops of the '
+                f'pipelines, {(full_height, full_width)} (height, width)'
+            )
+        rng = numpy_generator(self.seed, 'sync_crop', number)
+        top = rng.integers(full_height - height + 1)
+        left = rng.integers(full_width - width + 1)
+        box = (..., slice(top, top + height), slice(left, left + width))
+        keys = {'img', 'gt_semantic_seg', 'target_img', 'valid_pseudo_mask'} & set(sample)
+        return {**sample, **{key: sample[key].data[box].clone() for key in keys}}
 
     def _crop_position(self):
         transforms = self.source.pipeline.transforms
@@ -121,14 +150,21 @@ class UDADataset(Dataset):
         return results
 
 
-def _without_labels(target):
-    """The target's config without what would read labels, as published configs do."""
+def _images_alone(target):
+    """The target's config without what would read labels, and with what marks its margins."""
+    target = {**target}
+    margins = target.pop('crop_pseudo_margins', None)
+    masks = [] if margins is None else ['valid_pseudo_mask']
     pipeline = []
     for transform in target['pipeline']:
         if transform['type'] == 'LoadAnnotations':
             continue
-        if transform['type'] == 'Collect':
+        if transform['type'] == 'Collect':  # published configs collect labels
             keys = [key for key in transform['keys'] if key != 'gt_semantic_seg']
-            transform = {**transform, 'keys': keys}
+            transform = {**transform, 'keys': [*keys, *masks]}
+        elif transform['type'] == 'RandomCrop':  # and some balance crops by them
+            transform = {key: v for key, v in transform.items() if key != 'cat_max_ratio'}
         pipeline.append(transform)
+    if margins is not None:
+        pipeline.insert(1, {'type': 'MarkMargins', 'margins': margins})
     return {**target, 'pipeline': pipeline, 'ann_dir': None}

@@ -77,6 +77,10 @@ SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 SIZE = Kind('a pair of whole numbers above 0', lambda v: _is_list(v, COUNT) and len(v) == 2)
+MARGINS = Kind(
+    'a list of four whole numbers from 0: top, bottom, left, right',
+    lambda v: _is_list(v, WHOLE) and len(v) == 4,
+)
 COMPILER = Kind(
     "a backend of torch.compile such as 'inductor'",
     lambda v: TEXT.fits(v) and v in torch.compiler.list_backends(None),
@@ -93,7 +97,7 @@ SECTIONS = {
         **_keys(_or_none(SWITCH), 'scale_lr find_unused_parameters'),
         # What names a run, and what published configs have.
         **_keys(ANY, 'exp classes palette git_rev use_ddp_wrapper name_dataset name_architecture'),
-        **_keys(ANY, 'name_encoder name_decoder name_uda name_opt'),
+        **_keys(ANY, 'name_encoder name_decoder name_uda name_opt gpu_model'),
     },
     'runner': {'max_iters': COUNT, 'type': _one_of('IterBasedRunner')},
     'data': {**LOADER, **_keys(ANY, 'train val test val_dataloader test_dataloader')},
@@ -104,6 +108,7 @@ SECTIONS = {
     },
     'model.test_cfg': {
         'mode': _one_of('whole', 'slide'), 'crop_size': SIZE, 'stride': SIZE,
+        'batched_slide': SWITCH,
         **_keys(ANY, 'subdivision_steps subdivision_num_points scale_factor'),  # PointHead
     },
     'model.train_cfg': {
@@ -148,7 +153,10 @@ VALUES = {
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
         **_keys(SWITCH, 'blur print_grad_magnitude'),
     },
-    'data.train': {'resized_dir': _or_none(TEXT), 'seg_map_suffix': TEXT},
+    'data.train': {
+        'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
+    },
+    'data.train.target': {'crop_pseudo_margins': _or_none(MARGINS)},
     **_keys({'seg_map_suffix': TEXT}, 'data.train.source data.val data.test'),
 }  # fmt: skip
 REQUIRED = (
@@ -184,6 +192,7 @@ def check_values(cfg, name):
         if size % parts:
             raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
         check_windows(cfg.model.test_cfg)
+        _check_margins(cfg)
         _check_classes(cfg)
 
 
@@ -262,7 +271,9 @@ def _check_data_sets(data):
             continue
         if not issubclass(_check_type(path, dataset, DATASETS), CustomDataset):
             raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
-        _check_arguments(path, dataset)
+        # UDADataset takes the margins out of a target's config.
+        is_target = path == 'data.train.target'
+        _check_arguments(path, dataset, {'crop_pseudo_margins'} if is_target else frozenset())
         with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
             for transform in dataset.get('pipeline', ()):
                 PIPELINES.build(transform)
@@ -315,6 +326,16 @@ def check_windows(test_cfg):
         raise UserError("model.test_cfg: mode='slide' needs crop_size and stride")
     if stride[0] > crop[0] or stride[1] > crop[1]:
         raise UserError(f'model.test_cfg.stride={stride} leaves gaps: crop_size={crop} is smaller')
+
+
+def _check_margins(cfg):
+    margins = _at(cfg, 'data.train.target.crop_pseudo_margins')
+    for key in ('pseudo_weight_ignore_top', 'pseudo_weight_ignore_bottom'):
+        if margins is not None and cfg.uda.get(key):
+            raise UserError(
+                f'data.train.target.crop_pseudo_margins={margins} takes the place of uda.{key}='
+                f'{cfg.uda[key]}: set one of them to 0 or None'
+            )
 
 
 def _check_classes(cfg):

@@ -97,13 +97,17 @@ def datasets_of(cfg):
         rcs = train.get('rare_class_sampling')
         uses = [
             use('data.train.source', train['source'], True, rare_class_sampling=rcs),
-            use('data.train.target', train['target'], False),
+            use('data.train.target', _without_margins(train['target']), False),
         ]
     else:
         uses = [use('data.train', train, True)]
     if cfg.get('evaluation') is not None:
         uses.append(use('data.val', cfg.data.val, True))
     return uses
+
+
+def _without_margins(target):
+    return {key: value for key, value in target.items() if key != 'crop_pseudo_margins'}
 
 
 def file_of(cfg):
