@@ -208,7 +208,7 @@ def test_run_names_the_file_that_a_worker_cannot_read(own_data, monkeypatch):
         ('leftImg8bit', shorten, 'cannot be read: damaged, or not an image'),
         ('gtFine', os.remove, 'cannot be read: No such file'),
         ('gtFine', shorten, 'cannot be read: damaged, or not an image'),
-        ('gtFine', relabel, r'holds ids that are neither 0\.\.18 nor 255 \(ignored\): 33\.'),
+        ('gtFine', relabel, r'holds ids that are neither 0\.\.18 nor 255 \(ignored\): 33;'),
         ('gtFine', shrink, r'has the shape \(\d+, \d+\), but its image \S+ \(\d+, \d+\)'),
     ],
 )
