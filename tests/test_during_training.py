@@ -77,7 +77,7 @@ class OneWeight(nn.Module):
 
     def __init__(self, train_cfg=None, test_cfg=None):
         super().__init__()
-        self.backbone = nn.BatchNorm1d(1)
+        self.backbone, self.decode_head = nn.BatchNorm1d(1), nn.Identity()
         self.weight = nn.Parameter(torch.ones(1))
 
     def forward_train(self, img, img_metas, gt_semantic_seg):

@@ -286,7 +286,7 @@ def test_a_training_image_of_another_size_names_the_sizes():
 def test_names_of_weights(name):
     expected = golden_json(f'hrda_daformer_sepaspp_{name}_keys')
     model = hrda_model()
-    model.backbone.type = f'mit_{name[3:]}'
+    model.backbone['type'] = f'mit_{name[3:]}'
     if name == 'mitb5':
         model.decode_head.in_channels = [64, 128, 320, 512]
     assert_names(build_segmentor(model), expected)

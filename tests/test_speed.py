@@ -17,7 +17,7 @@ from mmseg.core import build_optimizer
 from mmseg.engine.performance import speed_up
 from mmseg.models import build_backbone
 from mmseg.models.uda import Supervised
-from mmseg.models.uda import dacs as dacs_module
+from mmseg.models.uda import feature_distance as distance_module
 from mmseg.utils.gradients import Gradients, NonFiniteError
 from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
@@ -130,7 +130,7 @@ def test_bf16_is_in_the_networks_alone(monkeypatch):
         monkeypatch.setattr(place, attribute, noting)
 
     note('losses', dacs.model.decode_head, 'losses')
-    note('distance', dacs_module, 'feature_distance')
+    note('distance', distance_module, 'feature_distance')
     note('softmax', torch.Tensor, 'softmax')
     gradients, _ = gradients_of(dacs, data_of(2))
     assert {which: seen[which] for which in ('student', 'teacher', 'frozen')} == dict.fromkeys(
