@@ -40,13 +40,12 @@ class MaskingMethod(UDAMethod):
         **kwargs: See :class:`UDAMethod`.
     """
 
-    mic = None
-
     def __init__(
         self, model, mask_mode=None, mask_alpha='same', mask_pseudo_threshold='same',
         mask_lambda=0, mask_generator=None, **kwargs,
     ):  # fmt: skip
         super().__init__(model, **kwargs)
+        self.mic = None
         self._masking = mask_mode, mask_alpha, mask_pseudo_threshold, mask_lambda, mask_generator
 
     def set_up_masking(self, model, alpha, threshold, augment, shares_labels):
