@@ -31,7 +31,7 @@ MASKING = dict(
 )  # fmt: skip
 # Of the two iterations, relative. One thread meets all to 1e-4; double precision is as far as this:
 # after a step of these weights ReLUs change sign, and in masked images pseudo-labels flip.
-LOSSES, MASKED_LOSSES, GRADIENTS = (2e-5, 2e-2), 2e-2, (5e-3, 0.2)
+LOSSES, MASKED_LOSSES, GRADIENTS = (2e-5, 2e-2), (1e-3, 2e-2), (5e-3, 0.2)
 ITERATIONS = 2
 
 
@@ -89,7 +89,7 @@ def test_two_iterations_equal_the_published_implementation(monkeypatch, one_thre
         assert next(boxes, None) is None
         for name, value in iteration['losses'].items():
             found = log[name.replace('loss_seg', 'loss_ce')]
-            near = LOSSES[i] if 'masked' not in name else MASKED_LOSSES
+            near = (MASKED_LOSSES if 'masked' in name else LOSSES)[i]
             assert found == pytest.approx(value, rel=near), (i, name)
         assert_sums(method.model, iteration['gradients'], GRADIENTS[i])
         if kind == 'AdvSeg':
@@ -221,9 +221,10 @@ def test_an_iteration_that_is_not_finite_leaves_nothing_in_the_discriminator():
     assert logs[0] == logs[1]
 
 
-def test_the_discriminators_learning_rate_falls_to_its_minimum():
+def test_the_discriminators_adam_has_a_learning_rate_that_falls_to_its_minimum():
     method = build(lr_D=0.1, lr_D_power=2, lr_D_min=0.01)
     (group,) = method.optimizers['discriminator'].param_groups
+    assert group['betas'] == (0.9, 0.99)
     found = []
     for i in (0, 5, 10):
         for weight in method.model_D.parameters():

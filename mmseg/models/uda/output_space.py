@@ -10,7 +10,7 @@ LAMBDA = dict(main=0.001, aux=0.0002)  # of both papers; nothing reads ``aux``
 
 
 class OutputSpaceMethod(MaskingMethod):
-    """A method without a teacher, unless images are masked.
+    """A method without a teacher, unless images are masked, and without debug images.
 
     Args:
         model (dict): Config of the segmentor, without ``auxiliary_head``.
