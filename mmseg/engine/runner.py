@@ -115,7 +115,7 @@ class SeededRunner(IterBasedRunner):
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
         self.call_hook('before_train_iter')
-        step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir)
+        step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir, self.max_iters)
         try:
             self.outputs = self.model.train_step(batch, self.optimizer, step=step)
         except NonFiniteError as error:
@@ -185,6 +185,9 @@ class SeededRunner(IterBasedRunner):
         )
         if save_optimizer:
             content['optimizer'] = self.optimizer.state_dict()
+            content['method_optimizers'] = {
+                name: each.state_dict() for name, each in self.model.optimizers.items()
+            }
             content['loss_scaler'] = self.model.gradients.scaler.state_dict()  # empty without one
         save_file(content, path)
 
@@ -211,6 +214,8 @@ class SeededRunner(IterBasedRunner):
             )
         load_strictly(self.model, checkpoint['state_dict'], path)
         self.optimizer.load_state_dict(checkpoint['optimizer'])
+        for name, optimizer in self.model.optimizers.items():
+            optimizer.load_state_dict(checkpoint['method_optimizers'][name])
         if checkpoint.get('loss_scaler'):
             self.model.gradients.scaler.load_state_dict(checkpoint['loss_scaler'])
         self._iter = self._inner_iter = self._saved = checkpoint['meta']['iter']

@@ -34,14 +34,24 @@ def by_type(tensors):
     return groups.values()
 
 
-@torch.no_grad()
 def copy_from_rank_0(tensors):
     """Give tensors the values that they have on rank 0, in one message for each type."""
+    _exchange(tensors, lambda flat: dist.broadcast(flat, src=0))
+
+
+def average_over_ranks(tensors):
+    """Give float tensors their means over all ranks, in one message for each type."""
+    _exchange(tensors, lambda flat: flat.copy_(mean_over_ranks(flat)))
+
+
+@torch.no_grad()
+def _exchange(tensors, change):
+    """Change tensors in place, those of a type as one vector; a process alone changes nothing."""
     if get_dist_info()[1] == 1:
         return
     for alike in by_type(tensors):
         flat = torch.cat([tensor.flatten() for tensor in alike])
-        dist.broadcast(flat, src=0)
+        change(flat)
         parts = flat.split([tensor.numel() for tensor in alike])
         for tensor, part in zip(alike, parts, strict=True):
             tensor.copy_(part.view_as(tensor))

@@ -6,7 +6,7 @@ import math
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from mmseg.utils.collective import by_type, mean_over_ranks
+from mmseg.utils.collective import average_over_ranks, by_type, mean_over_ranks
 
 
 class NonFiniteError(ArithmeticError):
@@ -37,6 +37,7 @@ class Gradients:
         self.parts = parts
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.grad_clip = grad_clip
+        self._scale = 1.0
 
     def split(self, batch, step):
         """Yield each micro-batch with its place in the run, and whether it is the last one."""
@@ -77,9 +78,21 @@ class Gradients:
             log_vars['grad_norm'] = norm
         elif not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:
             raise NonFiniteError(*_OVERFLOW)
+        self._scale = self.scaler.get_scale()
         self.scaler.step(optimizer)
         self.scaler.update()
         return log_vars
+
+    def step_beside(self, optimizer):
+        """After :meth:`step`, let the optimizer of another network step, without clipping.
+
+        DistributedDataParallel does not know the network: its gradients are averaged here.
+        """
+        weights = [weight for group in optimizer.param_groups for weight in group['params']]
+        gradients = [weight.grad for weight in weights]
+        torch._foreach_div_(gradients, self._scale)
+        average_over_ranks(gradients)
+        optimizer.step()
 
     def _clip(self, optimizer):
         """Clip the gradients, if asked to; return their norm before that, and their L2 norm."""

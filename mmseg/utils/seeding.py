@@ -58,6 +58,7 @@ class Step:
         iteration: From 0, counted over resumes.
         rank, world_size: This process among all.
         work_dir: Where images go; None writes none.
+        max_iters: Iterations of the run, for a method that has a schedule of its own.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class Step:
     rank: int = 0
     world_size: int = 1
     work_dir: str | None = None
+    max_iters: int | None = None
 
     def image_seeds(self, stream, batch_size):
         """A seed per image of this rank's batch, from the image's index in the global batch."""

@@ -27,6 +27,8 @@ class UDAMethod(nn.Module):
         model (BaseSegmentor): The student: what is trained, tested and exported.
         student (Student): Calls it, on one device or many: losses, logits and features at once.
         gradients (Gradients): Micro-batches, loss scaling and clipping.
+        optimizers (dict[str, Optimizer]): Of networks that the method trains beside the student.
+            They are saved with its own; :meth:`after_step` lets them step.
     """
 
     terms = ()
@@ -38,6 +40,7 @@ class UDAMethod(nn.Module):
         self.model = build_segmentor(copy.deepcopy(model))
         self.student = Student(self.model)
         self.gradients = Gradients()
+        self.optimizers = {}
         self._before = None
 
     def losses(self, batch, step):
@@ -79,7 +82,8 @@ class UDAMethod(nn.Module):
         if self._before is None:
             self._before = Snapshot(self.buffers())
         self._before.take()
-        optimizer.zero_grad()
+        for each in (optimizer, *self.optimizers.values()):
+            each.zero_grad()
         try:
             parts = [
                 self._forward_backward(part, part_step, is_last)
@@ -119,7 +123,8 @@ class UDAMethod(nn.Module):
             if 'loss' in name:
                 grads = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
                 squares = [grad.double().square().sum() for grad in grads if grad is not None]
-                norms[f'{term}.grad.{name}'] = torch.stack(squares).sum().sqrt()
+                if squares:  # a loss may be of another network alone
+                    norms[f'{term}.grad.{name}'] = torch.stack(squares).sum().sqrt()
         return norms
 
 
