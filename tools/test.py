@@ -9,6 +9,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+from mmcv import ConfigDict
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
@@ -25,6 +26,11 @@ from mmseg.utils.drawing import paint
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.given_config import read_config
 
+HRDA_OUTPUTS = {
+    'LR': dict(fixed_attention=0.0),
+    'HR': dict(fixed_attention=1.0),
+    'ATT': dict(debug_output_attention=True),
+}
 AUG_TEST_RATIOS = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 # Whose servers take train ids; Cityscapes' takes label ids.
 TAKES_TRAIN_IDS = ('ACDCDataset', 'DarkZurichDataset')
@@ -46,6 +52,16 @@ def parse_args(argv):
     output.add_argument('--format-only', action='store_true', help='write PNGs for a server')
     add('--show-dir', metavar='DIR', help='write coloured predictions there')
     add('--opacity', type=float, default=1.0, help='of the colours over the image')
+    add(
+        '--inference-mode', choices=['same', 'whole', 'slide'], default='same',
+        help='whole images, or windows of the training crop that overlap by half (default: as '
+        'model.test_cfg)',
+    )  # fmt: skip
+    add(
+        '--hrda-out', choices=['LR', 'HR', 'ATT'],
+        help='of HRDA: predict from the context or the detail alone, or write the attention as '
+        'grey PNGs (ATT, for --show-dir)',
+    )  # fmt: skip
     add('--aug-test', action='store_true', help='average 6 scales and flips')
     add('--test-set', action='store_true', help='the test split: val becomes test in data.test')
     add(
@@ -60,6 +76,10 @@ def parse_args(argv):
         parser.error(f'{args.checkpoint} is a config: a checkpoint is missing')
     if args.eval_options and not args.format_only:
         parser.error('--eval-options are for --format-only')
+    if args.hrda_out == 'ATT' and not args.show_dir:
+        parser.error('--hrda-out ATT writes images: --show-dir is missing')
+    if args.hrda_out == 'ATT' and (args.format_only or args.confusion or args.aug_test):
+        parser.error('--hrda-out ATT is not for --format-only, --confusion or --aug-test')
     return args
 
 
@@ -80,6 +100,12 @@ def _test(args, device):
                 raise UserError(f'--confusion would replace {args.confusion}: choose another name.')
     if args.test_set:
         _use_test_split(cfg.data.test)
+    if args.inference_mode != 'same':
+        cfg.model.test_cfg = _test_cfg(cfg, args.inference_mode)
+    if args.hrda_out:
+        if cfg.model.decode_head.get('type') != 'HRDAHead':
+            raise UserError('--hrda-out is for networks with an HRDAHead.')
+        cfg.model.decode_head.update(HRDA_OUTPUTS[args.hrda_out])
     with main_process_first() as is_rank_0:
         if is_rank_0:
             warn_of_unused(list_files(cfg.data.test, not args.format_only, file_of(cfg)).dataset)
@@ -100,7 +126,7 @@ def _test(args, device):
     for folder in folders.values():
         if folder is not None and is_rank_0:
             print(f'Predictions are in {folder.folder}')
-    if submission is not None:
+    if submission is not None or args.hrda_out == 'ATT':
         return None
     if args.confusion and is_rank_0:
         evaluation.write_confusion(args.confusion, dataset, areas, segmentor.iteration)
@@ -117,9 +143,10 @@ def _test(args, device):
 def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_id):
     """Predict this rank's images and write what was asked for; returns the areas for metrics."""
     rank, world_size = get_dist_info()
+    is_scored = submission is None and args.hrda_out != 'ATT'
     predictions = evaluation.predict(
         segmentor, dataset, device, **evaluation.loading(cfg, 'test'),
-        with_gt=submission is None,
+        with_gt=is_scored,
     )  # fmt: skip
     total = -(-len(dataset) // world_size)
     disable = rank > 0 or None  # None: no progress bar without a terminal
@@ -129,11 +156,12 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_
         if shown is not None:
             path = osp.join(dataset.img_dir, name)
             image = read_image(path, dataset.load_image) if args.opacity < 1 else None
-            painted = paint(label, segmentor.PALETTE, image, args.opacity)
+            is_grey = args.hrda_out == 'ATT'
+            painted = label if is_grey else paint(label, segmentor.PALETTE, image, args.opacity)
             write_image(painted, shown.paths[name], shown.origin)
-        if submission is None:
+        if is_scored:
             counts.append(evaluation.count_areas(dataset, label, target, index))
-        else:
+        elif submission is not None:
             path, origin = submission.paths[name], submission.origin
             write_id_map(label, path, to_label_id, segmentor.PALETTE, origin)
     return counts
@@ -146,6 +174,8 @@ def _folder(path, args, cfg, dataset, keep_folders=True, **made_of):
         # Relative, so that a run may be moved with its predictions.
         checkpoint=osp.relpath(args.checkpoint, path),
     )  # fmt: skip
+    if args.hrda_out:
+        made_of['hrda_out'] = args.hrda_out
     names = [info['filename'] for info in dataset.img_infos]
     return PredictionFolder(path, names, made_of, keep_folders)
 
@@ -174,6 +204,16 @@ def _use_test_split(dataset):
         if dataset.get(key):
             # As a word: absolute paths may hold others, /evaluation or /home/valerie.
             dataset[key] = re.sub(r'(?<![a-z])val(?![a-z])', 'test', dataset[key])
+
+
+def _test_cfg(cfg, mode):
+    if mode == 'whole':
+        return ConfigDict(mode='whole')
+    size = cfg.data.train.get('sync_crop_size') or cfg.get('crop_size')
+    if size is None:
+        raise UserError('--inference-mode slide: the config names no crop_size; state it.')
+    stride = [side // 2 for side in size]
+    return ConfigDict(mode='slide', crop_size=size, stride=stride, batched_slide=True)
 
 
 def _use_augmentations(dataset):

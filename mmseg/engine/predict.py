@@ -36,6 +36,8 @@ def predict_labels(segmentor, img, img_metas):
     slide = segmentor.test_cfg.mode == 'slide'
     infer = segmentor.slide_inference if slide else segmentor.whole_inference
     logits = infer(img[0], img_metas[0], rescale=True)
+    if logits.shape[1] == 1:  # HRDA's attention, a grey image
+        return (255 * logits[:, 0]).round().to(torch.uint8).cpu().numpy()
     labels = logits.max(dim=1).indices  # on a CPU `argmax` takes three times as long
     return labels.to(torch.uint8).cpu().numpy()
 
