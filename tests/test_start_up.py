@@ -7,14 +7,17 @@ import json
 import math
 import os
 import shutil
+from fnmatch import fnmatchcase
 
 import pytest
 
 import run_experiments
 from experiments import generate_experiment_cfgs
+from mmseg.engine.config import as_dict
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.decode_heads.mlp_head import SegFormerHead
-from tests.tiny_runs import only
+from tests.tiny_runs import only, resolve
+from tools.run_config import with_bases_from
 
 # The cheapest network, and the method with everything on.
 FAST = (
@@ -92,3 +95,43 @@ def check_frozen(dacs, with_encoder):
     assert networks == ({'ema_model', 'imnet_model'} if with_encoder else {'ema_model'})
     for name, parameter in frozen.items():
         assert not parameter.requires_grad and parameter.grad is None, name
+
+
+# Every network and every method of the successors' experiments.
+SUCCESSORS = [
+    (40, 'gtaHR2csHR*_hrda1-512-01_daformer*'), (41, '*_advseg_dlv2red*'),
+    (41, '*_advseg_hrda1*'), (41, '*_minent_dlv2red*'), (41, '*_minent_hrda1*'),
+    (41, 'gtaHR*_dacs_hrda1*dlv2red*'), (42, '*sf128x128*'), (43, '2cs_128x128*'),
+    (44, '*sf512x512_cpl2_hrda1-512-01_daf*'), (44, '*samescale*'), (44, '*blurhr*'),
+    (44, '*fixedatt*'), (44, '*512-0-nooverlap*'), (44, '*sc025*'), (44, '*sc075*'),
+    (49, 'csHR2acdcHR*'), (80, 'gtaHR2csHR*'), (80, 'csHR2dzurHR*'), (81, '*_advseg_m*'),
+    (81, '*_minent_m*'), (81, '*rcs001_cpl_m32*daformer*'), (82, 'gtaHR*-spa_*'),
+    (82, 'csHR2acdcHR*-spt_*'), (82, 'csHR2acdcHR*-sps_*'), (83, '*-a0-*'), (83, '*-pN-*'),
+    (85, 'cs2cs*'),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(('experiment', 'pattern'), SUCCESSORS)
+def test_a_run_of_the_successors_starts(started, experiment, pattern):
+    (config,) = (
+        config
+        for config in generate_experiment_cfgs(experiment)
+        if config['seed'] == 0 and fnmatchcase(config['name'], pattern)
+    )
+    small = resolve(with_bases_from(run_experiments.small_scale(config), '.'))
+    small.runner.max_iters = small.evaluation.interval = small.checkpoint_config.interval = 2
+    small.log_config.interval = 1
+    with open('small.json', 'w') as file:
+        json.dump(as_dict(small), file)
+    run_experiments.main(['--config', 'small.json', '--device', 'cpu'])
+
+    with open(only('work_dirs/*/*/*.log.json')) as file:
+        log = [json.loads(line) for line in file]
+    last = [entry for entry in log if entry.get('mode') == 'train'][-1]
+    losses = {name: value for name, value in last.items() if 'loss' in name}
+    assert last['iter'] == 2 and all(map(math.isfinite, losses.values())), losses
+    assert ('masked.decode.loss_ce' in losses) == ('mask_mode' in (small.get('uda') or {}))
+    assert ('decode.hr.loss_ce' in losses) == (small.model.decode_head.get('hr_loss_weight', 0) > 0)
+    (runner,) = started
+    check_gradients(runner.model.model)

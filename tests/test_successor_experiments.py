@@ -9,7 +9,6 @@ import pytest
 from experiments import STUDIES, generate_experiment_cfgs
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.config import as_dict, load_config
-from mmseg.models.builder import MODELS
 from tools.run_config import with_bases_from
 
 GOLDEN_FOLDER = Path(__file__).parent / 'golden'
@@ -253,9 +252,6 @@ def test_sections_fit_each_other(resolved):
 
 
 def test_every_key_is_read(resolved, tmp_path):
-    needed = {'HRDAEncoderDecoder', 'HRDAHead', 'AdvSeg', 'MinEnt'}
-    if not needed <= set(MODELS.module_dict):
-        pytest.skip('not all networks and methods are there')
     file = tmp_path / 'resolved.json'
     for (_, name), config in resolved.items():
         file.write_text(json.dumps(as_dict(config)))
