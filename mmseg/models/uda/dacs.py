@@ -47,24 +47,12 @@ class DACS(MaskingMethod):
     terms = ('src', 'mix')
 
     def __init__(
-        self,
-        model,
-        alpha=0.99,
-        pseudo_threshold=0.968,
-        pseudo_weight_ignore_top=0,
-        pseudo_weight_ignore_bottom=0,
-        imnet_feature_dist_lambda=0,
-        imnet_feature_dist_classes=None,
-        imnet_feature_dist_scale_min_ratio=None,
-        mix='class',
-        blur=True,
-        color_jitter_strength=0.2,
-        color_jitter_probability=0.2,
-        source_only=False,
-        debug_img_interval=1000,
-        imnet_feature_dist_scale_method=None,
-        **kwargs,
-    ):
+        self, model, alpha=0.99, pseudo_threshold=0.968, pseudo_weight_ignore_top=0,
+        pseudo_weight_ignore_bottom=0, imnet_feature_dist_lambda=0,
+        imnet_feature_dist_classes=None, imnet_feature_dist_scale_min_ratio=None, mix='class',
+        blur=True, color_jitter_strength=0.2, color_jitter_probability=0.2, source_only=False,
+        debug_img_interval=1000, imnet_feature_dist_scale_method=None, **kwargs,
+    ):  # fmt: skip
         super().__init__(model, debug_img_interval=debug_img_interval, **kwargs)
         if mix != 'class':
             raise UserError(f"uda.mix is {mix!r}; there is only 'class' (ClassMix).")
@@ -129,20 +117,11 @@ class DACS(MaskingMethod):
 
         if self.debug_img_interval and step.iteration % self.debug_img_interval == 0:
             save_debug_images(
-                step,
-                img_metas[0]['img_norm_cfg'],
-                palette=self.PALETTE,
-                source_img=img,
-                source_label=label,
-                target_img=target_img,
-                pseudo_label=pseudo_label,
-                mixed_img=mixed_img,
-                mixed_label=mixed_label,
-                mix_mask=mask,
-                weight=weight,
-                fd_label=fd_label,
-                fd_mask=fd_mask,
-            )
+                step, img_metas[0]['img_norm_cfg'], palette=self.PALETTE, source_img=img,
+                source_label=label, target_img=target_img, pseudo_label=pseudo_label,
+                mixed_img=mixed_img, mixed_label=mixed_label, mix_mask=mask, weight=weight,
+                fd_label=fd_label, fd_mask=fd_mask,
+            )  # fmt: skip
         losses = self.student(mixed_img, target_metas, mixed_label, mixed_weight).losses
         losses = {f'mix.{name}': loss for name, loss in losses.items()}
         yield losses | {'pseudo_label_weight': ratio}
