@@ -110,7 +110,13 @@ def test_many_wrong_values(workplace, path, value):
 
 
 @pytest.mark.parametrize(
-    ('path', 'value'), [(('lr_config', 'min_lr'), None), (('log_level',), 'text')]
+    ('path', 'value'),
+    [
+        (('lr_config', 'min_lr'), None),
+        (('log_level',), 'text'),
+        (('data', 'train', 'source', 'pipeline', 5, 'mean'), None),
+        (('data', 'train', 'target', 'pipeline', 4, 'std'), [0, 0, 0]),
+    ],
 )
 def test_wrong_values_that_were_found(workplace, path, value):
     assert path[0] in check_wrong_value(path, value)

@@ -142,3 +142,8 @@ def _check_sample(place, sample, keys):
                 f"a pipeline of {place} leaves the image as it was read: 'Normalize' is missing, "
                 "or 'DefaultFormatBundle' (in tests 'ImageToTensor')"
             )
+        if not image.isfinite().all():
+            raise UserError(
+                f'a pipeline of {place} makes values that are not finite: correct mean and std of '
+                "'Normalize'"
+            )
