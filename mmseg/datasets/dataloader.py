@@ -136,23 +136,26 @@ class _Loader(DataLoader):
 
     def __iter__(self):
         batches, asked_at = super().__iter__(), time.monotonic()
-        while True:
-            try:
-                batch = next(batches, None)
-            except RuntimeError as error:
-                if not str(error).startswith('DataLoader timed out'):
-                    raise
-                if time.monotonic() - max(asked_at, self.dataset.loaded_at.value) < _PATIENCE:
-                    continue
-                raise RuntimeError(
-                    f'DataLoader timed out: no worker loaded a sample for {_PATIENCE} seconds'
-                ) from None
-            if batch is None:
-                return
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
-            asked_at = time.monotonic()
+        try:
+            while True:
+                try:
+                    batch = next(batches, None)
+                except RuntimeError as error:
+                    if not str(error).startswith('DataLoader timed out'):
+                        raise
+                    if time.monotonic() - max(asked_at, self.dataset.loaded_at.value) < _PATIENCE:
+                        continue
+                    raise RuntimeError(
+                        f'DataLoader timed out: no worker loaded a sample for {_PATIENCE} seconds'
+                    ) from None
+                if batch is None:
+                    return
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+                asked_at = time.monotonic()
+        finally:
+            del batches  # which ends the workers; a traceback would keep them
 
 
 def _start_worker(_):
