@@ -11,7 +11,11 @@ from tools.run_config import with_bases_from
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 BASES = sorted(CONFIGS.glob('_base_/**/*.py'))
-RUNS = sorted([*CONFIGS.glob('daformer/*.py'), *CONFIGS.glob('street_scenes/*.py')])
+RUNS = sorted(
+    path
+    for folder in ('daformer', 'hrda', 'mic', 'street_scenes')
+    for path in CONFIGS.glob(f'{folder}/*.py')
+)
 ANNOTATED = CONFIGS / 'daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'
 META = (
     *('name', 'exp', 'name_dataset', 'name_architecture', 'name_encoder', 'name_decoder'),
@@ -35,12 +39,13 @@ def test_every_base_file_says_what_it_is_and_can_be_read(path):
     assert len(load(path)) > 0
 
 
+GTA = ('GTADataset', 'data/gta/', 'images', 'labels')
 CITYSCAPES = ('CityscapesDataset', 'data/cityscapes/', 'leftImg8bit/train')
 CITYSCAPES_LABELLED = (*CITYSCAPES, 'gtFine/train')
 # file → labelled source, its size, target, its size and validation folders, crop
 UDA_DATA = {
     'gta_to_cityscapes_512x512': (
-        ('GTADataset', 'data/gta/', 'images', 'labels'),
+        GTA,
         (1280, 720),
         CITYSCAPES,
         (1024, 512),
@@ -70,6 +75,65 @@ UDA_DATA = {
         (960, 540),
         ('rgb_anon/val', 'gt/val'),
         512,
+    ),
+    'gtaHR_to_cityscapesHR_1024x1024': (
+        GTA,
+        (2560, 1440),
+        CITYSCAPES,
+        (2048, 1024),
+        ('leftImg8bit/val', 'gtFine/val'),
+        1024,
+    ),
+    'gtaCAugHR_to_cityscapesHR_1024x1024': (
+        GTA,
+        (2560, 1440),
+        CITYSCAPES,
+        (2048, 1024),
+        ('leftImg8bit/val', 'gtFine/val'),
+        1024,
+    ),
+    'gtaCAug_to_cityscapes_512x512': (
+        GTA,
+        (1280, 720),
+        CITYSCAPES,
+        (1024, 512),
+        ('leftImg8bit/val', 'gtFine/val'),
+        512,
+    ),
+    'synthiaHR_to_cityscapesHR_1024x1024': (
+        ('SynthiaDataset', 'data/synthia/', 'RGB', 'GT/LABELS'),
+        (2560, 1520),
+        CITYSCAPES,
+        (2048, 1024),
+        ('leftImg8bit/val', 'gtFine/val'),
+        1024,
+    ),
+    'cityscapesHR_to_acdcHR_1024x1024': (
+        CITYSCAPES_LABELLED,
+        (2048, 1024),
+        ('ACDCDataset', 'data/acdc/', 'rgb_anon/train'),
+        (1920, 1080),
+        ('rgb_anon/val', 'gt/val'),
+        1024,
+    ),
+    'cityscapesHR_to_darkzurichHR_1024x1024': (
+        CITYSCAPES_LABELLED,
+        (2048, 1024),
+        ('DarkZurichDataset', 'data/dark_zurich/', 'rgb_anon/train/night'),
+        (1920, 1080),
+        ('rgb_anon/val', 'gt/val'),
+        1024,
+    ),
+    **dict.fromkeys(
+        ('cityscapes_to_cityscapes_512x512', 'cityscapesCAug_to_cityscapesCAug_512x512'),
+        (
+            CITYSCAPES_LABELLED,
+            (1024, 512),
+            CITYSCAPES,
+            (1024, 512),
+            ('leftImg8bit/val', 'gtFine/val'),
+            512,
+        ),
     ),
     'street_scenes_128x128': (
         ('GTADataset', 'data/street_scenes/gta/', 'images', 'labels'),
@@ -126,7 +190,10 @@ def test_uda_data(name):
     check_training_pipeline(train.source.pipeline, source_size, crop)
     check_training_pipeline(train.target.pipeline, target_size, crop)
     assert step(train.source.pipeline, 'RandomCrop')['cat_max_ratio'] == 0.75
-    assert 'PhotoMetricDistortion' not in str(train)  # mixed images are augmented in training
+    # Mixed images are augmented in training, unlike those of CAug's methods.
+    source_name, _, target_name = name.partition('_to_')
+    for side, dataset in ((source_name, train.source), (target_name, train.target)):
+        assert ('PhotoMetricDistortion' in str(dataset)) == ('CAug' in side)
     check_test_data(data, target, target_size, val_folders)
 
 
@@ -151,14 +218,23 @@ def test_source_only_data_is_that_of_uda_with_distortion(name):
     check_test_data(data, target, target_size, val_folders)
 
 
-def test_target_only_data():
-    data = load('_base_/datasets/cityscapes_half_512x512.py').data
+@pytest.mark.parametrize(
+    ('name', 'size', 'crop'),
+    [
+        ('cityscapes_half_512x512', (1024, 512), 512),
+        *((f'cityscapes_{c}x{c}', (1024, 512), c) for c in (128, 256, 384, 512)),
+        *((f'cityscapesHR_{c}x{c}', (2048, 1024), c) for c in (256, 512, 768, 1024)),
+    ],
+)
+def test_target_only_data(name, size, crop):
+    data = load(f'_base_/datasets/{name}.py').data
     train = data.train
     keys = ('type', 'data_root', 'img_dir', 'ann_dir')
     assert tuple(train[k] for k in keys) == CITYSCAPES_LABELLED
-    check_training_pipeline(train.pipeline, (1024, 512), 512)
+    check_training_pipeline(train.pipeline, size, crop)
+    assert step(train.pipeline, 'RandomCrop')['cat_max_ratio'] == 0.75
     assert step(train.pipeline, 'PhotoMetricDistortion') == {}
-    check_test_data(data, CITYSCAPES, (1024, 512), ('leftImg8bit/val', 'gtFine/val'))
+    check_test_data(data, CITYSCAPES, size, ('leftImg8bit/val', 'gtFine/val'))
 
 
 def test_optimizer():
@@ -192,6 +268,67 @@ def test_annotated_config_is_the_one_of_the_experiments(tmp_path):
     assert annotated['name_uda'] == 'dacs_a999_fd_things_rcs0.01_cpl'
 
 
+# file → experiment with its run, without the end of its name; seed
+OF_SUCCESSORS = {
+    'hrda/gtaHR2csHR_hrda': (40, 'gtaHR2csHR', 1),
+    'hrda/synHR2csHR_hrda': (40, 'synHR2csHR', 0),
+    'hrda/csHR2acdcHR_hrda': (49, 'csHR2acdcHR', 0),
+    'hrda/csHR2dzurHR_hrda': (49, 'csHR2dzurHR', 0),
+    'mic/gtaHR2csHR_mic_hrda': (80, 'gtaHR2csHR', 2),
+    'mic/synHR2csHR_mic_hrda': (80, 'synHR2csHR', 0),
+    'mic/csHR2acdcHR_mic_hrda': (80, 'csHR2acdcHR', 0),
+    'mic/csHR2dzurHR_mic_hrda': (80, 'csHR2dzurHR', 0),
+    'mic/gta2cs_mic_daformer': (81, 'gta2cs_dacs_a999_fdthings_rcs001_cpl_m32-07-spta_daform', 0),
+}
+
+
+def plain(path):
+    """A resolved config as JSON would hold it, without variables of its file."""
+    config = json.loads(json.dumps(load(path)._cfg_dict.to_dict()))
+    variables = ('pipeline', 'img_norm_cfg', 'crop_size', 'norm_cfg', 'target_val')
+    return {key: value for key, value in config.items() if not key.endswith(variables)}
+
+
+def test_every_config_of_hrda_and_mic_is_compared():
+    assert set(OF_SUCCESSORS) == {
+        f'{path.parent.name}/{path.stem}' for path in RUNS if path.parent.name in ('hrda', 'mic')
+    }
+
+
+@pytest.mark.parametrize('path', OF_SUCCESSORS)
+def test_configs_of_hrda_and_mic_are_those_of_the_experiments(path, tmp_path):
+    experiment, name, seed = OF_SUCCESSORS[path]
+    (generated,) = (
+        c
+        for c in generate_experiment_cfgs(experiment)
+        if c['name'].startswith(name) and c['seed'] == seed
+    )
+    file = tmp_path / 'generated.json'
+    file.write_text(json.dumps(with_bases_from(generated, tmp_path)))
+    annotated, generated = plain(f'{path}.py'), plain(file)
+    assert annotated['name'] == f'{Path(path).stem}_s{seed}'
+    assert annotated['exp'] == 'basic'
+    for key in ('mask_alpha', 'mask_pseudo_threshold'):  # stated where they are explained
+        assert annotated['uda'].pop(key, 'same') == 'same'
+    differing = {
+        key for key in {*annotated, *generated} if annotated.get(key) != generated.get(key)
+    }
+    assert differing - {'gpu_model'} == {'name', 'exp'}
+
+
+def test_facts_of_the_published_configs():
+    hrda, mic = load('hrda/gtaHR2csHR_hrda.py'), load('mic/gtaHR2csHR_mic_hrda.py')
+    assert (hrda.name, hrda.seed) == ('gtaHR2csHR_hrda_s1', 1)
+    assert (mic.name, mic.seed) == ('gtaHR2csHR_mic_hrda_s2', 2)
+    assert hrda.name_uda == 'dacs_a999_fdthings_rcs0.01-2.0_cpl2'
+    assert mic.name_uda == 'dacs_a999_fdthings_rcs0.01-2.0_cpl2_m64-0.7-spta'
+    for config in (hrda, mic):
+        assert (config.exp, config.gpu_model) == ('basic', 'NVIDIATITANRTX')
+        assert config.name_dataset == 'gtaHR2cityscapesHR_1024x1024'
+        assert config.model.scales == [1, 0.5] and config.model.hr_crop_size == (512, 512)
+    assert {**mic.model} == {**hrda.model}
+
+
 def test_street_scenes_configs_differ_in_the_method_alone():
     source_only = load('street_scenes/source_only_mitb0.py')
     uda = load('street_scenes/uda_mitb0.py')
@@ -204,3 +341,17 @@ def test_street_scenes_configs_differ_in_the_method_alone():
     # Rows of the 128 that the hood of the drawn car may cover: a tenth.
     assert uda.uda.pseudo_weight_ignore_bottom == 13
     assert uda.uda.pseudo_weight_ignore_top == 0
+
+
+def test_successors_on_street_scenes():
+    plain, uda = load('street_scenes/uda_mitb0.py'), 'uda'
+    mic, hrda, both = (
+        load(f'street_scenes/{name}_mitb0.py') for name in ('mic', 'hrda', 'mic_hrda')
+    )
+    source_only = load('street_scenes/hrda_source_only_mitb0.py')
+    assert {**mic[uda], **plain[uda]} == mic[uda]
+    assert set(mic[uda]) - set(plain[uda]) == {'mask_mode', 'mask_lambda', 'mask_generator'}
+    assert mic.model == plain.model
+    assert hrda[uda] == plain[uda] and both[uda] == mic[uda]
+    assert hrda.model == both.model == source_only.model
+    assert hrda.data == mic.data == both.data == plain.data

@@ -444,6 +444,11 @@ def shrink(path):
     cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::2])
 
 
+def test_a_target_is_not_cropped_by_its_labels(data):
+    balanced = [dict(t, cat_max_ratio=0.75) if t['type'] == 'RandomCrop' else t for t in TARGET]
+    assert same(uda(data)[0], uda(data, target=balanced)[0])
+
+
 def test_a_label_of_the_images_proportions_is_resized_with_it(data):
     before = [uda(data)[i] for i in range(10)]
     for path in (data / 'source/labels').iterdir():

@@ -12,9 +12,9 @@ data = dict(
         # Rare Class Sampling as in DAFormer. The crop must hold more than twice min_pixels: a class
         # has four times the pixels that it has at half resolution, where the ratio is 0.5.
         rare_class_sampling=dict(min_pixels=3000, class_temp=0.01, min_crop_ratio=2.0),
-        # Rectification and the car's hood leave borders of Cityscapes' images without a class, where
-        # pseudo-labels are noise. Crops of 1024x1024 do not show all of them, so the margins (top,
-        # bottom, left, right) are those of the image: they count at 2048x1024.
+        # The borders of Cityscapes' images have no class: rectification leaves them, and the car's
+        # hood. Pseudo-labels are noise there. The margins (top, bottom, left, right) are those of
+        # the image, in its 2048x1024 pixels, wherever the crop lies.
         target=dict(crop_pseudo_margins=[30, 240, 30, 30]),
     ),
 )

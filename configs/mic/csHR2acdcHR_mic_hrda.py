@@ -1,6 +1,6 @@
 # MIC(HRDA), Cityscapes to ACDC. Unlike GTA to Cityscapes (gtaHR2csHR_mic_hrda.py), one source and
-# one target image are masked and their colours stay: the source is real, so that its labels teach
-# context, too, and night, fog and rain are changes of colour themselves (Table 6).
+# one target image are masked, without colour augmentation: the source is real, too, and its labels
+# are sure, while pseudo-labels of night and fog are not (Table 6 compares). No margins, see HRDA's.
 _base_ = ['../hrda/csHR2acdcHR_hrda.py']
 seed = 0
 uda = dict(

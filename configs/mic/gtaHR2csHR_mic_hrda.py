@@ -10,7 +10,8 @@ uda = dict(
     mask_alpha='same',
     mask_pseudo_threshold='same',
     mask_lambda=1,  # weight of this loss
-    # 70 % of the blocks are hidden: large blocks, or neighbours would tell what is missing (Table 8).
+    # 70 % of the blocks are hidden. Blocks are large, or what is next to one would tell what is in
+    # it (Table 8).
     mask_generator=dict(type='block', mask_ratio=0.7, mask_block_size=64),
 )
 name = 'gtaHR2csHR_mic_hrda_s2'

@@ -1,4 +1,5 @@
-# MIC(HRDA), Synthia to Cityscapes. As GTA to Cityscapes (gtaHR2csHR_mic_hrda.py) but for the source.
+# MIC(HRDA), Synthia to Cityscapes. As GTA to Cityscapes (gtaHR2csHR_mic_hrda.py) but for the
+# source.
 _base_ = ['../hrda/synHR2csHR_hrda.py']
 seed = 0
 uda = dict(

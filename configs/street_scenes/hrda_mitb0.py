@@ -1,6 +1,6 @@
-# HRDA on StreetScenes: uda_mitb0.py with a context of half the crop's size and details of half its
-# area's sides, 64x64 of 128x128: about the least that the encoder takes. Train
-# hrda_source_only_mitb0.py first and start from its weights, with --load-from.
+# HRDA on StreetScenes: uda_mitb0.py with the crop of 128x128 at half its size as the context, and a
+# detail crop of 64x64. Start it from the same weights (see there), or from those of
+# hrda_source_only_mitb0.py, whose attention is trained, too.
 _base_ = ['uda_mitb0.py']
 model = dict(
     type='HRDAEncoderDecoder',

@@ -4,7 +4,8 @@ _base_ = ['uda_mitb0.py']
 uda = dict(
     mask_mode='separatetrgaug',
     mask_lambda=1,
-    # Blocks have the published ratio to the crop, an eighth or a sixteenth of its side.
+    # Published are a sixteenth of the crop's side; a block of 8 pixels would hide two positions of
+    # the features.
     mask_generator=dict(type='block', mask_ratio=0.7, mask_block_size=16),
 )
 name = 'street_scenes_mic_daformer_mitb0'
