@@ -9,7 +9,6 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from mmcv import ConfigDict
 from tqdm import tqdm
 
 from mmseg.datasets import CityscapesDataset
@@ -101,7 +100,8 @@ def _test(args, device):
     if args.test_set:
         _use_test_split(cfg.data.test)
     if args.inference_mode != 'same':
-        cfg.model.test_cfg = _test_cfg(cfg, args.inference_mode)
+        test_cfg = _test_cfg(cfg, args.inference_mode)
+        cfg.merge_from_dict({'model.test_cfg': dict(_delete_=True, **test_cfg)})
     if args.hrda_out:
         if cfg.model.decode_head.get('type') != 'HRDAHead':
             raise UserError('--hrda-out is for networks with an HRDAHead.')
@@ -208,12 +208,12 @@ def _use_test_split(dataset):
 
 def _test_cfg(cfg, mode):
     if mode == 'whole':
-        return ConfigDict(mode='whole')
+        return dict(mode='whole')
     size = cfg.data.train.get('sync_crop_size') or cfg.get('crop_size')
     if size is None:
         raise UserError('--inference-mode slide: the config names no crop_size; state it.')
     stride = [side // 2 for side in size]
-    return ConfigDict(mode='slide', crop_size=size, stride=stride, batched_slide=True)
+    return dict(mode='slide', crop_size=size, stride=stride, batched_slide=True)
 
 
 def _use_augmentations(dataset):
