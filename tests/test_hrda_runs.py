@@ -99,6 +99,11 @@ def test_wrong_options(hrda_run, monkeypatch, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+def test_the_head_may_have_its_older_name(hrda_run, monkeypatch):
+    options = ['--cfg-options', 'model.decode_head.type=MultiResAttentionWrapper']
+    assert predict(hrda_run, monkeypatch, '--hrda-out', 'LR', *options) is not None
+
+
 def test_another_network_has_no_context(trained_run):
     with pytest.raises(SystemExit, match='networks with an HRDAHead'):
         test_tool.main([trained_run.work_dir, f'{trained_run.work_dir}/latest.pth',

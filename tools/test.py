@@ -103,7 +103,7 @@ def _test(args, device):
         test_cfg = _test_cfg(cfg, args.inference_mode)
         cfg.merge_from_dict({'model.test_cfg': dict(_delete_=True, **test_cfg)})
     if args.hrda_out:
-        if cfg.model.decode_head.get('type') != 'HRDAHead':
+        if 'single_scale_head' not in cfg.model.decode_head:  # under whichever of its names
             raise UserError('--hrda-out is for networks with an HRDAHead.')
         cfg.model.decode_head.update(HRDA_OUTPUTS[args.hrda_out])
     with main_process_first() as is_rank_0:
