@@ -348,7 +348,8 @@ def test_debug_images_come_at_the_interval(tmp_path):
     pictures = sorted(p.name for p in (tmp_path / 'class_mix_debug').iterdir())
     assert pictures == ['000003_0.png', '000003_1.png']
     picture = cv2.imread(str(tmp_path / 'class_mix_debug' / '000003_0.png'))
-    assert picture.shape[1] == 5 * 324  # five panels of 320 pixels and their borders
+    # Rows of source, target, and four panels of the mixed image, all of 320 pixels and a border.
+    assert picture.shape == (3 * 346, 4 * 324, 3)
 
 
 def test_the_trusted_share_is_logged_as_the_mean_over_parts(monkeypatch):

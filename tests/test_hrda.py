@@ -86,7 +86,7 @@ def test_encode_decode_and_its_parts():
     context, detail, boxes = parts['all']
     assert np.array_equal(boxes, arrays['boxes'])
     head = network.decode_head
-    fused, attenuated, windows = head(context, detail, boxes)
+    fused, attenuated, windows, _ = head(context, detail, boxes)
     assert_near(fused[..., ::2, ::2], arrays['logits_small'])
     assert_near(head.scale_attention(context).sigmoid(), arrays['attention'])
     assert_near(head.head(context), arrays['context_logits'])

@@ -2,13 +2,16 @@
 
 import ast
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.segmentors.hrda_encoder_decoder import HRDAEncoderDecoder
+from mmseg.models.uda import base
 from mmseg.models.uda import dacs as dacs_module
+from mmseg.models.uda.debug_images import save_debug_images
 from mmseg.models.uda.masked_consistency import BlockMask
 from mmseg.models.uda.teacher import update_teacher
 from mmseg.utils.gradients import Gradients
@@ -226,3 +229,51 @@ def test_augmented_masked_images_are_blurred_alike_and_drawn_anew(monkeypatch):
     optimizer = torch.optim.SGD(method.model.parameters(), lr=0)
     method.train_step(random_batch(), optimizer, step=Step(0, 0))
     assert seen == [2, 1]
+
+
+def test_debug_images_show_what_every_pass_saw(monkeypatch, tmp_path):
+    shown = {}
+    monkeypatch.setattr(base, 'save_debug_images', lambda step, *_: shown.update(step.pictures))
+    mask = dict(mask_ratio=0.7, mask_block_size=32)
+    method = build_method('hrda', dict(mask_mode='separatetrgaug', mask_generator=mask))
+    method.debug_img_interval, method.PALETTE = 1, []
+    method.train()
+    data = random_batch(size=128)
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
+    method.train_step(data, optimizer, step=Step(0, 0, work_dir=str(tmp_path)))
+    detail = ['detail crop', 'trust in the detail']
+    assert {row: list(pictures) for row, pictures in shown.items()} == {
+        'source': ['image', 'label', *detail, 'FD label', 'FD mask'],
+        'target': ['image', 'pseudo-label', 'weight'],
+        'mixed': ['image', 'label', 'weight', *detail, 'from the source'],
+        'masked': ['image', 'label', 'weight', *detail],
+    }
+    source, mixed, masked = shown['source'], shown['mixed'], shown['masked']
+    assert torch.equal(source['image'], data['img'])
+    kept = mixed['from the source'].expand_as(mixed['label'])
+    assert torch.equal(mixed['label'][kept], source['label'][kept])
+    hidden = (masked['image'] == 0).all(dim=1).float().mean()
+    assert 0.4 < hidden < 0.95
+    # The detail is trusted inside the box that it was cut out of, and nowhere else.
+    trust = source['trust in the detail']
+    rows, columns = trust[0, 0].amax(dim=1).nonzero(), trust[0, 0].amax(dim=0).nonzero()
+    side = source['detail crop'].shape[-1]
+    y1, x1 = 4 * int(rows[1]), 4 * int(columns[1])  # upsampling blurs the border by one position
+    y1, x1 = (0 if start == 4 else start for start in (y1, x1))
+    box = data['img'][..., y1 : y1 + side, x1 : x1 + side]
+    assert torch.equal(source['detail crop'], box) and 0 < trust.max() < 1
+
+
+def test_images_are_drawn_without_a_teacher_and_with_nan(tmp_path):
+    step = Step(0, 4, work_dir=str(tmp_path), pictures={})
+    image = torch.full((2, 3, 32, 64), torch.nan)
+    step.show('target', {'image': image, 'prediction': lambda: torch.ones(2, 1, 8, 16).long()})
+    step.show('masked', {'image': image, 'label': None})
+    save_debug_images(
+        step, dict(mean=[9, 9, 9], std=[1, 1, 1], to_rgb=True), [[0, 0, 0], [1, 2, 3]]
+    )
+    drawn = cv2.imread(str(tmp_path / 'class_mix_debug' / '000005_1.png'))
+    assert drawn.shape == (2 * (160 + 26), 2 * 324, 3)
+    assert drawn[100, 100].tolist() == [9, 9, 9]  # NaN as the mean
+    assert drawn[100, 424].tolist() == [3, 2, 1]
+    assert drawn[300, 424].tolist() == [255, 255, 255]  # nothing is there

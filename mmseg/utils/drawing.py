@@ -40,7 +40,14 @@ def draw_panels(rows, width):
     """Arrange rows of (title, BGR image) in a grid of the first one's aspect ratio."""
     height, first_width = rows[0][0][1].shape[:2]
     size = (width, round(width * height / first_width))
-    return np.vstack([np.hstack([_panel(*panel, size) for panel in row]) for row in rows])
+    drawn = [np.hstack([_panel(*panel, size) for panel in row]) for row in rows]
+    widest = max(row.shape[1] for row in drawn)
+    return np.vstack(
+        [
+            np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0)), constant_values=255)
+            for row in drawn
+        ]
+    )
 
 
 def with_legend(image, label, classes, palette, all_classes=False):

@@ -7,7 +7,7 @@ workers does not matter, and a resumed run draws what the uninterrupted one woul
 import contextlib
 import random
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ class Step:
         rank, world_size: This process among all.
         work_dir: Where images go; None writes none.
         max_iters: Iterations of the run, for a method that has a schedule of its own.
+        pictures: What :meth:`show` was given; None where nothing is drawn in this iteration.
     """
 
     seed: int
@@ -67,6 +68,23 @@ class Step:
     world_size: int = 1
     work_dir: str | None = None
     max_iters: int | None = None
+    pictures: dict | None = field(default=None, compare=False)
+
+    def show(self, row, pictures):
+        """Add to a row of the debug images, where there are some in this iteration.
+
+        Args:
+            row (str): E.g. ``'mixed'``.
+            pictures (dict): By title, each a function that gives it or a tensor (N, C, H, W):
+                int64 is a label, three channels are a normalised image, one is grey from 0 to 1.
+        """
+        if self.pictures is None:
+            return
+        shown = self.pictures.setdefault(row, {})
+        for title, tensor in pictures.items():
+            tensor = tensor() if callable(tensor) else tensor
+            if tensor is not None:
+                shown[title] = tensor.detach()
 
     def image_seeds(self, stream, batch_size):
         """A seed per image of this rank's batch, from the image's index in the global batch."""

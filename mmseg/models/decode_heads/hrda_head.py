@@ -69,7 +69,7 @@ class HRDAHead(BaseModule):
 
         Returns:
             tuple[Tensor]: Logits: fused, of the context as it is weighted in them, and of the
-            windows.
+            windows. Then the attention (N, C or 1, H, W), of the size of the first.
         """
         small = self.head(context)
         large = self.head(detail)
@@ -85,8 +85,8 @@ class HRDAHead(BaseModule):
         )
         fused = attention * merged + upsampled
         if self.debug_output_attention and not self.training:
-            fused = (attention * fused.softmax(dim=1)).sum(dim=1, keepdim=True)
-        return fused, small, large
+            fused = mean_attention(attention, fused)
+        return fused, small, large, attention
 
     def _attention(self, context, like):
         if self.fixed_attention is None:
@@ -118,6 +118,15 @@ class HRDAHead(BaseModule):
                 for name, value in self.head.losses(scores, gt).items():
                     found[prefix + name] = share * value if 'loss' in name else value
         return found
+
+
+def mean_attention(attention, logits):
+    """Average the attention (N, C or 1, H, W) over the classes as they are predicted: (N, 1, H, W).
+
+    Args:
+        logits (Tensor): (N, C, H, W), fused.
+    """
+    return (attention * logits.softmax(dim=1)).sum(dim=1, keepdim=True)
 
 
 def _attention_config(kind, options, channels):

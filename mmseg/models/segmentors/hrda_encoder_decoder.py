@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from mmseg.core import add_prefix
 from mmseg.models.builder import SEGMENTORS
+from mmseg.models.decode_heads.hrda_head import mean_attention
 from mmseg.models.segmentors.encoder_decoder import EncoderDecoder
 from mmseg.models.uda.student import PassOutput, View
 from mmseg.models.windows import cut, cut_windows, merge_windows, window_boxes
@@ -77,9 +78,13 @@ class HRDAEncoderDecoder(EncoderDecoder):
         context_img, detail_img = self._at_scales(img)
         detail_img = cut(detail_img, box)
         context, detail = self.extract_feat(context_img), self.extract_feat(detail_img)
-        logits = self.decode_head(context, detail, [box])
+        *logits, attention = self.decode_head(context, detail, [box])
+        pictures = {
+            'detail crop': detail_img,
+            'trust in the detail': lambda: mean_attention(attention, logits[0]),
+        }
         if gt_semantic_seg is None:
-            return PassOutput({}, logits[0], [View(context_img, None, context)])
+            return PassOutput({}, logits[0], [View(context_img, None, context)], pictures)
         losses = self.decode_head.losses(logits, gt_semantic_seg, weight, box)
         views = [
             View(context_img, gt_semantic_seg, context),
@@ -87,7 +92,7 @@ class HRDAEncoderDecoder(EncoderDecoder):
         ]
         if self.feature_scale != 'all':
             views = [views[self.scales.index(self.feature_scale)]]
-        return PassOutput(add_prefix(losses, 'decode'), logits[0], views)
+        return PassOutput(add_prefix(losses, 'decode'), logits[0], views, pictures)
 
     def forward_train(self, img, img_metas, gt_semantic_seg):
         """Return the losses of :meth:`training_pass`."""

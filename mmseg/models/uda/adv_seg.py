@@ -52,10 +52,11 @@ class AdvSeg(OutputSpaceMethod):
 
     def losses(self, batch, step):
         """Yield the losses of the source images, of both outputs and, in MIC, of masked images."""
-        losses, source, _ = self.student(batch['img'], batch['img_metas'], batch['gt_semantic_seg'])
+        img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
+        losses, source, *_ = self.student(img, img_metas, label, row='source')
         yield losses
 
-        _, target, views = self.student(batch['target_img'], batch['target_img_metas'])
+        target, views = self.target_pass(batch, step)
         source = self.probabilities(source.detach(), views)
         target = self.probabilities(target, views)
         # Student: its target output passes for source output. The discriminator is frozen in this

@@ -2,12 +2,15 @@
 
 import contextlib
 import copy
+import dataclasses
 
 import torch
 from torch import nn
 
 from mmseg.models.builder import SEGMENTORS, build_segmentor
+from mmseg.models.uda.debug_images import save_debug_images
 from mmseg.models.uda.student import Student
+from mmseg.models.uda.teacher import Teacher, teacher_mode
 from mmseg.utils.gradients import Gradients, NonFiniteError, Snapshot, total_loss
 
 
@@ -41,7 +44,14 @@ class UDAMethod(nn.Module):
         self.student = Student(self.model)
         self.gradients = Gradients()
         self.optimizers = {}
+        self._teachers = []
         self._before = None
+
+    def add_teacher(self, model, alpha):
+        """Build a segmentor that follows the student from now on, and labels in its own mode."""
+        network = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
+        self._teachers.append(Teacher(network, self.model, alpha))
+        return network
 
     def losses(self, batch, step):
         """Yield losses as of ``forward_train`` for each of ``terms``; a backward pass follows each.
@@ -59,9 +69,21 @@ class UDAMethod(nn.Module):
 
     def start_from_student(self):
         """Let the networks that follow the student start as its copies."""
+        for teacher in self._teachers:
+            teacher.start()
 
     def after_step(self, step):
-        """Follow the student, after the optimizer's step."""
+        """Follow the student, after the optimizer's step, to where the next iteration wants it."""
+        for teacher in self._teachers:
+            teacher.follow(step.iteration + 1)
+
+    def train(self, mode=True):
+        """Set the student's mode; teachers label in their own."""
+        super().train(mode)
+        if mode:
+            for teacher in self._teachers:
+                teacher_mode(teacher.network)
+        return self
 
     def init_weights(self):
         """Initialise the student, with its pretrained file if it has one, and what follows it."""
@@ -99,6 +121,9 @@ class UDAMethod(nn.Module):
     def _forward_backward(self, batch, step, is_last):
         """Add the gradients of all terms and return what is logged: name to scalar tensor."""
         logged = {}
+        interval = self.debug_img_interval
+        if interval and step.iteration % interval == 0 and step.work_dir is not None:
+            step = dataclasses.replace(step, pictures={})
         self.student.begin(step)
         terms = self.losses(batch, step)
         for term in self.terms:
@@ -113,6 +138,8 @@ class UDAMethod(nn.Module):
             logged |= values
             logged['loss'] = logged.get('loss', 0) + total.detach()
         assert next(terms, None) is None, 'losses() yields more than its terms'
+        if step.pictures:
+            save_debug_images(step, batch['img_metas'][0]['img_norm_cfg'], self.PALETTE)
         return logged
 
     def _gradient_norms(self, losses, term):

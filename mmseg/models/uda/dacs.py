@@ -4,19 +4,13 @@ import copy
 
 import torch
 
-from mmseg.models.builder import SEGMENTORS, build_segmentor
+from mmseg.models.builder import SEGMENTORS
 from mmseg.models.uda.class_mix import draw_class_masks
-from mmseg.models.uda.debug_images import save_debug_images
 from mmseg.models.uda.feature_distance import FrozenEncoder, distance_of_views
 from mmseg.models.uda.masked_consistency import MaskingMethod
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
 from mmseg.models.uda.student import check_losses_take_weights, heads_of
-from mmseg.models.uda.teacher import (
-    pseudo_label_weights,
-    pseudo_labels,
-    teacher_mode,
-    update_teacher,
-)
+from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
 
@@ -67,7 +61,7 @@ class DACS(MaskingMethod):
         if source_only:
             self.terms = ('src',)
         else:
-            self.ema_model = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
+            self.ema_model = self.add_teacher(model, alpha)
         if self.fd_lambda > 0:
             self.imnet_model = FrozenEncoder(
                 copy.deepcopy(self.model.backbone),
@@ -77,20 +71,19 @@ class DACS(MaskingMethod):
         classes = imnet_feature_dist_classes
         classes = None if classes is None else torch.tensor(classes, dtype=torch.long)
         self.register_buffer('fd_classes', classes, persistent=False)
-        self._ema_pairs = None
 
     def losses(self, batch, step):
         """Yield the losses of the source images, of the mixed and, in MIC, of the masked ones."""
         img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
 
         # Source: cross entropy, and the distance to the frozen ImageNet features.
-        losses, _, views = self.student(img, img_metas, label)
-        fd_label = fd_mask = None
+        losses, _, views, _ = self.student(img, img_metas, label, row='source')
         if self.imnet_model is not None:
             distance, fd_label, fd_mask = distance_of_views(
                 self.imnet_model, views, heads_of(self.model)[0], self.fd_classes, self.fd_min_ratio
             )
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
+            step.show('source', {'FD label': fd_label, 'FD mask': fd_mask})
         yield losses
         if self.ema_model is None:
             if self.mic is not None:
@@ -105,6 +98,7 @@ class DACS(MaskingMethod):
         )
         valid = batch.get('valid_pseudo_mask')
         weight = pseudo_label_weights(pseudo_label, ratio, *self.ignore_rows, valid)
+        step.show('target', {'image': target_img, 'pseudo-label': pseudo_label, 'weight': weight})
 
         # Mix: half of the batch's classes onto the target image, strongly augmented. Ignored
         # pixels are a class more.
@@ -115,45 +109,17 @@ class DACS(MaskingMethod):
         mixed_label = torch.where(mask, label, pseudo_label)
         mixed_weight = torch.where(mask, torch.ones_like(weight), weight)
 
-        if self.debug_img_interval and step.iteration % self.debug_img_interval == 0:
-            save_debug_images(
-                step, img_metas[0]['img_norm_cfg'], palette=self.PALETTE, source_img=img,
-                source_label=label, target_img=target_img, pseudo_label=pseudo_label,
-                mixed_img=mixed_img, mixed_label=mixed_label, mix_mask=mask, weight=weight,
-                fd_label=fd_label, fd_mask=fd_mask,
-            )  # fmt: skip
-        losses = self.student(mixed_img, target_metas, mixed_label, mixed_weight).losses
-        losses = {f'mix.{name}': loss for name, loss in losses.items()}
+        mixed = self.student(mixed_img, target_metas, mixed_label, mixed_weight, row='mixed')
+        step.show('mixed', {'from the source': mask})
+        losses = {f'mix.{name}': loss for name, loss in mixed.losses.items()}
         yield losses | {'pseudo_label_weight': ratio}
 
         if self.mic is not None:
             pseudo = pseudo_label, weight
             yield self.mic.losses(self.student, batch, step, pseudo, self.ignore_rows)
 
-    def after_step(self, step):
-        """Move the teacher to where the next iteration wants it."""
-        super().after_step(step)
-        if self.ema_model is None:
-            return
-        if self._ema_pairs is None:  # lists of weights, for which all modules are walked through
-            self._ema_pairs = list(self.ema_model.parameters()), list(self.model.parameters())
-        update_teacher(*self._ema_pairs, step.iteration + 1, self.alpha)
-
-    def start_from_student(self):
-        """Make the teacher a copy of the student, buffers included."""
-        super().start_from_student()
-        if self.ema_model is not None:
-            self.ema_model.load_state_dict(self.model.state_dict())
-
     def init_weights(self):
         """Initialise the student with its pretrained file; the others start as its copies."""
         super().init_weights()
         if self.imnet_model is not None:
             self.imnet_model.backbone.load_state_dict(self.model.backbone.state_dict())
-
-    def train(self, mode=True):
-        """Set the student's mode; the teacher labels in its own, the frozen encoder stays eval."""
-        super().train(mode)
-        if mode and self.ema_model is not None:
-            teacher_mode(self.ema_model)
-        return self

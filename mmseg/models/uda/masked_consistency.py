@@ -3,20 +3,12 @@
 Source: Hoyer et al., MIC, CVPR 2023 (arXiv 2212.01322), section 3.
 """
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmseg.models.builder import build_segmentor
 from mmseg.models.uda.base import UDAMethod
-from mmseg.models.uda.teacher import (
-    pseudo_label_weights,
-    pseudo_labels,
-    teacher_mode,
-    update_teacher,
-)
+from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
 # Which images are masked: all of the target, all of the source, or half of the batch from each.
@@ -57,9 +49,8 @@ class MaskingMethod(UDAMethod):
         alpha = alpha if mask_alpha == 'same' else mask_alpha
         threshold = threshold if mask_threshold == 'same' else mask_threshold
         needs_teacher = not mode.startswith('separatesrc') and not (same and shares_labels)
-        self.mic = MaskedConsistency(
-            model if needs_teacher else None, mode, alpha, threshold, weight, generator, augment
-        )
+        teacher = self.add_teacher(model, alpha) if needs_teacher else None
+        self.mic = MaskedConsistency(teacher, mode, threshold, weight, generator, augment)
         self.terms = (*self.terms, 'masked')
 
     def check_batch(self, size):
@@ -76,48 +67,27 @@ class MaskingMethod(UDAMethod):
         networks = [network for network in super().networks() if network is not self.mic]
         return networks if teacher is None else [*networks, teacher.ema_model]
 
-    def start_from_student(self):
-        """Make the teacher of the masked images a copy of the student."""
-        super().start_from_student()
-        if self.mic is not None and self.mic.teacher is not None:
-            self.mic.teacher.ema_model.load_state_dict(self.model.state_dict())
-
-    def after_step(self, step):
-        """Move the teacher of the masked images."""
-        super().after_step(step)
-        if self.mic is not None:
-            self.mic.follow(self.model, step.iteration + 1)
-
-    def train(self, mode=True):
-        """Set the student's mode; a teacher labels in its own."""
-        super().train(mode)
-        if mode and self.mic is not None and self.mic.teacher is not None:
-            teacher_mode(self.mic.teacher.ema_model)
-        return self
-
 
 class MaskedConsistency(nn.Module):
     """The loss, and its own teacher where there is one (``teacher.ema_model``).
 
     Args:
-        model (dict | None): Config of the segmentor of the own teacher.
+        teacher (nn.Module | None): Its own teacher.
     """
 
-    def __init__(self, model, mode, alpha, threshold, weight, generator, augment):
+    def __init__(self, teacher, mode, threshold, weight, generator, augment):
         super().__init__()
         self.images = mode.removesuffix('aug')
         if self.images not in MASK_MODES:
             raise UserError(f"uda.mask_mode is {mode!r}; known are {MASK_MODES}, and each + 'aug'")
-        self.alpha = alpha
         self.threshold = threshold or 0  # which all probabilities reach
         self.weight = weight
         self.mask = BlockMask(**generator or {})
         self.augment = augment if mode.endswith('aug') else None
         self.teacher = None
-        if model is not None:
+        if teacher is not None:
             self.teacher = nn.Module()
-            self.teacher.ema_model = build_segmentor(copy.deepcopy(model)).requires_grad_(False)
-        self._ema_pairs = None
+            self.teacher.ema_model = teacher
 
     def losses(self, student, batch, step, pseudo=None, ignore_rows=(0, 0)):
         """Mask images and return the student's losses on them.
@@ -132,7 +102,7 @@ class MaskedConsistency(nn.Module):
         if self.augment is not None:
             img = self.augment(img, metas[0]['img_norm_cfg'], step, 'masked ', shares_blur=True)
         img = img * self.mask(img, step)
-        losses = student(img, metas, label, weight).losses
+        losses = student(img, metas, label, weight, row='masked').losses
         # The published code weights the head's main loss alone.
         main = {name for name in losses if name.startswith('decode.loss')}
         return {
@@ -158,15 +128,6 @@ class MaskedConsistency(nn.Module):
             (ours[:half], theirs[:half]) for ours, theirs in zip(source, target, strict=True)
         )
         return torch.cat(img), metas[0] + metas[1], torch.cat(label), torch.cat(weight)
-
-    def follow(self, student, iteration):
-        """Move the own teacher to where an iteration wants it."""
-        if self.teacher is None:
-            return
-        if self._ema_pairs is None:
-            networks = self.teacher.ema_model, student
-            self._ema_pairs = [list(network.parameters()) for network in networks]
-        update_teacher(*self._ema_pairs, iteration, self.alpha)
 
 
 class BlockMask:

@@ -25,10 +25,11 @@ class MinEnt(OutputSpaceMethod):
 
     def losses(self, batch, step):
         """Yield the losses of the source images, of the target's and, in MIC, of masked ones."""
-        yield self.student(batch['img'], batch['img_metas'], batch['gt_semantic_seg']).losses
+        img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
+        yield self.student(img, img_metas, label, row='source').losses
 
         # Target: the mean entropy, which is 1 where all classes are equally probable.
-        _, logits, views = self.student(batch['target_img'], batch['target_img_metas'])
+        logits, views = self.target_pass(batch, step)
         p = self.probabilities(logits, views)
         entropy = -(p * (p + 1e-30).log2()).sum(dim=1) / math.log2(p.shape[1])
         yield {'ent.loss.main': self.weight * entropy.mean()}

@@ -10,7 +10,7 @@ LAMBDA = dict(main=0.001, aux=0.0002)  # of both papers; nothing reads ``aux``
 
 
 class OutputSpaceMethod(MaskingMethod):
-    """A method without a teacher, unless images are masked, and without debug images.
+    """A method without a teacher, unless images are masked.
 
     Args:
         model (dict): Config of the segmentor, without ``auxiliary_head``.
@@ -27,6 +27,13 @@ class OutputSpaceMethod(MaskingMethod):
         self.set_up_masking(model, 0.999, 0.968, augment, shares_labels=False)
         if self.mic is not None:
             check_losses_take_weights(self.model)
+
+    def target_pass(self, batch, step):
+        """Return the student's logits (N, C, h, w) for the target images, and the views."""
+        img, metas = batch['target_img'], batch['target_img_metas']
+        _, logits, views, _ = self.student(img, metas, row='target')
+        step.show('target', {'prediction': lambda: logits.argmax(dim=1, keepdim=True)})
+        return logits, views
 
     def probabilities(self, logits, views):
         """Return probabilities (N, C, H, W) at the size of the whole image as the encoder sees it.

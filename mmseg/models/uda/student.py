@@ -32,6 +32,7 @@ class PassOutput(NamedTuple):
     losses: dict  # by name; empty without a label
     logits: Tensor  # (N, C, h, w), smaller than the images where the head's are
     views: list  # a View for each run of the encoder that the feature distance is taken on
+    pictures: dict = {}  # what a debug image may show of it, see Step.show
 
 
 class TrainingPass(nn.Module):
@@ -97,12 +98,17 @@ class Student:
         """Let what is drawn in forward passes follow from (seed, iteration, pass) from now on."""
         self._step, self._passes = step, 0
 
-    def __call__(self, img, img_metas, gt_semantic_seg=None, weight=None):
+    def __call__(self, img, img_metas, gt_semantic_seg=None, weight=None, row=None):
+        """Run :class:`TrainingPass`; ``row`` of the debug images shows what came in."""
         generator = None
         if self._step is not None:
             generator = self._step.shared_generator(f'pass {self._passes}')
             self._passes += 1
-        return self._network(img, img_metas, gt_semantic_seg, weight, generator)
+        output = self._network(img, img_metas, gt_semantic_seg, weight, generator)
+        if row is not None and self._step is not None:
+            given = {'image': img, 'label': gt_semantic_seg, 'weight': weight}
+            self._step.show(row, given | output.pictures)
+        return output
 
     def no_sync(self):
         """Return a context in which gradients are not averaged over the ranks."""

@@ -10,6 +10,24 @@ from mmseg.utils.collective import mean_over_ranks
 _DROPS = (_DropoutNd, DropPath, mmcv_drop.DropPath)
 
 
+class Teacher:
+    """A network that follows the student by :func:`update_teacher`."""
+
+    def __init__(self, network, student, alpha):
+        self.network, self.student, self.alpha = network, student, alpha
+        self._weights = None
+
+    def start(self):
+        """Become a copy of the student, buffers included."""
+        self.network.load_state_dict(self.student.state_dict())
+
+    def follow(self, iteration):
+        """Move to where an iteration wants it."""
+        if self._weights is None:  # all modules are walked through for these
+            self._weights = [list(each.parameters()) for each in (self.network, self.student)]
+        update_teacher(*self._weights, iteration, self.alpha)
+
+
 def teacher_mode(teacher):
     """BatchNorm on the batch's statistics (training mode), dropout and drop path off."""
     teacher.train()
