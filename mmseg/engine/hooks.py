@@ -90,13 +90,12 @@ class Evaluation:
 
     def _warn_of_lost_classes(self, runner, areas):
         """Warn of classes that an earlier evaluation found, and that are predicted nowhere now."""
-        found, predicted = found_classes(runner.work_dir), areas.sum(0)
-        names = [name for i, name in enumerate(self.dataset.CLASSES) if not predicted[i]]
-        lost = [name for name in names if name in found]
+        found, predicted = found_classes(runner.work_dir), areas.sum(0)[:-1]
+        classes = zip(self.dataset.CLASSES, predicted, strict=True)
+        lost = [name for name, pixels in classes if name in found and not pixels]
         if lost:
-            iteration = runner.iter + 1
             what = 'Iteration %d: the student predicts nowhere any more: %s'
-            runner.logger.warning(what, iteration, ', '.join(lost))
+            runner.logger.warning(what, runner.iter + 1, ', '.join(lost))
 
 
 def is_due(iteration, interval, max_iters):
