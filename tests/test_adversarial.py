@@ -53,7 +53,9 @@ def deeplab(detail=None):
 
 
 @pytest.mark.parametrize('masking', ['None', 'separatetrg'])
-@pytest.mark.parametrize('case', ['advseg', 'minent', 'advseg_hrda', 'minent_hrda'])
+@pytest.mark.parametrize(
+    'case', ['advseg', 'minent', 'advseg_hrda', pytest.param('minent_hrda', marks=pytest.mark.long)]
+)
 def test_two_iterations_equal_the_published_implementation(monkeypatch, one_thread, case, masking):
     with open(f'{GOLDEN}.json') as file:
         expected = json.load(file)[f'{case}/{masking}']
@@ -267,6 +269,7 @@ def test_what_does_not_fit_is_refused():
 # A whole run
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_same_with_the_discriminators_moments(workplace, monkeypatch):
     config = workplace / 'advseg.py'
     masking = {**MASKING, 'mask_mode': 'separatetrgaug'}

@@ -96,7 +96,7 @@ WRONG_VALUE = {
 }
 
 
-@thoroughly(40)
+@thoroughly(10)
 @given(**WRONG_VALUE)
 def test_a_wrong_value(workplace, path, value):
     check_wrong_value(path, value)

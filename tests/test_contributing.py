@@ -34,7 +34,10 @@ def checkout(tmp_path_factory, street_scenes):
     return root
 
 
-@pytest.mark.parametrize('config', CONFIGS)
+@pytest.mark.parametrize(
+    'config',
+    [c if 'entropy' in c else pytest.param(c, marks=pytest.mark.long) for c in CONFIGS],
+)
 def test_an_example_trains(checkout, config):
     options = [o for o in SMALL_UDA if 'entropy' not in config or not o.startswith('uda.')]
     work_dir = f'work_dirs/{os.path.basename(config)}'

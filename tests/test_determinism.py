@@ -58,8 +58,7 @@ def run_in(folder, config, *options, arguments=()):
     ('kind', 'workers'),
     [
         ('uda', 4),
-        ('source-only', 4),
-        pytest.param('target-only', 4, marks=pytest.mark.long),
+        *(pytest.param(kind, 4, marks=pytest.mark.long) for kind in KINDS if kind != 'uda'),
         *(pytest.param(kind, 1, marks=pytest.mark.long) for kind in KINDS),
     ],
 )
@@ -94,6 +93,7 @@ def test_deterministic_sets_what_gpus_need(any_order_allowed, monkeypatch):
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
 
 
+@pytest.mark.long
 def test_deterministic_run_is_recorded_and_needs_nothing_else_on_the_cpu(
     trained_run, tmp_path, any_order_allowed, monkeypatch
 ):

@@ -88,7 +88,9 @@ def _printed(folder):
     return '\n'.join(path.read_text() for path in sorted(folder.glob('printed_*.txt')))
 
 
-@pytest.fixture(scope='module', params=['daformer', 'mic_hrda'])
+@pytest.fixture(
+    scope='module', params=['daformer', pytest.param('mic_hrda', marks=pytest.mark.long)]
+)
 def network(request):
     return request.param
 

@@ -133,7 +133,7 @@ def test_urls_are_those_of_mmsegmentations_configs(monkeypatch):
     assert len(asked) == 6 and all(f"'{url}'" in text for url in asked)
 
 
-@pytest.mark.parametrize('command', ['python', 'sh'])
+@pytest.mark.parametrize('command', [pytest.param('python', marks=pytest.mark.long), 'sh'])
 def test_a_name_that_does_not_exist(tmp_path, command):
     if command == 'python':
         result = run_python(CHECKOUT / 'tools/download.py', 'mit_b6', cwd=tmp_path)

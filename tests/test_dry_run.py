@@ -85,6 +85,7 @@ def test_nothing_is_changed(cfg):
     assert not any(part._forward_pre_hooks for part in segmentor.modules())
 
 
+@pytest.mark.long
 def test_a_run_is_the_same_without_it(workplace, shared_run, monkeypatch):
     calls = []
     monkeypatch.setattr(train_module, 'dry_run', lambda *arguments: calls.append(arguments))

@@ -169,6 +169,7 @@ def test_what_the_ending_of_the_file_must_be(export_run, capsys):
     assert stop.value.code == 2 and 'ONNX ends in .onnx' in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_as_a_command(trained_run, tmp_path):
     result = run_python(
         CHECKOUT / 'tools/export.py', 'nowhere.pth', '--out', tmp_path / 'x.onnx', cwd=tmp_path

@@ -53,7 +53,7 @@ def test_computing_the_branches_again_keeps_less():
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='about the C library of Linux')
-@pytest.mark.parametrize('python_option', ['-B', '-O'])
+@pytest.mark.parametrize('python_option', ['-B', pytest.param('-O', marks=pytest.mark.long)])
 @pytest.mark.parametrize(('device', 'kept'), [('cpu', True), ('cuda', False)])
 def test_freed_memory_is_kept_on_a_cpu(python_option, device, kept):
     code = (

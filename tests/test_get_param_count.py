@@ -19,7 +19,7 @@ MODELS = sorted((CHECKOUT / 'configs/_base_/models').glob('*.py'))
 
 
 def counted(*arguments):
-    found = get_param_count.main(list(map(str, arguments)))
+    found = get_param_count.main([*map(str, arguments), '--no-memory'])
     return {part['part']: part for part in found}
 
 
@@ -96,7 +96,7 @@ def test_encoders_that_compute_while_they_are_built(tmp_path):
         p.numel() for p in build_segmentor(Config(dict(model=model)).model).parameters()
     )
     Config(dict(model=model, data=dict())).dump(str(tmp_path / 'swin.py'))
-    found = get_param_count.main([str(tmp_path / 'swin.py'), '--shape', '64', '64'])
+    found = get_param_count.main([str(tmp_path / 'swin.py'), '--shape', '64', '64', '--no-memory'])
     assert found[-1]['parameters'] == parameters
 
 
@@ -133,6 +133,7 @@ def test_mistakes(tmp_path, monkeypatch, arguments, says):
         counted(*arguments)
 
 
+@pytest.mark.long
 def test_as_a_command():
     result = run_python('tools/get_param_count.py', UDA_CONFIG, '--shape', 64, 64, cwd=CHECKOUT)
     assert result.returncode == 0 and result.stderr == ''

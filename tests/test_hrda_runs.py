@@ -29,6 +29,7 @@ def run_of(folder):
     return next(path.parent for path in folder.glob('work_dirs/**/iter_4.pth'))
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_same(hrda_run, workplace):
     """Boxes and masks follow from the iteration, and the masked images' teacher is in the state."""
     whole = torch.load(run_of(hrda_run) / 'iter_4.pth', weights_only=True)

@@ -78,7 +78,9 @@ def test_killed_while_it_saves(workplace, shared_run):
     assert shown_in_tensorboard() == [2, 4]
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    'number', [pytest.param(signal.SIGKILL, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_evaluation_that_is_not_finished_is_made_up(workplace, shared_run, number):
     """The first one in its middle, the last one in its middle and when it is logged already."""
     exit_code = -number if number == signal.SIGKILL else 128 + number
@@ -102,7 +104,14 @@ def test_evaluation_that_is_not_finished_is_made_up(workplace, shared_run, numbe
     assert 'This run is finished' in (workplace / 'printed.txt').read_text()
 
 
-@pytest.mark.parametrize(('of', 'workers'), [('train', 2), ('train', 0), ('evaluation', 1)])
+@pytest.mark.parametrize(
+    ('of', 'workers'),
+    [
+        pytest.param('train', 2, marks=pytest.mark.long),
+        pytest.param('train', 0, marks=pytest.mark.long),
+        ('evaluation', 1),
+    ],
+)
 def test_a_signal_ends_the_wait_for_data_that_hang(workplace, shared_run, of, workers):
     run = KillableRun(workplace, HangInLoading(of), [f'data.workers_per_gpu={workers}'])
     assert run.end() == 143
@@ -203,6 +212,7 @@ def test_killed_data_worker(workplace, shared_run):
     assert_ended_like(workplace, shared_run)
 
 
+@pytest.mark.long
 def test_a_script_ends_though_it_holds_a_loader(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(

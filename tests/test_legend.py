@@ -49,7 +49,9 @@ def test_legend_gives_ratios(monkeypatch):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize('size', [(1, 1), (40, 3), (600, 500), (200, 3000)])
+@pytest.mark.parametrize(
+    'size', [(1, 1), (40, 3), (600, 500), pytest.param((200, 3000), marks=pytest.mark.long)]
+)
 def test_legend_fits_images_of_any_size(size):
     label = np.arange(size[0] * size[1]).reshape(size) % 30
     classes = [f'{"a very long name of a class " * (i % 3)}{i}' for i in range(30)]

@@ -268,8 +268,14 @@ def test_windows_are_checked_before_predicting(workplace, shared_run, predict, o
     ('arguments', 'says'),
     [
         (['run_experiments.py', '--config', CHECKOUT / GTA_CONFIG], 'data/gta.* is missing'),
-        (['tools/train.py', 'broken.py'], 'broken.py cannot be read'),
-        (['tools/test.py', CHECKOUT / GTA_CONFIG, 'no.pth'], 'data/cityscapes.* is missing'),
+        pytest.param(
+            ['tools/train.py', 'broken.py'], 'broken.py cannot be read', marks=pytest.mark.long
+        ),
+        pytest.param(
+            ['tools/test.py', CHECKOUT / GTA_CONFIG, 'no.pth'],
+            'data/cityscapes.* is missing',
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_mistake_in_a_process_of_its_own(tmp_path, arguments, says):

@@ -65,6 +65,7 @@ def run_line(line):
     return MAINS[arguments[0]]([*arguments[1:], *MORE.get(arguments[0], [])])
 
 
+@pytest.mark.long
 def test_the_page(folder, capsys):
     text = PAGE.read_text(encoding='utf-8')
     commands = re.search(r'```sh\n(.*?)```', text, re.DOTALL)[1].splitlines()
@@ -109,7 +110,7 @@ def train_own(config):
     return TrainedRun(Path())
 
 
-@pytest.mark.parametrize('save', [None, save_colors])
+@pytest.mark.parametrize('save', [None, pytest.param(save_colors, marks=pytest.mark.long)])
 def test_23_classes_in_an_order_of_their_own(folder, save):
     """Nothing of Cityscapes shines through, where there are more classes, some of its names."""
     classes = [f'kind {i}' for i in range(20)] + ['sky', 'road', 'car']

@@ -96,6 +96,7 @@ def test_mistakes(tmp_path, monkeypatch, arguments, says):
         shown(*arguments)
 
 
+@pytest.mark.long
 def test_as_a_command():
     result = run_python('tools/print_config.py', UDA_CONFIG, '--key', 'seed', cwd=CHECKOUT)
     assert (result.returncode, result.stdout, result.stderr) == (0, 'seed = 0\n', '')

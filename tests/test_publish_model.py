@@ -212,6 +212,7 @@ def test_a_full_disk_leaves_nothing(publish, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_as_a_command_gives_the_same_file(trained_run, publish, tmp_path):
     result = run_python(
         CHECKOUT / 'tools/publish_model.py', trained_run.checkpoint, '--out', tmp_path,

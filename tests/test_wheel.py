@@ -71,6 +71,7 @@ def test_it_holds_every_added_file_and_no_init_of_mmsegmentations(wheel):
     assert packed == added - {'mmseg/__init__.py'} | {NEW_FILE}
 
 
+@pytest.mark.long
 def test_installed_it_registers_everything(wheel, tmp_path):
     subprocess.run(
         [sys.executable, '-m', 'venv', '--without-pip', str(tmp_path / 'venv')], check=True
