@@ -55,6 +55,7 @@ class Study:
     workers: int = 4
 
 
+# With one data worker, as published: the number changes no result.
 SuccessorStudy = partial(Study, workers=1)
 
 

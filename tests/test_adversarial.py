@@ -130,10 +130,10 @@ def double_batch():
             for k, v in random_batch().items()}  # fmt: skip
 
 
-def train(method, data, rank=0, world_size=1):
+def train(method, data, rank=0):
     """The losses of a few steps."""
     optimizer = torch.optim.SGD(method.model.parameters(), lr=0.01)
-    steps = [Step(0, i, rank, world_size, max_iters=ITERATIONS) for i in range(ITERATIONS)]
+    steps = [Step(0, i, rank, max_iters=ITERATIONS) for i in range(ITERATIONS)]
     return [method.train_step(data, optimizer, step=step)['log_vars'] for step in steps]
 
 
@@ -223,6 +223,19 @@ def test_an_iteration_that_is_not_finite_leaves_nothing_in_the_discriminator():
     assert logs[0] == logs[1]
 
 
+def test_a_gradient_of_the_discriminator_that_is_not_finite_changes_nothing():
+    method = build()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    weight = method.model_D['main'].classifier.weight
+    hook = weight.register_hook(lambda grad: grad * math.inf)
+    with pytest.raises(NonFiniteError):
+        train(method, double_batch())
+    hook.remove()
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert not method.optimizers['discriminator'].state
+    train(method, double_batch())
+
+
 def test_the_discriminators_adam_has_a_learning_rate_that_falls_to_its_minimum():
     method = build(lr_D=0.1, lr_D_power=2, lr_D_min=0.01)
     (group,) = method.optimizers['discriminator'].param_groups
@@ -259,6 +272,11 @@ def test_what_does_not_fit_is_refused():
         type='FCNHead', in_channels=32, in_index=0, channels=4, num_classes=19
     )
     with pytest.raises(UserError, match=r"'MinEnt' takes no model.auxiliary_head"):
+        SEGMENTORS.build(dict(type='MinEnt', model=model))
+    model = tiny_model()
+    model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
+    model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    with pytest.raises(UserError, match='needs a channel for each class'):
         SEGMENTORS.build(dict(type='MinEnt', model=model))
     model = tiny_model()
     model.decode_head.loss_decode = dict(type='LovaszLoss', per_image=True)

@@ -12,8 +12,9 @@ from mmseg.engine import config, evaluation, performance, preflight, train, trai
 from mmseg.engine.checks.config import SETTINGS, TABLES, check_keys
 from mmseg.engine.config import as_dict, load_config
 from mmseg.models import uda
-from mmseg.models.builder import BACKBONES, HEADS
+from mmseg.models.builder import BACKBONES, HEADS, MODELS
 from mmseg.models.decode_heads.fcn_head import FCNHead
+from mmseg.models.uda.base import UDAMethod
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, UDA_CONFIG
@@ -111,6 +112,39 @@ def test_misspelled_key_in_lists(key, path, meant):
     assert problem({key: (4, 4)}) == (
         f'{path}.{wrong}: nothing reads this key; did you mean {path}.{meant}?'
     )
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'says'),
+    [
+        ('mask_generator.mask_block_size', 0, 'a whole number above 0'),
+        ('mask_generator.mask_ratio', 7, 'a number from 0 to 1'),
+        ('mask_generator.mask_ratio', None, 'a number from 0 to 1'),
+        ('mask_alpha', 1.5, "'same', or a number from 0 to 1"),
+        ('mask_pseudo_threshold', 'all', "'same', or a number from 0 to 1"),
+        ('mask_lambda', -1, 'a number from 0'),
+        ('lambda_adv_target.main', 'much', 'a number from 0'),
+    ],
+)
+def test_options_of_masking_and_adversaries(key, value, says):
+    uda = {'mask_generator': {'type': 'block', 'mask_ratio': 0.7, 'mask_block_size': 64}}
+    place = f'uda.{key}'
+    if key.startswith('lambda'):
+        uda = {'_delete_': True, 'type': 'AdvSeg', 'lambda_adv_target': {'aux': 1}}
+        assert problem({'uda': uda}) == 'uda.lambda_adv_target.main is missing'
+    assert problem({'uda': uda, place: value}).startswith(f'{place} is {value!r}; ')
+    assert says in problem({'uda': uda, place: value})
+
+
+def test_key_that_only_a_base_takes(monkeypatch):
+    class Plain(UDAMethod):
+        def __init__(self, model, weight=1):
+            super().__init__(model)
+
+    monkeypatch.setitem(MODELS.module_dict, 'Plain', Plain)
+    check({'uda': {'_delete_': True, 'type': 'Plain', 'weight': 2}})
+    wrong = {'_delete_': True, 'type': 'Plain', 'debug_img_interval': 10}
+    assert problem({'uda': wrong}).startswith('uda.debug_img_interval: nothing reads this key')
 
 
 def test_key_that_is_like_no_other():

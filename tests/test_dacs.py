@@ -14,11 +14,11 @@ from torch import nn
 
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.decode_heads import FCNHead
+from mmseg.models.training_pass import pixel_weights
 from mmseg.models.uda import dacs as dacs_module
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
 from mmseg.models.uda.strong_augmentation import blur_kernel_size, color_jitter, gaussian_blur
-from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode, update_teacher
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import Step
@@ -326,6 +326,16 @@ def test_the_frozen_encoder_starts_as_the_students_and_stays():
         torch.equal(w, weights[n]) for n, w in dacs.imnet_model.backbone.state_dict().items()
     )
     assert any(name.startswith('imnet_model.backbone.patch_embed1') for name in dacs.state_dict())
+
+
+def test_the_frozen_neck_starts_as_the_students():
+    model = tiny_model()
+    model.neck = dict(type='FPN', in_channels=[32, 64, 160, 256], out_channels=16, num_outs=4)
+    model.decode_head.in_channels = [16] * 4
+    dacs = build_dacs(model, imnet_feature_dist_lambda=0.005)
+    dacs.init_weights()
+    frozen = dacs.imnet_model.neck.state_dict()
+    assert all(torch.equal(w, frozen[name]) for name, w in dacs.model.neck.state_dict().items())
 
 
 def test_gradient_norms_are_logged_per_loss_when_asked_for():

@@ -54,12 +54,12 @@ def batch():
     return data
 
 
-def train(method, data, rank=0, world_size=1):
+def train(method, data, rank=0):
     """The logs, gradients and networks of a few steps."""
     optimizer = torch.optim.SGD(method.model.parameters(), lr=0.01)
     logs, gradients = [], []
     for iteration in range(ITERATIONS):
-        step = Step(0, iteration, rank, world_size)
+        step = Step(0, iteration, rank)
         logs.append(method.train_step(data, optimizer, step=step)['log_vars'])
         gradients.append([weight.grad for weight in method.model.parameters()])
         gradients[-1] = [None if g is None else g.clone() for g in gradients[-1]]
@@ -80,7 +80,7 @@ def train_rank(network):
         for key, values in data.items():
             size = len(values) // world_size
             data[key] = values[rank * size : (rank + 1) * size]
-        found = train(method, data, rank, world_size)
+        found = train(method, data, rank)
         torch.save({**found, 'messages': len(messages)}, f'rank_{rank}.pt')
 
 

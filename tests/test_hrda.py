@@ -11,7 +11,7 @@ from mmcv import Config, ConfigDict
 from mmseg.engine.trained import start_from
 from mmseg.models.builder import build_segmentor
 from mmseg.models.segmentors.hrda_encoder_decoder import HRDAEncoderDecoder, crop_box
-from mmseg.models.uda.student import TrainingPass
+from mmseg.models.training_pass import TrainingPass
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
 
@@ -258,6 +258,14 @@ def test_images_of_any_size(size):
     )
     whole = network.encode_decode(padded, None)[..., :130, :132]
     assert_near(network.encode_decode(padded[..., :130, :132], None), whole.numpy(), 1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('scale', [0.25, 0.5, 0.75])
+def test_images_that_are_smaller_than_the_context(scale):
+    network = build(scales=[1, scale], feature_scale=scale)
+    for size in ((32, 64), (1, 32), (43, 33)):
+        assert network.encode_decode(torch.randn(1, 3, *size), None).shape == (1, 19, *size)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,10 @@ def test_context_detail_and_attention(hrda_run, monkeypatch, tmp_path, capsys):
     assert all(image.ndim == 2 and 0 < image.mean() < 255 for image in images)
     with pytest.raises(SystemExit, match='holds PNGs of another'):
         predict(hrda_run, monkeypatch, '--show-dir', str(tmp_path / 'attention'))
+    predict(hrda_run, monkeypatch, '--show-dir', str(tmp_path / 'preds'))
+    apart = ['--cfg-options', 'model.hr_slide_overlapping=False']
+    with pytest.raises(SystemExit, match='holds PNGs of another'):
+        predict(hrda_run, monkeypatch, '--show-dir', str(tmp_path / 'preds'), *apart)
 
 
 def test_windows_or_whole_images(hrda_run, monkeypatch, tmp_path):

@@ -138,7 +138,7 @@ def test_masks_and_boxes_follow_from_seed_iteration_and_image():
     step = Step(3, 7)
     whole = mask(img, step)
     assert torch.equal(whole, mask(img, step))
-    parts = [mask(img[:2], Step(3, 7, rank=rank, world_size=2)) for rank in range(2)]
+    parts = [mask(img[:2], Step(3, 7, rank=rank)) for rank in range(2)]
     assert torch.equal(whole, torch.cat(parts))
     assert not torch.equal(whole, mask(img, Step(3, 8)))
 
@@ -241,6 +241,7 @@ def test_debug_images_show_what_every_pass_saw(monkeypatch, tmp_path):
     data = random_batch(size=128)
     optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
     method.train_step(data, optimizer, step=Step(0, 0, work_dir=str(tmp_path)))
+    assert method.student._step is None  # nothing keeps the pictures
     detail = ['detail crop', 'trust in the detail']
     assert {row: list(pictures) for row, pictures in shown.items()} == {
         'source': ['image', 'label', *detail, 'FD label', 'FD mask'],
@@ -277,3 +278,27 @@ def test_images_are_drawn_without_a_teacher_and_with_nan(tmp_path):
     assert drawn[100, 100].tolist() == [9, 9, 9]  # NaN as the mean
     assert drawn[100, 424].tolist() == [3, 2, 1]
     assert drawn[300, 424].tolist() == [255, 255, 255]  # nothing is there
+
+
+@pytest.mark.parametrize('source_only', [False, True])
+def test_ignored_rows_have_no_weight_in_masked_images(monkeypatch, source_only):
+    seen = []
+    mask = dict(mask_mode='separatetrg', mask_generator=dict(mask_ratio=0.7, mask_block_size=8))
+    rows = dict(pseudo_weight_ignore_top=5, pseudo_weight_ignore_bottom=3, pseudo_threshold=0)
+    method = build_method('daformer', mask | rows | dict(source_only=source_only))
+    method.init_weights()
+    method.train()
+
+    call = type(method.student).__call__
+
+    def spy(self, *given, row=None):
+        if row == 'masked':
+            seen.append(given[3])
+        return call(self, *given, row=row)
+
+    monkeypatch.setattr(type(method.student), '__call__', spy)
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
+    method.train_step(random_batch(), optimizer, step=Step(0, 0))
+    (weight,) = seen
+    rows = weight.amax(dim=(0, 1, 3))
+    assert (rows[:5] == 0).all() and (rows[-3:] == 0).all() and (rows[5:-3] == 1).all()

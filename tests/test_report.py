@@ -129,6 +129,11 @@ def test_a_run_with_everything(full_run, page_of):
     assert counts == dict.fromkeys(plots, 1) | {'samples': 8, 'mixes': 4}
 
 
+def test_losses_are_those_of_any_method_and_no_norms():
+    names = ('loss', 'src.grad.decode.loss_ce', 'G_trg.loss.main', 'mix.decode.loss_ce', 'mIoU')
+    assert report.losses_of(names) == ['G_trg.loss.main', 'mix.decode.loss_ce']
+
+
 def test_plots_and_images_can_be_opened(full_run, page_of):
     for image in itertools.chain(*page_of(full_run).images.values()):
         kind, data = re.fullmatch(r'data:image/(.+);base64,(.+)', image).groups()

@@ -1,4 +1,4 @@
-"""Count the parameters and FLOPs of a network: ``python tools/get_param_count.py CONFIG``."""
+"""Count parameters, FLOPs and training memory: ``python tools/get_param_count.py CONFIG``."""
 
 import argparse
 import os.path as osp
@@ -16,23 +16,26 @@ from mmseg.engine.config import parse_options
 from mmseg.models.uda import build_train_model
 from mmseg.utils.user_error import reports_user_errors
 from tools.given_config import inference_size, read_config
+from tools.training_memory import print_training_memory
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
-        description="Count a network's parameters and the floating-point operations of one image.",
+        description="Count a network's parameters and the floating-point operations of one image, "
+        "and estimate what its training needs of a GPU's memory.",
         epilog='example: python tools/get_param_count.py configs/street_scenes/uda_mitb0.py',
     )
     add = parser.add_argument
     add('config', help="a config (.py, .json), a run's folder, or a checkpoint with its config")
     add('--shape', nargs=2, type=int, metavar=('H', 'W'), help="default: the config's test size")
+    add('--no-memory', action='store_true', help='do not estimate the memory, which takes longer')
     add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='replace entries')
     return parser.parse_args(argv)
 
 
 @reports_user_errors
 def main(argv=None):
-    """Print the table; returns the figures."""
+    """Print the tables; returns the figures of the first."""
     args = parse_args(argv)
     cfg = read_config(args.config, parse_options(args.cfg_options))
     shape = args.shape or inference_size(cfg)
@@ -44,7 +47,9 @@ def main(argv=None):
     for part in parts:
         counts = f'{part["parameters"]:,}', f'{part["trained"]:,}', f'{part["flops"] / 1e9:.2f}'
         table.add_row([part['part'], *counts])
-    print(table)
+    print(table, flush=True)
+    if not args.no_memory:
+        print_training_memory(cfg)
     return parts
 
 

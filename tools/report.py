@@ -141,12 +141,16 @@ def _curves(runs):
     """Plots of logged values; None where nothing is logged yet."""
     logs = {f'{i}: {_title(run)}': run.log for i, run in enumerate(runs, 1)}
     keys = list(dict.fromkeys(key for run in runs for key in run.log.keys()))  # noqa: SIM118
-    losses = [key for key in keys if 'loss' in key.rsplit('.', 1)[-1] and key != 'loss']
-    plots = dict(miou=['mIoU'], losses=[*losses, 'lr'], pseudo=['pseudo_label_weight'])
+    plots = dict(miou=['mIoU'], losses=[*losses_of(keys), 'lr'], pseudo=['pseudo_label_weight'])
     return {
         name: _svg(draw_curves(logs, wanted)) if set(wanted) & set(keys) else None
         for name, wanted in plots.items()
     }
+
+
+def losses_of(keys):
+    """Return the losses among what is logged: not their sum, and no norms of their gradients."""
+    return [key for key in keys if 'loss' in key and '.grad.' not in key and key != 'loss']
 
 
 def _iou(runs):

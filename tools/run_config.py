@@ -269,7 +269,7 @@ def model_part(run, crop):
     if slides:
         model['test_cfg'] = {
             'mode': 'slide',
-            # 105 windows of a large image would take much memory.
+            # HRDA alone reads it. 105 windows of a large image would take much memory.
             'batched_slide': not (side == 256 and 'HR' in run.dataset),
             'stride': [side // 2, side // 2],
             'crop_size': [side, side],

@@ -170,12 +170,10 @@ def _predict(args, cfg, segmentor, dataset, device, shown, submission, to_label_
 def _folder(path, args, cfg, dataset, keep_folders=True, **made_of):
     """A folder of PNGs that only this command's may be in."""
     made_of.update(
-        data=cfg.data.test, test_cfg=cfg.model.test_cfg, weights=args.weights, aug=args.aug_test,
+        data=cfg.data.test, model=cfg.model, weights=args.weights, aug=args.aug_test,
         # Relative, so that a run may be moved with its predictions.
         checkpoint=osp.relpath(args.checkpoint, path),
     )  # fmt: skip
-    if args.hrda_out:
-        made_of['hrda_out'] = args.hrda_out
     names = [info['filename'] for info in dataset.img_infos]
     return PredictionFolder(path, names, made_of, keep_folders)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.evaluation import loading
-from mmseg.models.uda.student import TrainingPass
+from mmseg.models.training_pass import TrainingPass
 from mmseg.utils.user_error import UserError
 
 # What torch says where an operation asks a tensor on the meta device for its values.
@@ -44,7 +44,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
         if isinstance(module, nn.SyncBatchNorm):
             module.eval()  # with those of the other processes there are several values
     batch = {key: _batch(sample[key].data, size) for key in ('img', 'img_metas', 'gt_semantic_seg')}
-    _try(place, TrainingPass(student), **batch)
+    _try(place, TrainingPass(student), **batch, generator=torch.Generator())
 
     if test_sample is not None:
         place[1:] = [', evaluated as model.test_cfg and data.val say,']

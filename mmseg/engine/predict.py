@@ -10,10 +10,10 @@ from torch.utils.data import Dataset
 from mmseg.apis.inference import LoadImage
 from mmseg.datasets.dataloader import collate, to_device
 from mmseg.datasets.pipelines import Compose
+from mmseg.models.windows import MIN_INPUT_SIZE
 
 # MMSegmentation predicts a batch by the meta of its first image.
 _EQUAL_IN_A_BATCH = ('ori_shape', 'img_shape', 'pad_shape', 'flip', 'flip_direction')
-_MIN_INPUT_SIZE = 32  # pixels; MiT cannot take less
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def _prepared(images, pipeline):
 
 def _pad_small(img):
     """Pad a small network input (3, h, w); MMSegmentation crops predictions to ``img_shape``."""
-    below, right = (max(0, _MIN_INPUT_SIZE - side) for side in img.shape[-2:])
+    below, right = (max(0, MIN_INPUT_SIZE - side) for side in img.shape[-2:])
     return torch.nn.functional.pad(img[None], (0, right, 0, below), mode='replicate')[0]
 
 

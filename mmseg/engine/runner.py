@@ -115,7 +115,7 @@ class SeededRunner(IterBasedRunner):
         # For what draws from the global generators: dropout and drop path.
         torch.manual_seed(seed_for(self.seed, 'dropout', self.iter, self.rank))
         self.call_hook('before_train_iter')
-        step = Step(self.seed, self.iter, self.rank, self.world_size, self.work_dir, self.max_iters)
+        step = Step(self.seed, self.iter, self.rank, self.work_dir, self.max_iters)
         try:
             self.outputs = self.model.train_step(batch, self.optimizer, step=step)
         except NonFiniteError as error:

@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from mmseg.datasets.file_errors import read_image
 from mmseg.engine.logs import RARE_CLASS_FILE
-from mmseg.models.uda.debug_images import DEBUG_FOLDER
+from mmseg.models.uda.debug_images import debug_image
 from mmseg.utils.drawing import as_image, draw_confusion, draw_sampling
 
 
@@ -22,7 +22,7 @@ class TensorboardImages(Hook):
             return
         # Those of this rank: the others may not have written theirs yet.
         for number in range(runner.outputs['num_samples']):
-            path = osp.join(runner.work_dir, DEBUG_FOLDER, f'{runner.iter + 1:06d}_{number}.png')
+            path = debug_image(runner.work_dir, runner.iter + 1, number)
             if osp.isfile(path):
                 _show(runner, f'class_mix/{number}', read_image(path))
 

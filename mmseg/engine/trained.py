@@ -12,7 +12,7 @@ from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
 from mmseg.models.builder import build_head
 from mmseg.models.encoder_channels import head_configs
-from mmseg.models.uda.student import heads_of
+from mmseg.models.training_pass import heads_of
 from mmseg.models.weights import load_file, load_strictly
 from mmseg.utils.user_error import UserError
 

@@ -2,6 +2,8 @@
 
 import torch
 
+MIN_INPUT_SIZE = 32  # pixels of a side; MiT cannot take less
+
 
 def window_boxes(size, crop_size, stride):
     """List the windows of sliding inference, row by row, as MMSegmentation lays them.

@@ -46,20 +46,20 @@ class Gradients:
             for key, values in batch.items():
                 size = len(values) // self.parts
                 part[key] = values[i * size : (i + 1) * size]
-            rank, world_size = step.rank * self.parts + i, step.world_size * self.parts
-            part_step = dataclasses.replace(step, rank=rank, world_size=world_size)
+            part_step = dataclasses.replace(step, rank=step.rank * self.parts + i)
             yield part, part_step, i == self.parts - 1
 
     def add(self, loss):
         """Add the gradients of a micro-batch's loss, a scalar."""
         self.scaler.scale(loss / self.parts).backward()
 
-    def step(self, optimizer, logged):
+    def step(self, optimizer, logged, beside=()):
         """Check losses and gradients, clip, and let the optimizer make its step.
 
         Everything that has to be known on the CPU comes there in one reading, and before that from
         all ranks in one message. ``logged`` are the scalars to log of each micro-batch; returns
-        their means over micro-batches and ranks, and a finite ``grad_norm``.
+        their means over micro-batches and ranks, and a finite ``grad_norm``. The optimizers
+        ``beside`` step later (see :meth:`step_beside`); what they will use is checked here.
 
         Raises:
             NonFiniteError: A loss or the gradient is not finite.
@@ -67,8 +67,10 @@ class Gradients:
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
         values = [value for part in logged for value in part.values()]
-        values = torch.stack([*values, *self._clip(optimizer)]).double()
-        *values, norm, size = mean_over_ranks(values).tolist()
+        count = len(values)
+        values += [*self._clip(optimizer), *(get_total_norm(_gradients(each)) for each in beside)]
+        values = mean_over_ranks(torch.stack(values).double()).tolist()
+        values, (norm, size, *others) = values[:count], values[count:]
         names = list(logged[0])
         log_vars = {
             name: sum(values[i :: len(names)]) / len(logged) for i, name in enumerate(names)
@@ -77,6 +79,8 @@ class Gradients:
         if math.isfinite(size):
             log_vars['grad_norm'] = norm
         elif not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:
+            raise NonFiniteError(*_OVERFLOW)
+        if not all(map(math.isfinite, others)):
             raise NonFiniteError(*_OVERFLOW)
         self._scale = self.scaler.get_scale()
         self.scaler.step(optimizer)
@@ -88,8 +92,7 @@ class Gradients:
 
         DistributedDataParallel does not know the network: its gradients are averaged here.
         """
-        weights = [weight for group in optimizer.param_groups for weight in group['params']]
-        gradients = [weight.grad for weight in weights]
+        gradients = _gradients(optimizer)
         torch._foreach_div_(gradients, self._scale)
         average_over_ranks(gradients)
         optimizer.step()
@@ -97,13 +100,17 @@ class Gradients:
     def _clip(self, optimizer):
         """Clip the gradients, if asked to; return their norm before that, and their L2 norm."""
         weights = [weight for group in optimizer.param_groups for weight in group['params']]
-        clip = self.grad_clip or {}
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        clip, gradients = self.grad_clip or {}, _gradients(optimizer)
         norm = get_total_norm(gradients, clip.get('norm_type', 2.0))
         size = get_total_norm(gradients)  # AdamW squares them, so their squares have to be finite
         if clip:
             clip_grads_with_norm_(weights, clip['max_norm'], norm)
         return norm, size
+
+
+def _gradients(optimizer):
+    weights = [weight for group in optimizer.param_groups for weight in group['params']]
+    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 def total_loss(losses):
@@ -121,7 +128,8 @@ def total_loss(losses):
 
 def _check_losses(log_vars):
     """Check the losses among what is logged; ``loss`` itself is the sum of the others."""
-    terms = {k: value for k, value in log_vars.items() if 'loss' in k and k != 'loss'}
+    names = [name for name in log_vars if 'loss' in name and '.grad.' not in name]
+    terms = {name: log_vars[name] for name in names if name != 'loss'}
     broken = [name for name, value in terms.items() if not math.isfinite(value)]
     if broken:
         details = ', '.join(f'{name} {value:.6g}' for name, value in terms.items())

@@ -56,7 +56,7 @@ class Step:
     Attributes:
         seed: The run's seed.
         iteration: From 0, counted over resumes.
-        rank, world_size: This process among all.
+        rank: This process, or the micro-batch of a process, among all.
         work_dir: Where images go; None writes none.
         max_iters: Iterations of the run, for a method that has a schedule of its own.
         pictures: What :meth:`show` was given; None where nothing is drawn in this iteration.
@@ -65,7 +65,6 @@ class Step:
     seed: int
     iteration: int
     rank: int = 0
-    world_size: int = 1
     work_dir: str | None = None
     max_iters: int | None = None
     pictures: dict | None = field(default=None, compare=False)

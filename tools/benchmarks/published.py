@@ -11,9 +11,9 @@ import torch
 
 from mmseg.models.backbones.mix_transformer import EfficientAttention, to_map, to_tokens
 from mmseg.models.decode_heads.decoder_layers import ChannelLinear
+from mmseg.models.training_pass import pixel_weights
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
-from mmseg.models.uda.student import pixel_weights
 from mmseg.models.uda.teacher import pseudo_label_weights, teacher_mode
 
 

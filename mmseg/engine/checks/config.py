@@ -73,6 +73,7 @@ WHOLE = Kind('a whole number from 0', lambda v: _is_int(v) and v >= 0)
 POSITIVE = Kind('a number above 0', lambda v: _is_number(v) and v > 0)
 NOT_NEGATIVE = Kind('a number from 0', lambda v: _is_number(v) and v >= 0)
 RATIO = Kind('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
+SAME_OR_RATIO = Kind("'same', or a number from 0 to 1", lambda v: v == 'same' or RATIO.fits(v))
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
@@ -148,11 +149,14 @@ VALUES = {
     'uda': {
         **_keys(RATIO, 'alpha pseudo_threshold color_jitter_strength color_jitter_probability'),
         **_keys(WHOLE, 'pseudo_weight_ignore_top pseudo_weight_ignore_bottom debug_img_interval'),
-        'imnet_feature_dist_lambda': NOT_NEGATIVE,
+        **_keys(NOT_NEGATIVE, 'imnet_feature_dist_lambda mask_lambda lr_D lr_D_power lr_D_min'),
+        'mask_alpha': SAME_OR_RATIO, 'mask_pseudo_threshold': _or_none(SAME_OR_RATIO),
         'imnet_feature_dist_classes': _or_none(_list_of(WHOLE)),
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
         **_keys(SWITCH, 'blur print_grad_magnitude'),
     },
+    'uda.mask_generator': {'mask_ratio': RATIO, 'mask_block_size': COUNT},
+    **_keys({'main': NOT_NEGATIVE}, 'uda.lambda_adv_target uda.lambda_ent'),
     'data.train': {
         'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
     },
@@ -164,10 +168,15 @@ REQUIRED = (
     'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'optimizer.lr',
     'lr_config.policy', 'log_config.interval', 'log_config.hooks', 'checkpoint_config.interval',
     'evaluation.interval', 'optimizer_config.grad_clip.max_norm',
+    *(f'uda.{key}' for key in ('mask_generator.mask_ratio', 'mask_generator.mask_block_size')),
+    *(f'uda.{key}.main' for key in ('lambda_adv_target', 'lambda_ent')),
     *(f'data.train.rare_class_sampling.{key}' for key in
       SECTIONS['data.train.rare_class_sampling']),
 )  # fmt: skip
-OPTIONAL = ('evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling')
+OPTIONAL = (
+    'evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling',
+    'uda.mask_generator', 'uda.lambda_adv_target', 'uda.lambda_ent',
+)  # fmt: skip
 SETTINGS = set(SECTIONS[''])
 TABLES = {path.partition('.')[0] for path in (*SECTIONS, *VALUES)} - {''}
 

@@ -138,11 +138,20 @@ def arguments_of(path, part):
 
 
 def constructors(target):
-    """The functions that take what a class is built with: its ``__init__`` and its bases'."""
+    """The functions that take what a class is built with.
+
+    Those are its ``__init__``, and those of its bases as long as ``**kwargs`` are passed on.
+    """
     if not inspect.isclass(target):
         return [] if target is None else [target]
-    found = [vars(base).get('__init__') for base in target.__mro__]
-    return [function for function in found if inspect.isfunction(function)]
+    found = []
+    for function in (vars(base).get('__init__') for base in target.__mro__):
+        if inspect.isfunction(function):
+            found.append(function)
+            kinds = {p.kind for p in inspect.signature(function).parameters.values()}
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    return found
 
 
 def lr_hook(policy):

@@ -8,7 +8,7 @@ import copy
 from mmcv.runner import BaseModule
 
 from mmseg.models.builder import HEADS, build_head
-from mmseg.models.uda.student import pixel_weights
+from mmseg.models.training_pass import pixel_weights
 from mmseg.models.windows import cut, merge_windows, scaled
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError

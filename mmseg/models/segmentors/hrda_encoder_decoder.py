@@ -14,12 +14,10 @@ from mmseg.core import add_prefix
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.decode_heads.hrda_head import mean_attention
 from mmseg.models.segmentors.encoder_decoder import EncoderDecoder
-from mmseg.models.uda.student import PassOutput, View
-from mmseg.models.windows import cut, cut_windows, merge_windows, window_boxes
+from mmseg.models.training_pass import PassOutput, View
+from mmseg.models.windows import MIN_INPUT_SIZE, cut, cut_windows, merge_windows, window_boxes
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
-
-_MIN_CONTEXT = 32  # pixels of a side, as for all networks; MiT cannot take less
 
 
 @SEGMENTORS.register_module(
@@ -119,9 +117,9 @@ class HRDAEncoderDecoder(EncoderDecoder):
         Sides that are too small or no multiples of ``divisor`` are padded with the mean colour.
         """
         height, width = img.shape[2:]
-        smallest = math.ceil(_MIN_CONTEXT / self.scales[0])
         rows, columns = (
-            max(smallest, math.ceil(side / self.divisor) * self.divisor) - side
+            math.ceil(max(side, MIN_INPUT_SIZE / self.scales[0]) / self.divisor) * self.divisor
+            - side
             for side in (height, width)
         )
         context, detail = self._at_scales(F.pad(img, (0, columns, 0, rows)))

@@ -53,7 +53,7 @@ class AdvSeg(OutputSpaceMethod):
     def losses(self, batch, step):
         """Yield the losses of the source images, of both outputs and, in MIC, of masked images."""
         img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
-        losses, source, *_ = self.student(img, img_metas, label, row='source')
+        losses, source, _, _ = self.student(img, img_metas, label, row='source')
         yield losses
 
         target, views = self.target_pass(batch, step)

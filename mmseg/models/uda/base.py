@@ -111,7 +111,7 @@ class UDAMethod(nn.Module):
                 self._forward_backward(part, part_step, is_last)
                 for part, part_step, is_last in self.gradients.split(data_batch, step)
             ]
-            log_vars = self.gradients.step(optimizer, parts)
+            log_vars = self.gradients.step(optimizer, parts, self.optimizers.values())
         except NonFiniteError:
             self._before.restore()
             raise
@@ -140,6 +140,7 @@ class UDAMethod(nn.Module):
         assert next(terms, None) is None, 'losses() yields more than its terms'
         if step.pictures:
             save_debug_images(step, batch['img_metas'][0]['img_norm_cfg'], self.PALETTE)
+            self.student.begin(None)  # and keep no picture
         return logged
 
     def _gradient_norms(self, losses, term):

@@ -5,11 +5,11 @@ import copy
 import torch
 
 from mmseg.models.builder import SEGMENTORS
+from mmseg.models.training_pass import check_losses_take_weights, heads_of
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import FrozenEncoder, distance_of_views
 from mmseg.models.uda.masked_consistency import MaskingMethod
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
-from mmseg.models.uda.student import check_losses_take_weights, heads_of
 from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
@@ -85,9 +85,10 @@ class DACS(MaskingMethod):
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
             step.show('source', {'FD label': fd_label, 'FD mask': fd_mask})
         yield losses
+        del losses, views  # the next passes need their memory
         if self.ema_model is None:
             if self.mic is not None:
-                yield self.mic.losses(self.student, batch, step)
+                yield self.mic.losses(self.student, batch, step, self.ignore_rows)
             return
 
         target_img, target_metas = batch['target_img'], batch['target_img_metas']
@@ -109,17 +110,21 @@ class DACS(MaskingMethod):
         mixed_label = torch.where(mask, label, pseudo_label)
         mixed_weight = torch.where(mask, torch.ones_like(weight), weight)
 
-        mixed = self.student(mixed_img, target_metas, mixed_label, mixed_weight, row='mixed')
+        losses = self.student(
+            mixed_img, target_metas, mixed_label, mixed_weight, row='mixed'
+        ).losses
         step.show('mixed', {'from the source': mask})
-        losses = {f'mix.{name}': loss for name, loss in mixed.losses.items()}
+        losses = {f'mix.{name}': loss for name, loss in losses.items()}
         yield losses | {'pseudo_label_weight': ratio}
 
         if self.mic is not None:
             pseudo = pseudo_label, weight
-            yield self.mic.losses(self.student, batch, step, pseudo, self.ignore_rows)
+            yield self.mic.losses(self.student, batch, step, self.ignore_rows, pseudo)
 
     def init_weights(self):
         """Initialise the student with its pretrained file; the others start as its copies."""
         super().init_weights()
         if self.imnet_model is not None:
             self.imnet_model.backbone.load_state_dict(self.model.backbone.state_dict())
+            if self.imnet_model.neck is not None:
+                self.imnet_model.neck.load_state_dict(self.model.neck.state_dict())

@@ -31,9 +31,13 @@ def save_debug_images(step, norm, palette):
             [_panel(f'{row}: {title}', tensor[i], norm, palette) for title, tensor in shown.items()]
             for row, shown in rows.items()
         ]
-        name = f'{step.iteration + 1:06d}_{step.rank * count + i}.png'
-        path = osp.join(step.work_dir, DEBUG_FOLDER, name)
+        path = debug_image(step.work_dir, step.iteration + 1, step.rank * count + i)
         mmcv.imwrite(draw_panels(panels, _PANEL_WIDTH), path)
+
+
+def debug_image(work_dir, iteration, number):
+    """Path of the debug image of an iteration (from 1) and an image of the global batch."""
+    return osp.join(work_dir, DEBUG_FOLDER, f'{iteration:06d}_{number}.png')
 
 
 def _panel(title, tensor, norm, palette):

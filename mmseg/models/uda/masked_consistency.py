@@ -34,7 +34,7 @@ class MaskingMethod(UDAMethod):
 
     def __init__(
         self, model, mask_mode=None, mask_alpha='same', mask_pseudo_threshold='same',
-        mask_lambda=0, mask_generator=None, **kwargs,
+        mask_lambda=1, mask_generator=None, **kwargs,
     ):  # fmt: skip
         super().__init__(model, **kwargs)
         self.mic = None
@@ -89,14 +89,14 @@ class MaskedConsistency(nn.Module):
             self.teacher = nn.Module()
             self.teacher.ema_model = teacher
 
-    def losses(self, student, batch, step, pseudo=None, ignore_rows=(0, 0)):
+    def losses(self, student, batch, step, ignore_rows=(0, 0), pseudo=None):
         """Mask images and return the student's losses on them.
 
         Args:
             student (Student): Called once.
+            ignore_rows (tuple[int]): Rows above and below without weight, of the own teacher's.
             pseudo (tuple[Tensor] | None): Labels (N, 1, H, W) of the target images and the weights
                 of their pixels, unless the own teacher gives them.
-            ignore_rows (tuple[int]): Rows above and below without weight, of the own teacher's.
         """
         img, metas, label, weight = self._images(batch, pseudo, ignore_rows)
         if self.augment is not None:
@@ -140,7 +140,7 @@ class BlockMask:
 
     def __call__(self, img, step):
         """Draw for each image of a batch (N, C, H, W) what stays: (N, 1, H, W), 0 or 1."""
-        grid = [round(side / self.block_size) for side in img.shape[2:]]
+        grid = [max(1, round(side / self.block_size)) for side in img.shape[2:]]
         generators = step.image_generators('mask', len(img))
         uniform = torch.stack([torch.rand(1, *grid, generator=g) for g in generators])
         return self.of(uniform.to(img), img.shape[2:])

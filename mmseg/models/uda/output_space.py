@@ -1,8 +1,8 @@
 """What AdvSeg and MinEnt share: they judge the student's output for target images."""
 
+from mmseg.models.training_pass import check_losses_take_weights
 from mmseg.models.uda.masked_consistency import MaskingMethod
 from mmseg.models.uda.strong_augmentation import StrongAugmentation
-from mmseg.models.uda.student import check_losses_take_weights
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
 
@@ -10,7 +10,7 @@ LAMBDA = dict(main=0.001, aux=0.0002)  # of both papers; nothing reads ``aux``
 
 
 class OutputSpaceMethod(MaskingMethod):
-    """A method without a teacher, unless images are masked.
+    """A method without a teacher, unless images are masked, whose augmentation is as published.
 
     Args:
         model (dict): Config of the segmentor, without ``auxiliary_head``.
@@ -23,6 +23,11 @@ class OutputSpaceMethod(MaskingMethod):
         super().__init__(model, **kwargs)
         if self.model.with_auxiliary_head:
             raise UserError(f'uda.type={type(self).__name__!r} takes no model.auxiliary_head')
+        if self.model.out_channels == 1:
+            raise UserError(
+                f'uda.type={type(self).__name__!r} needs a channel for each class: leave '
+                'out_channels=1 out of model.decode_head'
+            )
         augment = StrongAugmentation(blur=True, strength=0.2, probability=0.2)
         self.set_up_masking(model, 0.999, 0.968, augment, shares_labels=False)
         if self.mic is not None:
