@@ -59,11 +59,6 @@ def test_inference_is_measured_beside_mmsegmentation(one_thread):
     assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
 
 
-def test_counting_is_measured_beside_mmsegmentation():
-    found = benchmark.measure_evaluation(ARGUMENTS, CPU, (64, 128))
-    assert found['ours']['median_s'] > 0 and found['times_faster'] > 0
-
-
 @pytest.mark.parametrize(
     'argv, message',
     [

@@ -1,4 +1,4 @@
-"""Measure the speed of training step, inference and evaluation; see docs/performance.md."""
+"""Measure the speed of training step and inference; see docs/performance.md."""
 
 import argparse
 import json
@@ -11,13 +11,10 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-import numpy as np
 import torch
 from prettytable import PrettyTable
 
-from mmseg.datasets import CityscapesDataset
 from mmseg.engine.distributed import choose_device
-from mmseg.engine.evaluation import count_areas
 from mmseg.engine.predict import predict_labels
 from mmseg.models import build_segmentor
 from mmseg.utils.files import write_text
@@ -57,33 +54,11 @@ def measure_inference(args, device, size=(512, 1024)):
     batch = dict(img=[image], img_metas=[[meta]])
     mmsegmentation = torch.no_grad()(partial(segmentor, return_loss=False, rescale=True, **batch))
     ways = {'ours': partial(predict_labels, segmentor, **batch), 'MMSegmentation': mmsegmentation}
-    return _compare(ways, args, device)
-
-
-def measure_evaluation(args, device, size=(512, 1024)):
-    """Measure the counting of one image's IoU beside MMSegmentation's own."""
-    generator = np.random.default_rng(0)
-    predicted, gt = generator.integers(0, 19, (2, 2 * size[0], 2 * size[1]), np.uint8)
-    dataset = CityscapesDataset.__new__(CityscapesDataset)
-    dataset.ignore_index, dataset.label_map, dataset.reduce_zero_label = 255, None, False
-    dataset.get_gt_seg_map_by_idx = lambda index: gt
-    ways = {
-        'ours': lambda: count_areas(dataset, predicted, gt, 0),
-        'MMSegmentation': lambda: dataset.pre_eval(predicted.astype(np.int64), 0),
-    }
-    return _compare(ways, args, device)
-
-
-def _compare(ways, args, device):
     timers = {name: partial(seconds, way, device) for name, way in ways.items()}
     return take_turns(timers, args.rounds)
 
 
-KINDS = {
-    'training': measure_training,
-    'inference': measure_inference,
-    'evaluation': measure_evaluation,
-}
+KINDS = {'training': measure_training, 'inference': measure_inference}
 
 
 @reports_user_errors
