@@ -131,7 +131,8 @@ def test_a_weight_of_no_layer_needs_a_rate_of_its_own():
 def test_weight_decay():
     decays = {name: decay for name, (_, decay) in options_by_name(tiny()).items()}
     assert set(decays.values()) == {0.01}
-    without = dict(VFM_UDA_PP, no_weight_decay=True, custom_keys={'norm1': dict(decay_mult=0.5)})
+    keys = dict(norm=dict(decay_mult=2), norm1=dict(decay_mult=0.5))
+    without = dict(VFM_UDA_PP, no_weight_decay=True, custom_keys=keys)
     found = options_by_name(tiny(), without)
     assert [name for name, (_, decay) in found.items() if decay == 0] == [
         'backbone.timm_model.cls_token', 'backbone.timm_model.pos_embed',

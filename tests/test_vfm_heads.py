@@ -234,6 +234,20 @@ def test_channels_from_the_encoder(plain_encoder, neck, kind, channels):
     assert neck is None or neck.get('embed_dim', 48) == 48
 
 
+def test_channels_behind_a_synchronised_norm(plain_encoder, tmp_path):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1
+    )
+    try:
+        neck = dict(type='Feature2Pyramid', embed_dim='from_encoder')
+        model = dict(backbone=dict(type=plain_encoder), neck=neck)
+        model['decode_head'] = dict(in_channels='from_encoder', in_index=LEVELS)
+        fill_in_channels(model)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert model['decode_head']['in_channels'] == [48] * 4
+
+
 def test_layer_norm_of_a_pyramid():
     norm = dict(type='LN2d', eps=1e-6)
     neck = build_neck(dict(type='Feature2Pyramid', embed_dim=8, norm_cfg=norm))
