@@ -29,12 +29,12 @@ class OneWeight(nn.Module):
         raise AssertionError('nothing is trained here')
 
 
-def rates(lr_config, max_iters, iterations, work_dir):
+def rates(lr_config, max_iters, iterations, work_dir, lr=6e-5):
     """The learning rate of some iterations of a run."""
     model = OneWeight()
     runner = SeededRunner(
         model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=6e-5),
+        optimizer=torch.optim.AdamW(model.parameters(), lr=lr),
         work_dir=str(work_dir),
         logger=logging.getLogger('test'),
         meta={},

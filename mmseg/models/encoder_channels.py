@@ -1,4 +1,4 @@
-"""The channels that decode heads get, asked of the encoder by `in_channels='from_encoder'`.
+"""The channels that heads and necks get: `in_channels='from_encoder'`, `embed_dim='from_encoder'`.
 
 An encoder whose type alone fixes its channels (a class with `out_channels`: MiT) decides whatever
 the config says, so that another size of it needs no more than another `backbone.type`.
@@ -37,12 +37,18 @@ def level_channels(model):
     with torch.device('meta'):
         sides = [2 ** max(0, 5 - level) for level in range(len(channels))]
         features = [torch.empty(1, c, s, s) for c, s in zip(channels, sides, strict=True)]
-        return [feature.shape[1] for feature in build_neck(dict(model['neck']))(features)]
+        neck = build_neck(dict(model['neck'])).eval()  # while training SyncBN wants a GPU
+        return [feature.shape[1] for feature in neck(features)]
 
 
 def fill_in_channels(model):
-    """Write the channels into the heads of a config; `c1_in_channels` are the finest level's."""
-    backbone = model.get('backbone')
+    """Write the channels into the heads of a config; `c1_in_channels` are the finest level's.
+
+    A neck's `embed_dim` is the width of a plain ViT, all of whose levels have it.
+    """
+    backbone, neck = model.get('backbone'), model.get('neck') or {}
+    if neck.get('embed_dim') == 'from_encoder':
+        neck['embed_dim'] = encoder_channels(backbone)[-1]
     kind = backbone.get('type') if isinstance(backbone, dict) else None
     is_fixed = kind is not None and hasattr(BACKBONES.get(kind), 'out_channels')
     for head in head_configs(model):

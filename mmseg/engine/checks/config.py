@@ -17,6 +17,11 @@ import torch
 from mmcv.runner import HOOKS, OPTIMIZERS
 from torch.overrides import TorchFunctionMode
 
+from mmseg.core.builder import (
+    MMCV_OPTIMIZER_BUILDERS,
+    OPTIMIZER_BUILDERS,
+    build_optimizer_constructor,
+)
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
@@ -74,6 +79,7 @@ POSITIVE = Kind('a number above 0', lambda v: _is_number(v) and v > 0)
 NOT_NEGATIVE = Kind('a number from 0', lambda v: _is_number(v) and v >= 0)
 RATIO = Kind('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 SAME_OR_RATIO = Kind("'same', or a number from 0 to 1", lambda v: v == 'same' or RATIO.fits(v))
+FACTOR = Kind('a number above 0 and at most 1', lambda v: _is_number(v) and 0 < v <= 1)
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
@@ -85,6 +91,10 @@ MARGINS = Kind(
 COMPILER = Kind(
     "a backend of torch.compile such as 'inductor'",
     lambda v: TEXT.fits(v) and v in torch.compiler.list_backends(None),
+)
+CONSTRUCTOR = Kind(
+    "a registered optimizer constructor such as 'LayerDecay'",
+    lambda v: TEXT.fits(v) and (v in OPTIMIZER_BUILDERS or v in MMCV_OPTIMIZER_BUILDERS),
 )
 LOADER = {'samples_per_gpu': COUNT, 'workers_per_gpu': WHOLE}
 
@@ -140,11 +150,16 @@ SECTIONS = {
         'compile': _or_none(COMPILER), 'accumulate': COUNT,
     },
 }  # fmt: skip
+# In place of the entry above with optimizer.constructor='LayerDecay'.
+LAYER_DECAY = {
+    'encoder_lr_mult': POSITIVE, 'layer_decay': FACTOR, 'no_weight_decay': SWITCH,
+    'custom_keys': _or_none(TABLE),
+}  # fmt: skip
 # Dicts whose other keys and values their classes check.
 VALUES = {
     'model': {'decode_head': _some(TABLE), 'pretrained': _or_none(TEXT)},
     'model.backbone': {},
-    'optimizer': {'lr': POSITIVE},
+    'optimizer': {'lr': POSITIVE, 'constructor': CONSTRUCTOR},
     'lr_config': {'by_epoch': Kind('False: rates follow iterations', lambda v: v is False)},
     'uda': {
         **_keys(RATIO, 'alpha pseudo_threshold color_jitter_strength color_jitter_probability'),
@@ -222,7 +237,10 @@ def _check_sections(cfg):
         if key in TABLES and not isinstance(cfg[key], dict | None):
             raise UserError(f'{key} is {cfg[key]!r}; it has to be a dict')
     _check_section('', SECTIONS[''], {key: cfg[key] for key in SETTINGS & set(cfg)})
-    for path, kinds in (VALUES | SECTIONS).items():
+    sections = VALUES | SECTIONS
+    if _at(cfg, 'optimizer.constructor') == 'LayerDecay':
+        sections['optimizer.paramwise_cfg'] = LAYER_DECAY
+    for path, kinds in sections.items():
         content = _at(cfg, path)
         if content is not None:
             _check_section(path, kinds, content, has_other_keys=path in VALUES)
@@ -306,10 +324,20 @@ def _check_networks(cfg):
         _check_arguments('uda', cfg.uda)
     _check_type('optimizer', cfg.optimizer, OPTIMIZERS)
     _check_arguments('optimizer', cfg.optimizer, {'constructor', 'paramwise_cfg'})
+    _check_constructor(cfg.optimizer.to_dict())
     if repr(cfg.model) not in _BUILT:
         with config_errors('model', cfg.model), _NoWeights():
             build_segmentor(copy.deepcopy(cfg.model))
         _BUILT.add(repr(cfg.model))
+
+
+def _check_constructor(optimizer):
+    kind = optimizer.pop('constructor', 'DefaultOptimizerConstructor')
+    options = optimizer.pop('paramwise_cfg', None)
+    with config_errors('optimizer', {'constructor': kind, 'paramwise_cfg': options}):
+        build_optimizer_constructor(
+            {'type': kind, 'optimizer_cfg': optimizer, 'paramwise_cfg': options}
+        )
 
 
 def _check_hooks(cfg):
