@@ -58,6 +58,38 @@ def test_four_contiguous_levels_at_strides_4_to_32(name):
     assert all(feature.is_contiguous() for feature in features)
 
 
+@pytest.mark.parametrize(
+    ('name', 'channels', 'smaller'),
+    [
+        ('convnext_tiny.dinov3_lvd1689m', [96, 192, 384, 768], dict(depths=[1] * 4)),
+        ('sam2_hiera_tiny', [96, 192, 384, 768], dict(stages=[1] * 4)),
+        ('sam2_hiera_base_plus', [112, 224, 448, 896], dict(stages=[1] * 4)),
+    ],
+)
+def test_foundation_models_that_are_hierarchical(tmp_path, name, channels, smaller):
+    with torch.device('meta'):
+        ours = encoder(name)
+        assert ours.out_channels == channels
+        for height, width in ((96, 160), (128, 64)):
+            assert [feature.shape for feature in ours.eval()(torch.empty(1, 3, height, width))] == [
+                (1, width_of, height // stride, width // stride)
+                for width_of, stride in zip(channels, (4, 8, 16, 32), strict=True)
+            ]
+    theirs = fill(timm.create_model(name, **smaller)).eval()
+    torch.save(theirs.state_dict(), tmp_path / 'weights.pth')
+    ours = build_backbone(
+        dict(
+            type='TimmEncoder', model_name=name, pretrained=str(tmp_path / 'weights.pth'), **smaller
+        )
+    )  # fmt: skip
+    ours.init_weights()
+    img = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        expected = theirs.forward_intermediates(img, intermediates_only=True)
+        for mine, other in zip(ours.eval()(img), expected[-4:], strict=True):
+            torch.testing.assert_close(mine, other, rtol=0, atol=1e-5 * other.abs().max())
+
+
 @pytest.mark.parametrize('name', THREE)
 def test_self_training_with_feature_distance(tmp_path, name):
     torch.manual_seed(0)
@@ -141,7 +173,10 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     ('name', 'message'),
     [
         ('convnext_ato', r'cannot be used with TimmEncoder .*Unknown model \(convnext_ato\)'),
-        ('vit_tiny_patch16_224', r'levels at the strides \[16, 16, 16\].*use a hierarchical'),
+        (
+            'vit_tiny_patch16_224',
+            r"strides \[16, 16, 16\].*use a hierarchical.*or type='TimmViT' for a plain ViT",
+        ),
         ('beit3_base_patch16_224', 'levels at the strides|cannot be used'),
     ],
 )

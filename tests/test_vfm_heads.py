@@ -16,7 +16,7 @@ from mmseg.models import build_head
 from mmseg.models.builder import BACKBONES, build_neck
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.models.memory import is_channels_last
-from mmseg.models.uda.student import pixel_weights
+from mmseg.models.training_pass import pixel_weights
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
 

@@ -41,7 +41,8 @@ class TimmEncoder(TIMMBackbone):
         if not set(STRIDES) <= set(info.reduction()):
             raise UserError(
                 f'{model_name} has levels at the strides {info.reduction()}, and {STRIDES} are '
-                'needed: use a hierarchical encoder, e.g. a ConvNeXt, PVTv2, Swin or EfficientNet'
+                'needed: use a hierarchical encoder, e.g. a ConvNeXt, PVTv2, Swin or EfficientNet, '
+                "or type='TimmViT' for a plain ViT"
             )
         self.levels = [info.reduction().index(stride) for stride in STRIDES]
         self.out_channels = [info.channels()[level] for level in self.levels]
