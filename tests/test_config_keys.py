@@ -120,10 +120,12 @@ def test_misspelled_key_in_lists(key, path, meant):
         ('mask_generator.mask_block_size', 0, 'a whole number above 0'),
         ('mask_generator.mask_ratio', 7, 'a number from 0 to 1'),
         ('mask_generator.mask_ratio', None, 'a number from 0 to 1'),
+        ('mask_generator.mask_rato', 0.5, 'mask_ratio'),
         ('mask_alpha', 1.5, "'same', or a number from 0 to 1"),
         ('mask_pseudo_threshold', 'all', "'same', or a number from 0 to 1"),
         ('mask_lambda', -1, 'a number from 0'),
         ('lambda_adv_target.main', 'much', 'a number from 0'),
+        ('lambda_adv_target.mian', 0.1, 'lambda_adv_target.main'),
     ],
 )
 def test_options_of_masking_and_adversaries(key, value, says):
@@ -132,7 +134,7 @@ def test_options_of_masking_and_adversaries(key, value, says):
     if key.startswith('lambda'):
         uda = {'_delete_': True, 'type': 'AdvSeg', 'lambda_adv_target': {'aux': 1}}
         assert problem({'uda': uda}) == 'uda.lambda_adv_target.main is missing'
-    assert problem({'uda': uda, place: value}).startswith(f'{place} is {value!r}; ')
+    assert problem({'uda': uda, place: value}).startswith(place)
     assert says in problem({'uda': uda, place: value})
 
 

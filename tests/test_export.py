@@ -17,6 +17,7 @@ from mmseg.engine.config import load_config
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
 from mmseg.models.encoder_channels import fill_in_channels
+from tests.test_hrda import hrda_model
 from tests.tiny_runs import CHECKOUT, only, predict_image, run_python
 from tools import export
 from tools.export import ImageToLabels, check_agreement
@@ -176,6 +177,17 @@ def test_as_a_command(trained_run, tmp_path):
     )
     assert result.returncode == 1 and result.stdout == '' and not list(tmp_path.iterdir())
     assert result.stderr == 'Error: checkpoint nowhere.pth does not exist.\n'
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', ['x.onnx', 'x.pt2'])
+@torch.no_grad()
+def test_hrda_can_be_exported(name):
+    torch.manual_seed(0)
+    network = ImageToLabels(build_segmentor(hrda_model()).eval(), NORM_CFG, 'logits')
+    image = torch.randint(0, 256, (1, 3, 128, 128), dtype=torch.uint8)
+    found = export.run(export.export(network, image, name, {}), name, image.repeat(3, 1, 1, 1))
+    check_agreement(found, network(image).expand_as(found))
 
 
 @pytest.mark.long

@@ -274,7 +274,9 @@ def test_images_that_are_smaller_than_the_context(scale):
         (dict(scales=[1]), 'HRDA has two'),
         (dict(scales=[2, 1]), 'the larger of which is 1'),
         (dict(feature_scale=0.25), 'neither'),
-        (dict(hr_crop_size=(66, 64)), 'multiples of 4'),
+        (dict(hr_crop_size=(60, 64)), 'multiples of 8'),
+        (dict(crop_coord_divisible=3), 'no multiple of the stride of the head, 4'),
+        (dict(head=dict(hr_loss_weight=0.7, lr_loss_weight=0.7)), 'nor more than 1 together'),
         (dict(head=dict(single_scale_head='FCNHead')), 'DAFormerHead, DLV2Head'),
         (dict(auxiliary_head=dict(type='FCNHead')), 'no auxiliary_head'),
     ],
@@ -282,6 +284,17 @@ def test_images_that_are_smaller_than_the_context(scale):
 def test_wrong_options(options, message):
     with pytest.raises(UserError, match=message):
         build_segmentor(hrda_model(**options))
+
+
+def test_attention_in_place_of_predictions_is_not_trained():
+    network = build(head=dict(debug_output_attention=True))
+    with pytest.raises(UserError, match='--hrda-out ATT'):
+        TrainingPass(network)(torch.zeros(2, 3, 128, 128), None)
+
+
+def test_a_detail_crop_lies_where_its_map_does_unless_told_otherwise():
+    assert build(crop_coord_divisible=None).crop_coord_divisible == 8
+    assert build(crop_coord_divisible=None, scales=[1, 0.25], feature_scale=0.25).divisor == 16
 
 
 def test_a_training_image_of_another_size_names_the_sizes():

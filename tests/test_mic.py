@@ -302,3 +302,8 @@ def test_ignored_rows_have_no_weight_in_masked_images(monkeypatch, source_only):
     (weight,) = seen
     rows = weight.amax(dim=(0, 1, 3))
     assert (rows[:5] == 0).all() and (rows[-3:] == 0).all() and (rows[5:-3] == 1).all()
+
+
+def test_masking_without_a_mask_is_refused():
+    with pytest.raises(UserError, match=r'needs uda.mask_generator, e.g. dict'):
+        build_method('daformer', dict(mask_mode='separatetrg', mask_generator=None))

@@ -44,7 +44,8 @@ def merge_windows(windows, boxes, size):
     Returns:
         Tensor: (N, C, H, W) of ``size``.
     """
-    windows = windows.chunk(len(boxes))
+    # Not chunk(): export would fix the size of the batch.
+    windows = windows.unflatten(0, (len(boxes), windows.shape[0] // len(boxes)))
     total = windows[0].new_zeros(*windows[0].shape[:2], *size)
     count = windows[0].new_zeros(size)
     for window, box in zip(windows, boxes, strict=True):

@@ -145,6 +145,10 @@ SECTIONS = {
         **_keys(SWITCH, 'by_epoch save_optimizer save_last sync_buffer create_symlink'),
     },
     'log_config': {'interval': COUNT, 'hooks': _list_of(TABLE)},
+    'uda.mask_generator': {
+        'mask_ratio': RATIO, 'mask_block_size': COUNT, **_keys(ANY, 'type _delete_'),
+    },
+    **_keys({'main': NOT_NEGATIVE, 'aux': ANY}, 'uda.lambda_adv_target uda.lambda_ent'),
     'speed': {
         'amp': _or_none(_one_of('bf16', 'fp16')), 'channels_last': SWITCH,
         'compile': _or_none(COMPILER), 'accumulate': COUNT,
@@ -157,21 +161,23 @@ LAYER_DECAY = {
 }  # fmt: skip
 # Dicts whose other keys and values their classes check.
 VALUES = {
-    'model': {'decode_head': _some(TABLE), 'pretrained': _or_none(TEXT)},
+    'model': {
+        'decode_head': _some(TABLE), 'pretrained': _or_none(TEXT), 'scales': _list_of(FACTOR),
+        'hr_crop_size': _or_none(SIZE), 'crop_coord_divisible': _or_none(COUNT),
+    },
     'model.backbone': {},
     'optimizer': {'lr': POSITIVE, 'constructor': CONSTRUCTOR},
     'lr_config': {'by_epoch': Kind('False: rates follow iterations', lambda v: v is False)},
     'uda': {
         **_keys(RATIO, 'alpha pseudo_threshold color_jitter_strength color_jitter_probability'),
         **_keys(WHOLE, 'pseudo_weight_ignore_top pseudo_weight_ignore_bottom debug_img_interval'),
-        **_keys(NOT_NEGATIVE, 'imnet_feature_dist_lambda mask_lambda lr_D lr_D_power lr_D_min'),
+        **_keys(NOT_NEGATIVE, 'imnet_feature_dist_lambda mask_lambda lr_D_power lr_D_min'),
+        'lr_D': POSITIVE,
         'mask_alpha': SAME_OR_RATIO, 'mask_pseudo_threshold': _or_none(SAME_OR_RATIO),
         'imnet_feature_dist_classes': _or_none(_list_of(WHOLE)),
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
         **_keys(SWITCH, 'blur print_grad_magnitude'),
     },
-    'uda.mask_generator': {'mask_ratio': RATIO, 'mask_block_size': COUNT},
-    **_keys({'main': NOT_NEGATIVE}, 'uda.lambda_adv_target uda.lambda_ent'),
     'data.train': {
         'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
     },
@@ -371,7 +377,7 @@ def _check_margins(cfg):
         if margins is not None and cfg.uda.get(key):
             raise UserError(
                 f'data.train.target.crop_pseudo_margins={margins} takes the place of uda.{key}='
-                f'{cfg.uda[key]}: set one of them to 0 or None'
+                f'{cfg.uda[key]}: set uda.{key}=0, or crop_pseudo_margins=None'
             )
 
 

@@ -44,6 +44,11 @@ class HRDAHead(BaseModule):
         if single_scale_head not in OUTPUT_STRIDES:
             known = ', '.join(OUTPUT_STRIDES)
             raise UserError(f'single_scale_head is {single_scale_head!r}; it has to be of {known}')
+        if min(lr_loss_weight, hr_loss_weight, 1 - lr_loss_weight - hr_loss_weight) < 0:
+            raise UserError(
+                f'lr_loss_weight={lr_loss_weight} and hr_loss_weight={hr_loss_weight}: they must '
+                'not be negative, nor more than 1 together'
+            )
         self.output_stride = OUTPUT_STRIDES[single_scale_head]
         self.scales = scales
         self.loss_weights = 1 - lr_loss_weight - hr_loss_weight, lr_loss_weight, hr_loss_weight

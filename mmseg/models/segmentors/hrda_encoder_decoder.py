@@ -29,7 +29,7 @@ class HRDAEncoderDecoder(EncoderDecoder):
     Args:
         scales (list[float]): Of context and detail, the larger of which is 1.
         hr_crop_size (tuple[int] | None): (height, width) of the detail crop; None: the whole image.
-        crop_coord_divisible (int): Its corner is a multiple of this.
+        crop_coord_divisible (int | None): Its corner is a multiple of this; None: of ``divisor``.
         feature_scale (float | str): The scale whose features the feature distance is taken on;
             ``'all'``: on both.
         hr_slide_inference (bool): In inference the detail comes from windows of the crop's size,
@@ -40,7 +40,7 @@ class HRDAEncoderDecoder(EncoderDecoder):
     """
 
     def __init__(
-        self, backbone, decode_head, scales=(1,), hr_crop_size=None, crop_coord_divisible=1,
+        self, backbone, decode_head, scales=(1,), hr_crop_size=None, crop_coord_divisible=None,
         feature_scale=1, hr_slide_inference=True, hr_slide_overlapping=True, blur_hr_crop=False,
         auxiliary_head=None, **kwargs,
     ):  # fmt: skip
@@ -54,23 +54,36 @@ class HRDAEncoderDecoder(EncoderDecoder):
         decode_head = dict(copy.deepcopy(decode_head), scales=self.scales)
         super().__init__(backbone, decode_head, **kwargs)
         stride = self.decode_head.output_stride
-        if hr_crop_size is not None and any(side % stride for side in hr_crop_size):
-            raise UserError(f'hr_crop_size={tuple(hr_crop_size)}: multiples of {stride} are needed')
+        # Half of a crop is the step of windows that overlap.
+        if hr_crop_size is not None and any(side % (2 * stride) for side in hr_crop_size):
+            sizes = f'multiples of {2 * stride}'
+            raise UserError(f'hr_crop_size={tuple(hr_crop_size)}: {sizes} are needed')
+        # Of such sides the maps of both scales are of the same size.
+        self.divisor = stride * Fraction(self.scales[0]).limit_denominator(64).denominator
+        self.crop_coord_divisible = crop_coord_divisible or self.divisor
+        if self.crop_coord_divisible % stride:
+            raise UserError(
+                f'crop_coord_divisible={crop_coord_divisible} is no multiple of the stride of the '
+                f'head, {stride}: details would be pasted beside their place'
+            )
         self.hr_crop_size = hr_crop_size
-        self.crop_coord_divisible = crop_coord_divisible
         self.feature_scale = feature_scale
         self.hr_slide_inference = hr_slide_inference
         self.hr_slide_overlapping = hr_slide_overlapping
         self.blur_hr_crop = blur_hr_crop
-        # Of such sides the maps of both scales are of the same size.
-        self.divisor = stride * Fraction(self.scales[0]).limit_denominator(64).denominator
 
     def training_pass(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
         """Predict a random detail crop and its context; see ``TrainingPass``."""
         if any(side % self.divisor for side in img.shape[2:]):
             raise UserError(
                 f'images of {img.shape[2]}×{img.shape[3]}: HRDA trains on sides that are multiples '
-                f'of {self.divisor}; change the size of the crops in data.train'
+                f'of {self.divisor}; change the size of the crops in data.train (RandomCrop, or '
+                'sync_crop_size)'
+            )
+        if self.decode_head.debug_output_attention:
+            raise UserError(
+                'model.decode_head.debug_output_attention=True takes the place of predictions: '
+                'leave it out, and use tools/test.py --hrda-out ATT'
             )
         box = self.draw_box(img.shape[2:], generator)
         context_img, detail_img = self._at_scales(img)

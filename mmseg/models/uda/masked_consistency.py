@@ -45,6 +45,11 @@ class MaskingMethod(UDAMethod):
         mode, mask_alpha, mask_threshold, weight, generator = self._masking
         if mode is None:
             return
+        if generator is None:
+            raise UserError(
+                f'uda.mask_mode={mode!r} needs uda.mask_generator, e.g. '
+                "dict(type='block', mask_ratio=0.7, mask_block_size=64)"
+            )
         same = mask_alpha == 'same' and mask_threshold == 'same'
         alpha = alpha if mask_alpha == 'same' else mask_alpha
         threshold = threshold if mask_threshold == 'same' else mask_threshold
@@ -82,7 +87,7 @@ class MaskedConsistency(nn.Module):
             raise UserError(f"uda.mask_mode is {mode!r}; known are {MASK_MODES}, and each + 'aug'")
         self.threshold = threshold or 0  # which all probabilities reach
         self.weight = weight
-        self.mask = BlockMask(**generator or {})
+        self.mask = BlockMask(**generator)
         self.augment = augment if mode.endswith('aug') else None
         self.teacher = None
         if teacher is not None:
