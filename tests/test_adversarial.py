@@ -160,7 +160,7 @@ def train_rank():
         method = build()
         method.student.distribute()
         data = {key: values[rank : rank + 1] for key, values in double_batch().items()}
-        log = train(method, data, rank, 2)
+        log = train(method, data, rank)
         torch.save((log, method.state_dict()), f'rank_{rank}.pt')
 
 
