@@ -1,7 +1,6 @@
 """Plain ViTs as encoders: golden maps, sizes, positions, token masks, frozen ones, training."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from torch import nn
 
 from mmseg.engine.config import load_config
 from mmseg.models import build_backbone, build_head
-from mmseg.models.builder import SEGMENTORS
 from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
-from tests.test_dacs import THINGS, random_batch
+from tests.test_timm_encoders import build_self_training, train_twice
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 GOLDEN = Path(__file__).parent / 'golden/foundation'
@@ -249,26 +247,12 @@ def test_self_training_on_four_levels(tmp_path, name, frozen, norm):
     torch.manual_seed(0)
     model = model_config(tmp_path, name, frozen, norm)
     assert model.decode_head.in_channels == [96] * 4
-    dacs = SEGMENTORS.build(
-        dict(
-            type='DACS', model=model, imnet_feature_dist_lambda=0.005,
-            imnet_feature_dist_classes=THINGS, imnet_feature_dist_scale_min_ratio=0.01,
-            debug_img_interval=0,
-        )
-    )  # fmt: skip
-    dacs.init_weights()
-    before = {n: w.clone() for n, w in dacs.model.named_parameters()}
-    optimizer = torch.optim.AdamW(dacs.model.parameters(), lr=1e-3)
-    dacs.train()
+    dacs = build_self_training(model)
     vit = dacs.model.backbone
     assert dacs.model.training and vit.timm_model.blocks[0].training != frozen
-    data = random_batch()
-    for i in range(2):
-        log = dacs.train_step(data, optimizer, step=Step(0, i))['log_vars']
-        assert all(math.isfinite(value) for value in log.values())
-    changed = {n for n, w in dacs.model.named_parameters() if not torch.equal(w, before[n])}
+    _, changed = train_twice(dacs)
     frozen_names = {f'backbone.{n}' for n, _ in vit.named_parameters()} if frozen else set()
-    assert changed == set(before) - frozen_names
+    assert changed == {n for n, _ in dacs.model.named_parameters()} - frozen_names
     assert all((w.grad is None) == frozen for w in vit.parameters())
 
 

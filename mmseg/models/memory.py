@@ -14,7 +14,8 @@ def is_channels_last(feature):
 
 def in_format_of(feature, reference):
     """Return a map in the format of another: maps made of tokens are channels_last views."""
-    return feature if is_channels_last(reference) else feature.contiguous()
+    formats = torch.contiguous_format, torch.channels_last
+    return feature.contiguous(memory_format=formats[is_channels_last(reference)])
 
 
 def pointwise(feature, weight, bias=None):

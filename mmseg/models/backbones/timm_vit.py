@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmseg.models.builder import BACKBONES
-from mmseg.models.memory import is_channels_last
+from mmseg.models.memory import in_format_of
 from mmseg.models.vit_weights import mask_token_of, to_timm
 from mmseg.models.weights import pretrained_init_cfg
 from mmseg.utils.user_error import UserError
@@ -177,9 +177,8 @@ class TimmViT(BaseModule):
         levels = self.timm_model.forward_intermediates(
             img, self.out_indices, norm=self.norm, output_fmt='NLC', intermediates_only=True
         )
-        memory = torch.channels_last if is_channels_last(img) else torch.contiguous_format
-        maps = [tokens.unflatten(1, grid).permute(0, 3, 1, 2) for tokens in levels]
-        return [each.contiguous(memory_format=memory) for each in maps]
+        maps = (tokens.unflatten(1, grid).permute(0, 3, 1, 2) for tokens in levels)
+        return [in_format_of(each, img) for each in maps]
 
 
 class MetaPositions(VisionTransformer):
