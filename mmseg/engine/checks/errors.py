@@ -12,13 +12,14 @@ from mmcv.cnn import ACTIVATION_LAYERS, CONV_LAYERS, NORM_LAYERS
 from mmcv.runner import HOOKS, OPTIMIZERS
 
 from mmseg.datasets.builder import DATASETS, PIPELINES
+from mmseg.models.adapters.base import ADAPTERS
 from mmseg.models.builder import MODELS
 from mmseg.models.decode_heads.decoder_layers import LAYERS
 from mmseg.utils.user_error import TRACEBACK, UserError
 
 # What a config can name; the layers of a decode head are in a dict.
 _REGISTRIES = (
-    *(MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
+    *(MODELS, ADAPTERS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
     *(NORM_LAYERS, ACTIVATION_LAYERS, CONV_LAYERS, LAYERS),
 )
 # Taken out before the class is built.
