@@ -103,7 +103,8 @@ def unknown_key(path, key, known, unlisted=frozenset()):
 
 
 def _hint(name, names, prefix=''):
-    near = difflib.get_close_matches(name, names, n=1)
+    alike = [known for known in names if known.lower() == name.lower()]
+    near = alike or difflib.get_close_matches(name, names, n=1)
     return f'; did you mean {prefix}{near[0]}?' if near else ''
 
 
