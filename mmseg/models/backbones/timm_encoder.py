@@ -55,6 +55,8 @@ class TimmEncoder(AdaptedEncoder, TIMMBackbone):
 
     def convert_weights(self, weights):
         """Translate the names of timm's whole model, less what comes after the last level."""
+        if any(name.startswith('timm_model.') for name in weights):  # a checkpoint of ours
+            return weights
         children = [name for name, _ in self.timm_model.named_children()]
         with torch.device('meta'):
             whole = timm.create_model(self.model_name, pretrained=False, **self.timm_options)
