@@ -282,6 +282,12 @@ def test_starts_as_the_encoder_and_loads_its_files(tmp_path, key, adapt):
     other = encoder(key, adapt, pretrained=str(tmp_path / 'adapted.pth')).eval()
     other.init_weights()
     assert all(torch.equal(a, b) for a, b in zip(levels, other(IMG), strict=True))
+    if adapt['type'] != 'Rein':
+        other.merge_adapter()
+        assert all(type(m) is type(plain.get_submodule(n)) for n, m in other.named_modules())
+        plain.load_state_dict(other.state_dict())
+        for level, merged in zip(levels, plain(IMG), strict=True):
+            assert (level - merged).abs().max() <= 1e-5 * level.abs().max()
 
 
 @each_adapted
@@ -301,10 +307,7 @@ def test_what_is_trained_and_in_which_mode(key, adapt):
     tune(vit)
     sum(level.pow(3).mean() for level in vit(IMG)).backward()
     for name, weight in vit.named_parameters():
-        assert (weight.grad is not None) == (name in names), name
-        # The softmax cancels what all keys have in common.
-        if weight.grad is not None and not (name.endswith('bias') and weight.grad.numel() < 97):
-            assert weight.grad.abs().max() > 0, name
+        assert (weight.grad is not None and bool(weight.grad.any())) == (name in names), name
 
 
 @pytest.mark.parametrize('key', ['dinov3', 'eva02'])
@@ -536,6 +539,7 @@ def publish(tmp_path):
         cfg.model.pretrained = None
         cfg.model.backbone = ConfigDict(backbone)
         cfg.dump(str(tmp_path / 'config.json'))
+        torch.manual_seed(0)
         segmentor = build_segmentor(copy.deepcopy(cfg.model)).eval()
         segmentor.init_weights()
         torch.save({'state_dict': tune(segmentor).state_dict()}, tmp_path / 'checkpoint.pth')
@@ -557,7 +561,7 @@ def test_merged_when_published(publish, adapt):
     ours, expected = (each.encode_decode(IMG, [{}]) for each in (merged, segmentor))
     assert (ours - expected).abs().max() <= 1e-6 * expected.abs().max()
     # And without --merge the network as it is.
-    segmentor, path = publish(dict(ENCODERS['mit'], adapt=adapt))
+    _, path = publish(dict(ENCODERS['mit'], adapt=adapt))
     same = load_trained(None, path, torch.device('cpu'))
     assert torch.equal(same.encode_decode(IMG, [{}]), expected)
 
