@@ -40,7 +40,8 @@ class TimmEncoder(AdaptedEncoder, TIMMBackbone):
         self.model_name = model_name
         self.timm_options = kwargs
         if with_cp:
-            self.timm_model.set_grad_checkpointing()
+            # Of some models (Hiera) timm's feature extractor only wraps the whole one.
+            getattr(self.timm_model, 'model', self.timm_model).set_grad_checkpointing()
         info = self.timm_model.feature_info
         if not set(STRIDES) <= set(info.reduction()):
             raise UserError(
