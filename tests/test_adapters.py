@@ -23,9 +23,10 @@ from mmseg.models.adapters.low_rank import LowRankLinear
 from mmseg.models.adapters.rein import ReinTokens
 from mmseg.utils.seeding import Step
 from tests.golden.fill import array_for
-from tests.test_config_keys import problem
+from tests.test_config_keys import check, problem
 from tests.test_dacs import build_dacs, random_batch, tiny_model
 from tests.test_engine import _signal_at
+from tests.test_layer_decay import options_by_name, segmentor
 from tests.test_timm_vit import DINOV2, GOLDEN, assert_near, filled, image
 from tests.tiny_runs import (
     SMALL_UDA,
@@ -431,6 +432,29 @@ def test_mistakes(backbone, adapt, says):
     assert re.search(says, said)
 
 
+@pytest.mark.parametrize(
+    ('backbone', 'adapt'),
+    [
+        ({}, dict(type='LoRA', r=8, alpha=16, dropout=0, targets=['q', 'attn.proj'])),
+        ({}, dict(type='SoMA', r=8, alpha=None, start_block=0, init='none')),
+        (DINOV2_CONFIG, dict(type='Rein', m=50, r=8, scale=1)),
+        (CONVNEXT, dict(type='SoMA')),
+    ],
+)
+def test_options_that_can_be(backbone, adapt):
+    check({'model.pretrained': None, 'model.backbone': {**backbone, 'adapt': adapt}})
+
+
+@pytest.mark.parametrize('adapt', [dict(type='LoRA'), dict(type='SoMA'), dict(type='Rein')])
+def test_layer_decay_gives_adapters_the_rate_of_the_head(adapt):
+    vit = encoder('dinov2', adapt, mask_ratio=0.5)
+    rates = options_by_name(segmentor(vit))
+    encoder_rates = {n.removeprefix('backbone.'): r for n, (r, _) in rates.items() if 'back' in n}
+    assert encoder_rates.keys() == trained(vit)
+    for name, rate in encoder_rates.items():
+        assert (rate == pytest.approx(1)) == is_added(name), name
+
+
 # Training
 
 
@@ -540,12 +564,12 @@ def publish(tmp_path):
         cfg.model.backbone = ConfigDict(backbone)
         cfg.dump(str(tmp_path / 'config.json'))
         torch.manual_seed(0)
-        segmentor = build_segmentor(copy.deepcopy(cfg.model)).eval()
-        segmentor.init_weights()
-        torch.save({'state_dict': tune(segmentor).state_dict()}, tmp_path / 'checkpoint.pth')
+        network = build_segmentor(copy.deepcopy(cfg.model)).eval()
+        network.init_weights()
+        torch.save({'state_dict': tune(network).state_dict()}, tmp_path / 'checkpoint.pth')
         arguments = [str(tmp_path / 'checkpoint.pth'), '--config', str(tmp_path / 'config.json')]
         path = publish_model.main([*arguments, '--out', str(tmp_path / 'out'), *options])
-        return segmentor, path
+        return network, path
 
     return publish
 
@@ -553,12 +577,12 @@ def publish(tmp_path):
 @pytest.mark.parametrize('adapt', [dict(type='LoRA', r=4), dict(type='SoMA', r=4, alpha=8)])
 @torch.no_grad()
 def test_merged_when_published(publish, adapt):
-    segmentor, path = publish(dict(ENCODERS['mit'], adapt=adapt), '--merge')
+    network, path = publish(dict(ENCODERS['mit'], adapt=adapt), '--merge')
     content = load_file(path)
     assert 'adapt' not in json.loads(content['meta']['config'])['model']['backbone']
     merged = load_trained(None, path, torch.device('cpu'))
     assert not [name for name in merged.state_dict() if 'lora' in name]
-    ours, expected = (each.encode_decode(IMG, [{}]) for each in (merged, segmentor))
+    ours, expected = (each.encode_decode(IMG, [{}]) for each in (merged, network))
     assert (ours - expected).abs().max() <= 1e-6 * expected.abs().max()
     # And without --merge the network as it is.
     _, path = publish(dict(ENCODERS['mit'], adapt=adapt))
