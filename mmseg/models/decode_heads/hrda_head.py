@@ -29,7 +29,8 @@ class HRDAHead(BaseModule):
         lr_loss_weight, hr_loss_weight (float): Of the context's and the detail's own loss; the
             fused prediction's has the rest to 1.
         attention_classwise (bool): Attention per class, or one for all.
-        attention_embed_dim (int): Channels of the attention's decoder; only a DAFormerHead takes it.
+        attention_embed_dim (int): Channels of the attention's decoder, where it is a
+            DAFormerHead.
         fixed_attention (float | None): Takes the place of a learned attention.
         debug_output_attention (bool): In eval mode, return the attention in place of logits.
         enable_hr_crop, hr_slide_inference: Stand in configs of published runs and mean nothing.
