@@ -154,3 +154,18 @@ def test_weights_of_another_width(workplace):
     )
     with pytest.raises(SystemExit, match=says):
         run_experiment(write_config(workplace, CONFIG), 'model.backbone.pretrained=weights.pth')
+
+
+def test_crops_of_less_than_two_patches_under_a_pyramid(workplace):
+    crops = [
+        f'data.train.{part}.{key}=20,20'
+        for part, key in (
+            *(('source.pipeline.3', 'crop_size'), ('source.pipeline.6', 'size')),
+            *(('target.pipeline.2', 'crop_size'), ('target.pipeline.5', 'size')),
+        )
+    ]
+    config = write_config(workplace, CONFIG + "model['neck'] = dict(type='BilinearPyramid')\n")
+    one_patch = ['model.backbone.patch_size=28', 'model.backbone.img_size=56']
+    says = r'^Error: [^\n]*BilinearPyramid cannot resize a level of 1×1 by 0\.5: enlarge [^\n]*$'
+    with pytest.raises(SystemExit, match=says):
+        run_experiment(config, *crops, *one_patch)
