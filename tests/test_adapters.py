@@ -361,7 +361,7 @@ def test_a_deep_copy_is_on_its_own(key, adapt):
 def test_the_mask_token_is_trained_beside_the_adapter(adapt):
     vit = encoder('dinov2', adapt, mask_token=True).train()
     assert 'mask_token' in trained(vit)
-    with vit.masked_tokens(torch.zeros(2, 5, 5)):
+    with vit.masked_tokens(torch.ones(2, 5, 5, dtype=torch.bool)):
         vit(IMG)[-1].square().sum().backward()
     assert vit.mask_token.grad.any()
 

@@ -133,6 +133,11 @@ class TimmViT(AdaptedEncoder):
             weights['mask_token'] = own['mask_token'] if mask_token is None else mask_token
         return weights
 
+    @property
+    def stride(self):
+        """The pixels of a patch's side, and so the stride of all levels."""
+        return self.timm_model.patch_embed.patch_size[0]
+
     def size_inside(self, size):
         """Return the (height, width) that an image is resized to: whole patches."""
         patches = self.timm_model.patch_embed.patch_size
