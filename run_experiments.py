@@ -23,9 +23,8 @@ TARGET_WITH_LABELS = {
 SMALL_CROP = 128  # the side of StreetScenes' crops
 SMALLER_IMAGE = 2048 // 512  # the side of the target's images on disk to that of StreetScenes'
 # An encoder of timm keeps its patches; 64 is the least that all heads take.
-SMALL_VIT = {'depth': 4, 'embed_dim': 64, 'num_heads': 4}
 SMALL_ENCODERS = {
-    'TimmViT': SMALL_VIT,
+    'TimmViT': {'depth': 4, 'embed_dim': 64, 'num_heads': 4},
     'TimmEncoder': {'depths': [1, 1, 1, 1], 'dims': [16, 32, 64, 128]},  # ConvNeXt
 }
 SMALLEST_SIDE = 32  # of what MiT takes: its first stage pools 8 positions of stride 4
