@@ -25,7 +25,7 @@ SMALLER_IMAGE = 2048 // 512  # the side of the target's images on disk to that o
 # An encoder of timm keeps its patches; 64 is the least that all heads take.
 SMALL_ENCODERS = {
     'TimmViT': {'depth': 4, 'embed_dim': 64, 'num_heads': 4},
-    'TimmEncoder': {'depths': [1, 1, 1, 1], 'dims': [16, 32, 64, 128]},  # ConvNeXt
+    'TimmEncoder': {'depths': [1, 1, 1, 1], 'dims': [32, 64, 96, 128]},  # ConvNeXt
 }
 SMALLEST_SIDE = 32  # of what MiT takes: its first stage pools 8 positions of stride 4
 MIN_PIXELS = 10  # of a class in an image: even a handful of images has some of every class

@@ -51,6 +51,8 @@ def test_encoders_and_ways_of_training(resolved):
         backbone, name = config.model.backbone, config.name_encoder.removesuffix('-lora')
         is_adapted = config.name_encoder.endswith('-lora')
         lora = dict(type='LoRA', r=32, dropout=0.1)
+        if name == 'dinov3-convnext-b':
+            lora['targets'] = ['fc1', 'fc2']
         assert backbone.get('adapt') == (lora if is_adapted else None)
         is_plain = backbone.type == 'TimmViT'
         assert is_plain == (name not in ('mitb5', 'dinov3-convnext-b'))

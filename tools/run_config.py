@@ -43,6 +43,8 @@ def vit(size, tag, **backbone):
 def with_lora(encoder):
     """Return the encoder frozen but for adapters, whose options are VFMSeg's."""
     lora = {'type': 'LoRA', 'r': 32, 'dropout': 0.1}
+    if encoder.family == 'timm':  # a ConvNeXt, which has no attention
+        lora['targets'] = ['fc1', 'fc2']
     return replace(encoder, backbone={**encoder.backbone, 'adapt': lora})
 
 
