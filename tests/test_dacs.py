@@ -265,13 +265,13 @@ def test_colour_jitter_acts_on_the_image_per_image_and_keeps_the_generators():
     pixels = torch.rand(1, 3, 8, 8).repeat(2, 1, 1, 1)
     img = (pixels * 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     state = torch.get_rng_state()
-    first = color_jitter(img, mean, std, 0.2, [1, 2])
+    first = color_jitter(img, mean, std, [0.2] * 4, [1, 2])
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(first[0], first[1])
-    assert torch.equal(color_jitter(img, mean, std, 0.2, [2, 1]), first.flip(0))
+    assert torch.equal(color_jitter(img, mean, std, [0.2] * 4, [2, 1]), first.flip(0))
     shown = first * std.view(1, 3, 1, 1) / 255 + mean.view(1, 3, 1, 1) / 255
     assert shown.min() > -1e-5 and shown.max() < 1 + 1e-5
-    assert torch.allclose(color_jitter(img, mean, std, 0.0, [1, 2]), img, atol=1e-4)
+    assert torch.allclose(color_jitter(img, mean, std, [0.0] * 4, [1, 2]), img, atol=1e-4)
 
 
 def test_pixel_weights_multiply_every_heads_loss():

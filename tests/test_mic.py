@@ -12,7 +12,7 @@ from mmseg.models.segmentors.hrda_encoder_decoder import HRDAEncoderDecoder
 from mmseg.models.uda import base
 from mmseg.models.uda import dacs as dacs_module
 from mmseg.models.uda.debug_images import save_debug_images
-from mmseg.models.uda.masked_consistency import BlockMask
+from mmseg.models.uda.masked_consistency import BlockMask, build_mask
 from mmseg.models.uda.teacher import update_teacher
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import Step
@@ -209,8 +209,8 @@ def test_no_teacher_of_its_own_where_the_labels_are_shared():
 def test_wrong_options():
     with pytest.raises(UserError, match="mask_mode is 'both'"):
         mic('both')
-    with pytest.raises(UserError, match="only 'block'"):
-        BlockMask(0.7, 16, type='pixel')
+    with pytest.raises(UserError, match="there are 'block' and 'token'"):
+        build_mask(dict(type='pixel', mask_ratio=0.7), None)
     with pytest.raises(UserError, match=r"'separate'.*3 image.*cannot be halved"):
         mic('separate').check_batch(3)
     mic('separate').check_batch(4)
@@ -221,7 +221,7 @@ def test_augmented_masked_images_are_blurred_alike_and_drawn_anew(monkeypatch):
     method, seen = mic(), []
     monkeypatch.setattr(
         'mmseg.models.uda.strong_augmentation.gaussian_blur',
-        lambda img, generators: seen.append(len(generators)) or img,
+        lambda img, generators, *_: seen.append(len(generators)) or img,
     )
     monkeypatch.setattr('mmseg.models.uda.strong_augmentation.BLUR_THRESHOLD', 0)
     method.start_from_student()

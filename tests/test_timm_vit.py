@@ -12,7 +12,6 @@ from torch import nn
 
 from mmseg.engine.config import load_config
 from mmseg.models import build_backbone, build_head
-from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
 from tests.test_timm_encoders import build_self_training, train_twice
@@ -148,43 +147,35 @@ def test_the_network_of_vfm_uda_with_and_without_masked_tokens():
     golden = np.load(GOLDEN / 'vfm_network.npz')
     shapes = json.loads((GOLDEN / 'vfm_keys.json').read_text())['vfm_network']
     weights = filled(shapes)
-    options = dict(DINOV2, depth=4, inside_scale=1.1, out_indices=[3], mask_ratio=0.7)
+    options = dict(DINOV2, depth=4, inside_scale=1.1, out_indices=[3], mask_token=True)
     vit, head = encoder(**options).eval(), _VFMHead()
     ours = {n.removeprefix('encoder.'): v for n, v in weights.items() if n.startswith('encoder.')}
     ours['mask_token'] = torch.from_numpy(golden['mask_token'])
     vit.load_state_dict(vit.convert_weights(ours))
     head.load_state_dict({n: v for n, v in weights.items() if n in head.state_dict()})
-    img, uniform = image('img', (2, 3, 64, 64)), torch.from_numpy(golden['token_u'])
+    img, hidden = image('img', (2, 3, 64, 64)), torch.from_numpy(golden['token_u'] < 0.7)
 
     [features] = vit(img)
     assert_near(features, golden['features'])
     assert_near(head(features), golden['logits'])
-    with vit.masked_tokens(uniform):
-        assert torch.equal(vit(img)[0], features)  # in eval mode nothing is masked
-        assert_near(head(vit.train()(img)[0]), golden['masked_logits'])
+    with vit.masked_tokens(hidden):
+        assert_near(head(vit(img)[0]), golden['masked_logits'])
     assert torch.equal(vit(img)[0], features)
 
 
 @pytest.mark.parametrize('options', [DINOV2, DINOV3], ids=['dinov2', 'dinov3'])
-def test_the_mask_token_is_trained_by_a_mask_drawn_from_a_step(options):
-    vit = fill(encoder(depth=4, mask_ratio=0.5, **options)).train()
+def test_the_mask_token_is_trained(options):
+    vit = fill(encoder(depth=4, mask_token=True, **options)).train()
     img = torch.randn(2, 3, 64, 64)
 
-    def draw(iteration):
-        generators = Step(0, iteration).image_generators('token mask', len(img))
-        grid = vit.token_grid(img.shape[2:])
-        return torch.stack([torch.rand(grid, generator=generator) for generator in generators])
-
-    def masked(uniform):
-        with vit.masked_tokens(uniform):
+    def masked(hidden):
+        with vit.masked_tokens(hidden):
             return vit(img)[-1]
 
-    assert torch.equal(masked(draw(3)), masked(draw(3)))
-    assert not torch.allclose(masked(draw(3)), masked(draw(4)))
-    nothing, all_of_it = torch.ones_like(draw(0)), torch.zeros_like(draw(0))
-    assert torch.equal(masked(nothing), vit(img)[-1])
-    assert torch.equal(*masked(all_of_it))  # of the two images nothing is left
-    masked(draw(0)).square().sum().backward()
+    some = torch.rand(2, *vit.token_grid(img.shape[2:])) < 0.5
+    assert torch.equal(masked(torch.zeros_like(some)), vit(img)[-1])
+    assert torch.equal(*masked(torch.ones_like(some)))  # of the two images nothing is left
+    masked(some).square().sum().backward()
     assert vit.mask_token.grad.abs().max() > 0
 
 
@@ -299,11 +290,6 @@ def test_mistakes(options, message):
         encoder(**options)
 
 
-def test_masking_without_a_ratio_and_misspelt_options():
-    with (
-        pytest.raises(UserError, match=r'needs model\.backbone\.mask_ratio'),
-        encoder(depth=4, **DINOV2).masked_tokens(torch.rand(1, 25)),
-    ):
-        pass
+def test_misspelt_options():
     with pytest.raises(TypeError, match='drop_path_rat'):  # for which the config has a better hint
         encoder(drop_path_rat=0.1, **DINOV2)

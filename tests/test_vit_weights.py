@@ -101,11 +101,11 @@ def test_norms_that_only_metas_training_needs(tmp_path):
 def test_the_mask_token_starts_from_the_files(tmp_path, name):
     weights = file_of(name)
     key = next(key for key in weights if key.endswith('mask_token'))
-    vit = of_case(tmp_path, name, weights, mask_ratio=0.7)
+    vit = of_case(tmp_path, name, weights, mask_token=True)
     assert torch.equal(vit.mask_token, weights[key].reshape(1, 96))
     assert_golden(name, vit)
     del weights[key]
-    vit = of_case(tmp_path, name, weights, mask_ratio=0.7)
+    vit = of_case(tmp_path, name, weights, mask_token=True)
     assert torch.equal(vit.mask_token, torch.zeros(1, 96))
 
 
@@ -114,7 +114,7 @@ def test_the_student_of_a_vfm_uda_checkpoint(tmp_path):
     state = {f'network.encoder.{name}': value for name, value in student.items()}
     state |= {f'network_ema.encoder.{name}': value + 1 for name, value in student.items()}
     state['network.out.weight'] = torch.ones(19, 24, 1, 1)
-    vit = of_case(tmp_path, 'meta_dinov2', {'state_dict': state, 'epoch': 1}, mask_ratio=0.7)
+    vit = of_case(tmp_path, 'meta_dinov2', {'state_dict': state, 'epoch': 1}, mask_token=True)
     assert_golden('meta_dinov2', vit)
     assert torch.equal(vit.mask_token, student['mask_token'])
 
@@ -174,11 +174,11 @@ def test_timms_own_files_load_less_what_follows_the_last_level(tmp_path, name, o
 
 
 def test_an_encoder_out_of_a_checkpoint_of_this_project(tmp_path):
-    trained = fill(encoder(**BIAS_FREE, out_indices=[1], mask_ratio=0.5))
+    trained = fill(encoder(**BIAS_FREE, out_indices=[1], mask_token=True))
     state = {f'backbone.{name}': value for name, value in trained.state_dict().items()}
     torch.save({'state_dict': {**state, 'decode_head.bias': torch.ones(1)}}, tmp_path / 'latest')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'latest'), prefix='backbone.')
-    again = encoder(**BIAS_FREE, out_indices=[1], mask_ratio=0.5, init_cfg=init_cfg)
+    again = encoder(**BIAS_FREE, out_indices=[1], mask_token=True, init_cfg=init_cfg)
     again.init_weights()
     assert all(torch.equal(v, again.state_dict()[n]) for n, v in trained.state_dict().items())
 

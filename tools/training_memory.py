@@ -84,7 +84,7 @@ def _build(cfg):
     method = revert_sync_batchnorm(method).train()
     method.debug_img_interval = 0
     speed_up(method, torch.device('cpu'), **{**(cfg.get('speed') or {}), 'compile': None})
-    optimizer = build_grouped_optimizer(method.model, cfg.optimizer)
+    optimizer = build_grouped_optimizer(method.model, cfg.optimizer, method.trained_beside())
     return method, [optimizer, *method.optimizers.values()]
 
 

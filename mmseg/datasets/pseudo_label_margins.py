@@ -13,15 +13,20 @@ class MarkMargins:
     Comes right after the image is loaded; later transforms treat the mask as a label.
 
     Args:
-        margins (list[int]): Top, bottom, left and right, in pixels of the image as it is on disk.
+        margins (list[float]): Top, bottom, left and right, of the image as it is on disk: whole
+            numbers are pixels; numbers below 1 are fractions of its height or width.
     """
 
     def __init__(self, margins):
         self.margins = margins
 
     def __call__(self, results):
-        top, bottom, left, right = self.margins
         height, width = results['ori_shape'][:2]  # resized_dir loads a smaller one
+        sides = (height, height, width, width)
+        top, bottom, left, right = (
+            int(margin * side) if margin < 1 else margin
+            for margin, side in zip(self.margins, sides, strict=True)
+        )
         mask = np.zeros((height, width), np.uint8)
         mask[top : max(height - bottom, 0), left : max(width - right, 0)] = 1
         loaded = results['img'].shape[1::-1]

@@ -141,33 +141,57 @@ def read_index_file(data_root, name):
         ) from error
 
 
-def crop_with_class(random_crop, results, class_id, min_pixels):
+def crop_with_class(random_crop, results, class_id, min_pixels, tries=None):
     """Crop image and label where the label has more than ``min_pixels`` of a class.
 
-    The draws are those of ``RandomCrop``, called again and again. After ``MAX_CROP_REDRAWS``
-    redraws the last crop stays.
+    The draws are those of ``RandomCrop``, called again and again. ``tries`` is VFM-UDA's rule.
     """
-    for _ in range(1 + MAX_CROP_REDRAWS):
-        box, counts = _balanced_box(random_crop, results['img'], results['gt_semantic_seg'])
-        if counts[class_id] > min_pixels:
-            break
+    image, label = results['img'], results['gt_semantic_seg']
+    if tries is None:
+        box = _box_with_class(random_crop, image, label, class_id, min_pixels)
+    else:
+        box = _balanced_box_with_class(random_crop, image, label, class_id, min_pixels, tries)
     for key in ('img', *results['seg_fields']):
         results[key] = random_crop.crop(results[key], box)
     results['img_shape'] = results['img'].shape
     return results
 
 
+def _box_with_class(random_crop, image, label, class_id, min_pixels):
+    """After ``MAX_CROP_REDRAWS`` redraws the last box stays."""
+    for _ in range(1 + MAX_CROP_REDRAWS):
+        box, counts = _balanced_box(random_crop, image, label)
+        if counts[class_id] > min_pixels:
+            break
+    return box
+
+
+def _balanced_box_with_class(random_crop, image, label, class_id, min_pixels, tries):
+    """Class and balance are sought together; after the last try one box is taken as it comes."""
+    for _ in range(tries):
+        box, counts = _draw(random_crop, image, label)
+        if counts[class_id] > min_pixels and _is_balanced(random_crop, counts):
+            return box
+    return _draw(random_crop, image, label)[0]
+
+
 def _balanced_box(random_crop, image, label):
     """What ``random_crop`` would choose: (y1, y2, x1, x2), and its pixels of each id, (256,)."""
     box, counts = _draw(random_crop, image, label)
-    if random_crop.cat_max_ratio < 1:
-        counted = np.arange(len(counts)) != random_crop.ignore_index
-        for _ in range(_BALANCING_REDRAWS):
-            classes = counts[counted & (counts > 0)]
-            if len(classes) > 1 and classes.max() / classes.sum() < random_crop.cat_max_ratio:
-                break
-            box, counts = _draw(random_crop, image, label)
+    for _ in range(_BALANCING_REDRAWS):
+        if _is_balanced(random_crop, counts):
+            break
+        box, counts = _draw(random_crop, image, label)
     return box, counts
+
+
+def _is_balanced(random_crop, counts):
+    """Whether several classes share a crop and none has ``cat_max_ratio`` of its labels."""
+    if random_crop.cat_max_ratio >= 1:
+        return True
+    counted = np.arange(len(counts)) != random_crop.ignore_index
+    classes = counts[counted & (counts > 0)]
+    return len(classes) > 1 and classes.max() / classes.sum() < random_crop.cat_max_ratio
 
 
 def _draw(random_crop, image, label):

@@ -39,11 +39,13 @@ class UDADataset(Dataset):
 
     Args:
         target (dict): Config of a data set. ``crop_pseudo_margins``, a list of top, bottom, left
-            and right in pixels of its images on disk, adds ``valid_pseudo_mask`` (1, H, W) to
-            samples: False in these margins and where the image is padded.
+            and right (see :class:`MarkMargins`), adds ``valid_pseudo_mask`` (1, H, W) to samples:
+            False in these margins and where the image is padded.
         rare_class_sampling (dict | None): ``min_pixels``, ``class_temp`` and ``min_crop_ratio``;
             None draws pairs uniformly. A crop has to hold ``min_pixels * min_crop_ratio`` pixels of
-            its class; below 1 ``min_pixels`` is a ratio of the image.
+            its class; below 1 ``min_pixels`` is a ratio of the image. With ``crop_tries`` (VFM-UDA:
+            20) up to so many crops are drawn for one that also has balanced classes; without, the
+            balance is sought first, for each of 11 crops.
         resized_dir (str | None): Folder that keeps decoded, resized images for the next time.
         sync_crop_size (tuple[int, int] | None): Height and width of a box that is cut at last, at
             the same place, from all that a sample holds of source and target.
@@ -71,11 +73,12 @@ class UDADataset(Dataset):
         if rare_class_sampling is not None:
             self._set_up_rare_class_sampling(**rare_class_sampling)
 
-    def _set_up_rare_class_sampling(self, min_pixels, class_temp, min_crop_ratio):
+    def _set_up_rare_class_sampling(self, min_pixels, class_temp, min_crop_ratio, crop_tries=None):
         labels = [info['ann']['seg_map'] for info in self.source.img_infos]
         root, folder, label_map = self.source.data_root, self.source.ann_dir, self.source.label_map
         self.sampler = RareClassSampler(root, labels, folder, min_pixels, class_temp, label_map)
         self.min_crop_pixels = self.sampler.min_pixels * min_crop_ratio
+        self.crop_tries = crop_tries
         if 0 < min_pixels < 1:
             self.min_crop_ratio = min_pixels * min_crop_ratio
         if self.min_crop_pixels > 0 and self._crop_position() is None:
@@ -144,7 +147,9 @@ class UDADataset(Dataset):
         if self.min_crop_ratio is not None:  # of the image as it is cropped: resized
             height, width = results['img'].shape[:2]
             min_pixels = self.min_crop_ratio * height * width
-        results = crop_with_class(transforms[position], results, class_id, min_pixels)
+        results = crop_with_class(
+            transforms[position], results, class_id, min_pixels, self.crop_tries
+        )
         for transform in transforms[position + 1 :]:
             results = transform(results)
         return results

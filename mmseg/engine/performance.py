@@ -111,13 +111,17 @@ def keep_freed_memory(device):
         libc.mallopt(trim_threshold, -1)
 
 
-def build_grouped_optimizer(segmentor, cfg):
+def build_grouped_optimizer(segmentor, cfg, beside=()):
     """Build the optimizer over a segmentor, with one group for all weights of the same options.
+
+    Weights ``beside`` it have the plain options.
 
     mmcv makes a group of each single weight where ``paramwise_cfg`` is used, and torch's optimizers
     compute group by group. The steps are the same.
     """
     optimizer = build_optimizer(segmentor, cfg)
+    if beside:
+        optimizer.add_param_group({'params': beside})
     groups = {}
     for group in optimizer.param_groups:
         options = {key: value for key, value in group.items() if key != 'params'}

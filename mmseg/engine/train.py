@@ -150,7 +150,8 @@ def _build_parts(cfg, device, resumed):
         model = _build_model(cfg, dataset, device, resumed)
     with config_errors('optimizer'):
         lr = cfg.optimizer.lr * (get_dist_info()[1] if cfg.get('scale_lr') else 1)
-        optimizer = build_grouped_optimizer(model.model, {**cfg.optimizer, 'lr': lr})
+        optimizer_cfg = {**cfg.optimizer, 'lr': lr}
+        optimizer = build_grouped_optimizer(model.model, optimizer_cfg, model.trained_beside())
     dry_run(cfg, model, optimizer, sample, test_sample)
     return dataset, evaluation, model, optimizer
 

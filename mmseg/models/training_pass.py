@@ -44,7 +44,9 @@ class TrainingPass(nn.Module):
         super().__init__()
         self.segmentor = segmentor
 
-    def forward(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
+    def forward(
+        self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None, heads=True
+    ):
         """Run encoder and heads, and compute losses that the heads weight per pixel.
 
         Args:
@@ -53,6 +55,7 @@ class TrainingPass(nn.Module):
             gt_semantic_seg (Tensor | None): (N, 1, H, W) int64; None: no losses.
             weight (Tensor | None): (N, 1, H, W) float, of the pixels; None: 1.
             generator (torch.Generator | None): For what a segmentor draws, on the CPU.
+            heads (bool): False runs encoder and neck alone, for the features.
 
         Returns:
             PassOutput: Losses, logits and views.
@@ -60,6 +63,8 @@ class TrainingPass(nn.Module):
         segmentor = self.segmentor
         if hasattr(segmentor, 'training_pass'):
             return segmentor.training_pass(img, img_metas, gt_semantic_seg, weight, generator)
+        if not heads:
+            return PassOutput({}, None, [View(img, None, segmentor.extract_feat(img))])
         outputs = {}
 
         def keep(name):

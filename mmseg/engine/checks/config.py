@@ -84,9 +84,19 @@ SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 SIZE = Kind('a pair of whole numbers above 0', lambda v: _is_list(v, COUNT) and len(v) == 2)
+MARGIN = Kind('', lambda v: WHOLE.fits(v) or (NOT_NEGATIVE.fits(v) and v < 1))
 MARGINS = Kind(
-    'a list of four whole numbers from 0: top, bottom, left, right',
-    lambda v: _is_list(v, WHOLE) and len(v) == 4,
+    'a list of four numbers: top, bottom, left, right; whole ones are pixels, others fractions '
+    'below 1 of a side',
+    lambda v: _is_list(v, MARGIN) and len(v) == 4,
+)
+JITTER = Kind(
+    'a list of four numbers from 0 to 1: brightness, contrast, saturation, and hue up to 0.5',
+    lambda v: _is_list(v, RATIO) and len(v) == 4 and v[3] <= 0.5,
+)
+SIGMAS = Kind(
+    'a pair of numbers above 0, the smaller first',
+    lambda v: _is_list(v, POSITIVE) and len(v) == 2 and v[0] <= v[1],
 )
 COMPILER = Kind(
     "a backend of torch.compile such as 'inductor'",
@@ -116,6 +126,7 @@ SECTIONS = {
     'data.test_dataloader': LOADER,
     'data.train.rare_class_sampling': {
         'min_pixels': NOT_NEGATIVE, 'class_temp': POSITIVE, 'min_crop_ratio': NOT_NEGATIVE,
+        'crop_tries': _or_none(COUNT),
     },
     'model.test_cfg': {
         'mode': _one_of('whole', 'slide'), 'crop_size': SIZE, 'stride': SIZE,
@@ -146,9 +157,18 @@ SECTIONS = {
     },
     'log_config': {'interval': COUNT, 'hooks': _list_of(TABLE)},
     'uda.mask_generator': {
-        'mask_ratio': RATIO, 'mask_block_size': COUNT, **_keys(ANY, 'type _delete_'),
+        'mask_ratio': RATIO, 'mask_block_size': _or_none(POSITIVE), **_keys(ANY, 'type _delete_'),
     },
     **_keys({'main': NOT_NEGATIVE, 'aux': ANY}, 'uda.lambda_adv_target uda.lambda_ent'),
+    'uda.augmentations': _keys(_or_none(TABLE), 'source target mix'),
+    **_keys(
+        {
+            'jitter': JITTER, 'blur_sigma': SIGMAS,
+            **_keys(RATIO, 'jitter_probability grey_probability blur_probability'),
+        },
+        'uda.augmentations.source uda.augmentations.target uda.augmentations.mix',
+    ),
+    'uda.feature_distance': {'teacher': TABLE, 'weight': NOT_NEGATIVE},
     'speed': {
         'amp': _or_none(_one_of('bf16', 'fp16')), 'channels_last': SWITCH,
         'compile': _or_none(COMPILER), 'accumulate': COUNT,
@@ -176,7 +196,7 @@ VALUES = {
         'mask_alpha': SAME_OR_RATIO, 'mask_pseudo_threshold': _or_none(SAME_OR_RATIO),
         'imnet_feature_dist_classes': _or_none(_list_of(WHOLE)),
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
-        **_keys(SWITCH, 'blur print_grad_magnitude'),
+        **_keys(SWITCH, 'blur print_grad_magnitude flip_pseudo_labels'),
     },
     'data.train': {
         'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
@@ -189,10 +209,10 @@ REQUIRED = (
     'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'optimizer.lr',
     'lr_config.policy', 'log_config.interval', 'log_config.hooks', 'checkpoint_config.interval',
     'evaluation.interval', 'optimizer_config.grad_clip.max_norm',
-    *(f'uda.{key}' for key in ('mask_generator.mask_ratio', 'mask_generator.mask_block_size')),
+    'uda.mask_generator.mask_ratio',
     *(f'uda.{key}.main' for key in ('lambda_adv_target', 'lambda_ent')),
     *(f'data.train.rare_class_sampling.{key}' for key in
-      SECTIONS['data.train.rare_class_sampling']),
+      ('min_pixels', 'class_temp', 'min_crop_ratio')),
 )  # fmt: skip
 OPTIONAL = (
     'evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling',

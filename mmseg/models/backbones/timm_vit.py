@@ -38,7 +38,7 @@ class TimmViT(BaseModule):
             from 1024 to 1120); None: to the next whole patch.
         positions: how absolute positions follow the image's size, 'timm' or, as Meta's DINOv2
             without registers does, 'meta'.
-        mask_ratio: of the tokens that `masked_tokens` replaces; None: there is no mask token.
+        mask_token: have a token, which is trained, that `masked_tokens` puts in place of others.
         frozen: never trained and always in eval mode.
         with_cp: timm's activation checkpointing of each block.
         **kwargs: of the timm model, e.g. drop_path_rate=0.1, patch_size=16.
@@ -46,7 +46,8 @@ class TimmViT(BaseModule):
 
     def __init__(
         self, model_name, pretrained=None, init_cfg=None, out_indices=None, norm=True,
-        inside_scale=None, positions='timm', mask_ratio=None, frozen=False, with_cp=False, **kwargs,
+        inside_scale=None, positions='timm', mask_token=False, frozen=False, with_cp=False,
+        **kwargs,
     ):  # fmt: skip
         super().__init__(pretrained_init_cfg(pretrained, init_cfg))
         if not timm.is_model(model_name):
@@ -61,8 +62,8 @@ class TimmViT(BaseModule):
         self.timm_model.prune_intermediate_layers(self.out_indices, prune_norm=not norm)
         if positions != 'timm':
             self._use_positions_of_meta(positions)
-        self.mask_ratio, self._hidden = mask_ratio, None
-        if mask_ratio is not None:
+        self.mask_token, self._hidden = None, None
+        if mask_token:
             self.mask_token = nn.Parameter(torch.zeros(1, self.timm_model.embed_dim))
             self.timm_model.patch_embed.register_forward_hook(self._replace_hidden)
         if with_cp:
@@ -130,7 +131,7 @@ class TimmViT(BaseModule):
             weights = {f'timm_model.{name}': value for name, value in weights.items()}
             weights = {name: value for name, value in weights.items() if name not in left_out}
         weights = {name: value for name, value in weights.items() if name != 'mask_token'}
-        if self.mask_ratio is not None:
+        if self.mask_token is not None:
             weights['mask_token'] = own['mask_token'] if mask_token is None else mask_token
         return weights
 
@@ -148,23 +149,20 @@ class TimmViT(BaseModule):
         return [s // p for s, p in zip(self.size_inside(size), patches, strict=True)]
 
     @contextlib.contextmanager
-    def masked_tokens(self, uniform):
-        """Replace tokens by the mask token in forward passes of training mode inside.
+    def masked_tokens(self, hidden):
+        """Put the mask token in place of others in forward passes inside.
 
         Args:
-            uniform (Tensor): Numbers from U(0, 1), (N, rows * columns) or (N, rows, columns);
-                replaced is where they are below `mask_ratio`.
+            hidden (Tensor): (N, rows, columns) bool of `token_grid`, True where replaced.
         """
-        if self.mask_ratio is None:
-            raise UserError('token masking needs model.backbone.mask_ratio, e.g. 0.7')
-        self._hidden = uniform < self.mask_ratio
+        self._hidden = hidden
         try:
             yield
         finally:
             self._hidden = None
 
     def _replace_hidden(self, module, inputs, tokens):
-        if self._hidden is None or not self.training:
+        if self._hidden is None:
             return tokens
         hidden = self._hidden.to(tokens.device).view(*tokens.shape[:-1], 1)
         return torch.where(hidden, self.mask_token.to(tokens.dtype), tokens)

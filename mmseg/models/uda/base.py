@@ -11,6 +11,7 @@ from mmseg.models.builder import SEGMENTORS, build_segmentor
 from mmseg.models.uda.debug_images import save_debug_images
 from mmseg.models.uda.student import Student
 from mmseg.models.uda.teacher import Teacher, teacher_mode
+from mmseg.utils.collective import average_over_ranks
 from mmseg.utils.gradients import Gradients, NonFiniteError, Snapshot, total_loss
 
 
@@ -64,6 +65,10 @@ class UDAMethod(nn.Module):
         """List the segmentors and encoders that compute in an iteration, the student first."""
         return list(self.children())
 
+    def trained_beside(self):
+        """List what the student's optimizer trains beside the student, with its plain options."""
+        return []
+
     def check_batch(self, size):
         """Refuse a (micro-)batch of a size that cannot be trained on, by a :class:`UserError`."""
 
@@ -111,6 +116,8 @@ class UDAMethod(nn.Module):
                 self._forward_backward(part, part_step, is_last)
                 for part, part_step, is_last in self.gradients.split(data_batch, step)
             ]
+            # DistributedDataParallel does not know these.
+            average_over_ranks([weight.grad for weight in self.trained_beside()])
             log_vars = self.gradients.step(optimizer, parts, self.optimizers.values())
         except NonFiniteError:
             self._before.restore()

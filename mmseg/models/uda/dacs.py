@@ -1,15 +1,18 @@
 """DACS with feature distance: the self-training of DAFormer, one iteration from top to bottom."""
 
 import copy
+from functools import partial
 
 import torch
 
 from mmseg.models.builder import SEGMENTORS
+from mmseg.models.encoder_channels import level_channels
 from mmseg.models.training_pass import check_losses_take_weights, heads_of
 from mmseg.models.uda.class_mix import draw_class_masks
 from mmseg.models.uda.feature_distance import FrozenEncoder, distance_of_views
+from mmseg.models.uda.feature_distillation import FeatureDistillation
 from mmseg.models.uda.masked_consistency import MaskingMethod
-from mmseg.models.uda.strong_augmentation import StrongAugmentation
+from mmseg.models.uda.strong_augmentation import StrongAugmentation, build_augmentations
 from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
@@ -19,7 +22,7 @@ class DACS(MaskingMethod):
     """Trains a student on labelled source and unlabelled target images (paper, section 3).
 
     State-dict names: ``model.`` (student), ``ema_model.`` (teacher), ``imnet_model.`` (frozen
-    encoder, where the feature distance is on).
+    encoder, where the feature distance is on), ``feature_distance.`` (distillation).
 
     Args:
         model (dict): Config of the segmentor.
@@ -34,6 +37,12 @@ class DACS(MaskingMethod):
         color_jitter_strength (float): Largest amount of the jitter.
         color_jitter_probability (float): The jitter acts where u > this, u ~ U(0, 1).
         source_only (bool): Neither teacher nor mixed images.
+        flip_pseudo_labels (bool): See :func:`pseudo_labels`.
+        augmentations (dict | None): Options of :class:`ImageAugmentation` for the student's
+            ``source`` images, the ``target`` images that are mixed, the ``mix`` and masked images;
+            ``mix`` takes the place of blur and jitter above.
+        feature_distance (dict | None): Options of :class:`FeatureDistillation`, which works on
+            source and target images.
         imnet_feature_dist_scale_method: Stands in published configs and means nothing.
         **kwargs: See :class:`MaskingMethod` (MIC) and :class:`UDAMethod`.
     """
@@ -45,7 +54,8 @@ class DACS(MaskingMethod):
         pseudo_weight_ignore_bottom=0, imnet_feature_dist_lambda=0,
         imnet_feature_dist_classes=None, imnet_feature_dist_scale_min_ratio=None, mix='class',
         blur=True, color_jitter_strength=0.2, color_jitter_probability=0.2, source_only=False,
-        debug_img_interval=1000, imnet_feature_dist_scale_method=None, **kwargs,
+        debug_img_interval=1000, imnet_feature_dist_scale_method=None, flip_pseudo_labels=False,
+        augmentations=None, feature_distance=None, **kwargs,
     ):  # fmt: skip
         super().__init__(model, debug_img_interval=debug_img_interval, **kwargs)
         if mix != 'class':
@@ -56,8 +66,12 @@ class DACS(MaskingMethod):
         self.ignore_rows = (pseudo_weight_ignore_top, pseudo_weight_ignore_bottom)
         self.fd_lambda = imnet_feature_dist_lambda
         self.fd_min_ratio = imnet_feature_dist_scale_min_ratio
-        self.augment = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
-        self.ema_model = self.imnet_model = None
+        self.flip = flip_pseudo_labels
+        augmentations = build_augmentations(**augmentations or {})
+        self.augment_source, self.augment_target, self.augment = augmentations
+        if self.augment is None:
+            self.augment = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
+        self.ema_model = self.imnet_model = self.feature_distance = None
         if source_only:
             self.terms = ('src',)
         else:
@@ -67,7 +81,18 @@ class DACS(MaskingMethod):
                 copy.deepcopy(self.model.backbone),
                 copy.deepcopy(self.model.neck) if self.model.with_neck else None,
             )
-        self.set_up_masking(model, alpha, pseudo_threshold, self.augment, not source_only)
+        if feature_distance is not None:
+            if source_only or hasattr(self.model, 'training_pass'):
+                raise UserError(
+                    'uda.feature_distance needs source_only=False and an EncoderDecoder; leave it '
+                    'out (None)'
+                )
+            channels = level_channels(model)[-1]
+            self.feature_distance = FeatureDistillation(**feature_distance, in_channels=channels)
+            self.terms = ('src', 'distilled src', 'distilled trg', 'mix')
+        self.set_up_masking(
+            model, alpha, pseudo_threshold, self.augment, not source_only, self.flip
+        )
         classes = imnet_feature_dist_classes
         classes = None if classes is None else torch.tensor(classes, dtype=torch.long)
         self.register_buffer('fd_classes', classes, persistent=False)
@@ -75,9 +100,11 @@ class DACS(MaskingMethod):
     def losses(self, batch, step):
         """Yield the losses of the source images, of the mixed and, in MIC, of the masked ones."""
         img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
+        norm = img_metas[0]['img_norm_cfg']
 
         # Source: cross entropy, and the distance to the frozen ImageNet features.
-        losses, _, views, _ = self.student(img, img_metas, label, row='source')
+        source_img = self.augment_source(img, norm, step, 'source ')
+        losses, _, views, _ = self.student(source_img, img_metas, label, row='source')
         if self.imnet_model is not None:
             distance, fd_label, fd_mask = distance_of_views(
                 self.imnet_model, views, heads_of(self.model)[0], self.fd_classes, self.fd_min_ratio
@@ -85,17 +112,25 @@ class DACS(MaskingMethod):
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
             step.show('source', {'FD label': fd_label, 'FD mask': fd_mask})
         yield losses
-        del losses, views  # the next passes need their memory
+        del losses, views, source_img  # the next passes need their memory
         if self.ema_model is None:
             if self.mic is not None:
                 yield self.mic.losses(self.student, batch, step, self.ignore_rows)
             return
 
         target_img, target_metas = batch['target_img'], batch['target_img_metas']
+        weak_img = self.augment_target(target_img, norm, step, 'target ')
+        # Distillation: jittered images for the student, plain ones for the frozen encoder.
+        if self.feature_distance is not None:
+            distil = partial(self.feature_distance.losses, self.student)
+            weak_source_img = self.augment_target(img, norm, step, 'weak source ')
+            yield distil('src', weak_source_img, img_metas, img)
+            yield distil('trg', weak_img, target_metas, target_img)
+
         # The teacher labels the target images; all pixels are weighted by the ratio of confident
         # ones, over the whole batch.
         pseudo_label, ratio = pseudo_labels(
-            self.ema_model, target_img, target_metas, self.pseudo_threshold
+            self.ema_model, target_img, target_metas, self.pseudo_threshold, self.flip
         )
         valid = batch.get('valid_pseudo_mask')
         weight = pseudo_label_weights(pseudo_label, ratio, *self.ignore_rows, valid)
@@ -105,8 +140,7 @@ class DACS(MaskingMethod):
         # pixels are a class more.
         generators = step.image_generators('class_mix', len(img))
         mask = draw_class_masks(label, generators, self.model.num_classes + 1)
-        mixed_img = torch.where(mask, img, target_img)
-        mixed_img = self.augment(mixed_img, img_metas[0]['img_norm_cfg'], step)
+        mixed_img = self.augment(torch.where(mask, img, weak_img), norm, step)
         mixed_label = torch.where(mask, label, pseudo_label)
         mixed_weight = torch.where(mask, torch.ones_like(weight), weight)
 
@@ -121,6 +155,11 @@ class DACS(MaskingMethod):
             pseudo = pseudo_label, weight
             yield self.mic.losses(self.student, batch, step, self.ignore_rows, pseudo)
 
+    def trained_beside(self):
+        """List the weights of the distillation's head."""
+        distillation = self.feature_distance
+        return [] if distillation is None else list(distillation.head.parameters())
+
     def init_weights(self):
         """Initialise the student with its pretrained file; the others start as its copies."""
         super().init_weights()
@@ -128,3 +167,5 @@ class DACS(MaskingMethod):
             self.imnet_model.backbone.load_state_dict(self.model.backbone.state_dict())
             if self.imnet_model.neck is not None:
                 self.imnet_model.neck.load_state_dict(self.model.neck.state_dict())
+        if self.feature_distance is not None:
+            self.feature_distance.teacher.backbone.init_weights()

@@ -1,7 +1,10 @@
 """Masked image consistency: predict the pseudo-labels of an image of which most is hidden.
 
-Source: Hoyer et al., MIC, CVPR 2023 (arXiv 2212.01322), section 3.
+Source: Hoyer et al., MIC, CVPR 2023 (arXiv 2212.01322), section 3; tokens instead of blocks are
+hidden in Englert et al., VFM-UDA (2024).
 """
+
+import contextlib
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +30,8 @@ class MaskingMethod(UDAMethod):
         mask_pseudo_threshold (float | None | str): Probability from which they are trusted, None:
             always; ``'same'``: the method's.
         mask_lambda (float): Weight of the loss.
-        mask_generator (dict | None): ``mask_ratio`` (how much is hidden) and ``mask_block_size``
-            (pixels) of the ``block`` mask.
+        mask_generator (dict | None): Options of :class:`BlockMask` (``type='block'``) or
+            :class:`TokenMask` (``'token'``).
         **kwargs: See :class:`UDAMethod`.
     """
 
@@ -40,7 +43,7 @@ class MaskingMethod(UDAMethod):
         self.mic = None
         self._masking = mask_mode, mask_alpha, mask_pseudo_threshold, mask_lambda, mask_generator
 
-    def set_up_masking(self, model, alpha, threshold, augment, shares_labels):
+    def set_up_masking(self, model, alpha, threshold, augment, shares_labels, flip=False):
         """Build what the options ask for, for a method whose teacher has ``alpha``."""
         mode, mask_alpha, mask_threshold, weight, generator = self._masking
         if mode is None:
@@ -55,7 +58,8 @@ class MaskingMethod(UDAMethod):
         threshold = threshold if mask_threshold == 'same' else mask_threshold
         needs_teacher = not mode.startswith('separatesrc') and not (same and shares_labels)
         teacher = self.add_teacher(model, alpha) if needs_teacher else None
-        self.mic = MaskedConsistency(teacher, mode, threshold, weight, generator, augment)
+        mask = build_mask(generator, self.model)
+        self.mic = MaskedConsistency(teacher, mode, threshold, weight, mask, augment, flip)
         self.terms = (*self.terms, 'masked')
 
     def check_batch(self, size):
@@ -78,16 +82,18 @@ class MaskedConsistency(nn.Module):
 
     Args:
         teacher (nn.Module | None): Its own teacher.
+        flip (bool): See :func:`pseudo_labels`.
     """
 
-    def __init__(self, teacher, mode, threshold, weight, generator, augment):
+    def __init__(self, teacher, mode, threshold, weight, mask, augment, flip):
         super().__init__()
         self.images = mode.removesuffix('aug')
         if self.images not in MASK_MODES:
             raise UserError(f"uda.mask_mode is {mode!r}; known are {MASK_MODES}, and each + 'aug'")
         self.threshold = threshold or 0  # which all probabilities reach
         self.weight = weight
-        self.mask = BlockMask(**generator)
+        self.mask = mask
+        self.flip = flip
         self.augment = augment if mode.endswith('aug') else None
         self.teacher = None
         if teacher is not None:
@@ -106,8 +112,9 @@ class MaskedConsistency(nn.Module):
         img, metas, label, weight = self._images(batch, pseudo, ignore_rows)
         if self.augment is not None:
             img = self.augment(img, metas[0]['img_norm_cfg'], step, 'masked ', shares_blur=True)
-        img = img * self.mask(img, step)
-        losses = student(img, metas, label, weight, row='masked').losses
+        img, hiding = self.mask.hide(img, step)
+        with hiding:
+            losses = student(img, metas, label, weight, row='masked').losses
         # The published code weights the head's main loss alone.
         main = {name for name in losses if name.startswith('decode.loss')}
         return {
@@ -121,7 +128,8 @@ class MaskedConsistency(nn.Module):
             return source
         img, metas = batch['target_img'], batch['target_img_metas']
         if self.teacher is not None:
-            label, ratio = pseudo_labels(self.teacher.ema_model, img, metas, self.threshold)
+            teacher = self.teacher.ema_model
+            label, ratio = pseudo_labels(teacher, img, metas, self.threshold, self.flip)
             valid = batch.get('valid_pseudo_mask')
             pseudo = label, pseudo_label_weights(label, ratio, *ignore_rows, valid)
         target = img, metas, *pseudo
@@ -135,21 +143,66 @@ class MaskedConsistency(nn.Module):
         return torch.cat(img), metas[0] + metas[1], torch.cat(label), torch.cat(weight)
 
 
+def build_mask(generator, segmentor):
+    """Build the mask of ``uda.mask_generator`` for a segmentor."""
+    options = {key: value for key, value in generator.items() if key not in ('type', '_delete_')}
+    kind = generator.get('type', 'block')
+    if kind == 'block':
+        return BlockMask(**options)
+    if kind != 'token':
+        raise UserError(f"uda.mask_generator.type is {kind!r}; there are 'block' and 'token'")
+    return TokenMask(segmentor, **options)
+
+
 class BlockMask:
     """Hides blocks of ``mask_block_size`` pixels, each with the probability ``mask_ratio``."""
 
-    def __init__(self, mask_ratio, mask_block_size, type='block', _delete_=None):
-        if type != 'block':
-            raise UserError(f"uda.mask_generator.type is {type!r}; there is only 'block'")
+    def __init__(self, mask_ratio, mask_block_size=None):
+        if mask_block_size is None:
+            raise UserError("uda.mask_generator has no mask_block_size, which type='block' needs")
         self.ratio, self.block_size = mask_ratio, mask_block_size
+
+    def hide(self, img, step):
+        """Return the images with hidden blocks, and a context for the student's pass on them."""
+        return img * self(img, step), contextlib.nullcontext()
 
     def __call__(self, img, step):
         """Draw for each image of a batch (N, C, H, W) what stays: (N, 1, H, W), 0 or 1."""
         grid = [max(1, round(side / self.block_size)) for side in img.shape[2:]]
-        generators = step.image_generators('mask', len(img))
-        uniform = torch.stack([torch.rand(1, *grid, generator=g) for g in generators])
-        return self.of(uniform.to(img), img.shape[2:])
+        return self.of(_uniform(grid, step, len(img)).to(img), img.shape[2:])
 
     def of(self, uniform, size):
         """Return the mask of numbers (N, 1, h, w) drawn from U(0, 1)."""
         return F.interpolate((uniform > self.ratio).to(uniform.dtype), size, mode='nearest')
+
+
+class TokenMask:
+    """Replaces tokens of a :class:`TimmViT`, each with the probability ``mask_ratio``."""
+
+    def __init__(self, segmentor, mask_ratio, mask_block_size=None):
+        if mask_block_size is not None:
+            raise UserError("uda.mask_generator.type='token' takes no mask_block_size")
+        self.encoder, self.ratio = segmentor.backbone, mask_ratio
+        if getattr(self.encoder, 'mask_token', None) is None:
+            raise UserError(
+                "uda.mask_generator.type='token' needs model.backbone.type='TimmViT' with "
+                'mask_token=True'
+            )
+        if hasattr(segmentor, 'training_pass'):  # of several crops of different grids
+            raise UserError(
+                f"uda.mask_generator.type='token' does not work with {type(segmentor).__name__}: "
+                "use 'block'"
+            )
+
+    def hide(self, img, step):
+        """Return the images, and a context in which the encoder replaces their tokens."""
+        grid = self.encoder.token_grid(img.shape[2:])
+        hidden = _uniform(grid, step, len(img)).to(img.device) < self.ratio
+        step.show('masked', {'hidden tokens': hidden})
+        return img, self.encoder.masked_tokens(hidden[:, 0])
+
+
+def _uniform(grid, step, number):
+    """Draw (N, 1, rows, columns) from U(0, 1)."""
+    generators = step.image_generators('mask', number)
+    return torch.stack([torch.rand(1, *grid, generator=each) for each in generators])

@@ -1,10 +1,11 @@
-"""Strong augmentation of the mixed images: colour jitter, then Gaussian blur (DACS)."""
+"""Augmentation of images on the device: colour jitter, grey, Gaussian blur."""
 
 import math
 
 import numpy as np
 import torch
 from kornia.augmentation import ColorJiggle
+from kornia.color import rgb_to_grayscale
 from kornia.filters import gaussian_blur2d
 
 from mmseg.utils.seeding import seeded_globals
@@ -13,8 +14,24 @@ BLUR_SIGMA = (0.15, 1.15)
 BLUR_THRESHOLD = 0.5
 
 
+def build_augmentations(source=None, target=None, mix=None):
+    """Build an :class:`ImageAugmentation` of each dict of options.
+
+    Without them source and target images stay as they are, and ``mix`` is None.
+    """
+    source, target = (
+        _unchanged if options is None else ImageAugmentation(**options)
+        for options in (source, target)
+    )
+    return source, target, None if mix is None else ImageAugmentation(**mix)
+
+
+def _unchanged(img, img_norm_cfg, step, stream=''):
+    return img
+
+
 class StrongAugmentation:
-    """Jitters and blurs images; whether is drawn once per iteration, how much per image.
+    """DACS's: whether to jitter and to blur is drawn once per iteration, how much per image.
 
     The jitter acts where u > ``probability``, u ~ U(0, 1); ``blur`` acts on half of the batches.
     """
@@ -23,7 +40,7 @@ class StrongAugmentation:
         self.blur = blur
         self.strength = strength
         self.probability = probability
-        self._norm = None  # a copy on the device
+        self._norm = _Norm()
 
     def __call__(self, img, img_norm_cfg, step, stream='', shares_blur=False):
         """Augment a batch (N, 3, H, W), normalised with ``mean`` and ``std``.
@@ -33,15 +50,64 @@ class StrongAugmentation:
         """
         chance = torch.rand(2, generator=step.shared_generator(f'{stream}augment'))
         if chance[0] > self.probability and self.strength > 0:
-            if self._norm is None or self._norm.dtype != img.dtype:
-                self._norm = img.new_tensor(np.stack([img_norm_cfg['mean'], img_norm_cfg['std']]))
             seeds = step.image_seeds(f'{stream}color_jitter', len(img))
-            img = color_jitter(img, *self._norm, self.strength, seeds)
+            img = color_jitter(img, *self._norm(img, img_norm_cfg), [self.strength] * 4, seeds)
         if self.blur and chance[1] > BLUR_THRESHOLD:
             name = f'{stream}blur'
             each = step.image_generators(name, len(img))
             img = gaussian_blur(img, [step.shared_generator(name)] if shares_blur else each)
         return img
+
+
+class ImageAugmentation:
+    """VFM-UDA's: whether to jitter, to grey and to blur is drawn for each image.
+
+    Args:
+        jitter (list[float]): Largest amounts of brightness, contrast, saturation and hue.
+        jitter_probability, grey_probability, blur_probability (float): How often each acts.
+        blur_sigma (list[float]): From and to, in pixels.
+    """
+
+    def __init__(
+        self, jitter, jitter_probability, grey_probability=0, blur_probability=0,
+        blur_sigma=BLUR_SIGMA,
+    ):  # fmt: skip
+        self.jitter = jitter
+        self.probabilities = torch.tensor([jitter_probability, grey_probability, blur_probability])
+        self.blur_sigma = blur_sigma
+        self._norm = _Norm()
+
+    def __call__(self, img, img_norm_cfg, step, stream='', shares_blur=False):
+        """Augment a batch as :class:`StrongAugmentation` does; no image shares its blur."""
+        norm = self._norm(img, img_norm_cfg)
+        seeds = step.image_seeds(f'{stream}augment', len(img))
+        return torch.cat([self._augment(img[i : i + 1], *norm, seeds[i]) for i in range(len(img))])
+
+    def _augment(self, img, mean, std, seed):
+        generator = torch.Generator().manual_seed(seed)
+        jitters, greys, blurs = torch.rand(3, generator=generator) < self.probabilities
+        if jitters:
+            img = color_jitter(img, mean, std, self.jitter, [seed])
+        if greys:
+            mean, std = _in_unit_range(mean, std)
+            img = (rgb_to_grayscale(img * std + mean) - mean) / std
+        return gaussian_blur(img, [generator], self.blur_sigma) if blurs else img
+
+
+class _Norm:
+    """Mean and std of the normalisation, (3,) each, in [0, 255]; copied to the device once."""
+
+    def __init__(self):
+        self._copy = None
+
+    def __call__(self, img, img_norm_cfg):
+        if self._copy is None or self._copy.dtype != img.dtype:
+            self._copy = img.new_tensor(np.stack([img_norm_cfg['mean'], img_norm_cfg['std']]))
+        return self._copy
+
+
+def _in_unit_range(mean, std):
+    return mean.view(1, 3, 1, 1) / 255, std.view(1, 3, 1, 1) / 255
 
 
 def blur_kernel_size(side):
@@ -50,14 +116,14 @@ def blur_kernel_size(side):
     return math.floor(tenth - 0.5 + tenth % 2)
 
 
-def color_jitter(img, mean, std, strength, seeds):
-    """Jitter brightness, contrast, saturation and hue, the amounts drawn per image.
+def color_jitter(img, mean, std, amounts, seeds):
+    """Jitter brightness, contrast, saturation and hue, up to the four amounts, drawn per image.
 
     The jitter is defined on images in [0, 1], so the normalisation by ``mean`` and ``std`` (3,) of
     [0, 255] is undone and redone.
     """
-    mean, std = mean.view(1, 3, 1, 1) / 255, std.view(1, 3, 1, 1) / 255
-    jitter = ColorJiggle(strength, strength, strength, strength, p=1.0)
+    mean, std = _in_unit_range(mean, std)
+    jitter = ColorJiggle(*amounts, p=1.0)
     pixels = img * std + mean
     jittered = []
     for one, seed in zip(pixels, seeds, strict=True):
@@ -66,12 +132,12 @@ def color_jitter(img, mean, std, strength, seeds):
     return (torch.cat(jittered) - mean) / std
 
 
-def gaussian_blur(img, generators):
+def gaussian_blur(img, generators, sigma=BLUR_SIGMA):
     """Blur images (N, C, H, W) with a sigma per generator: one per image, or one for all.
 
     Borders are reflected.
     """
-    low, high = BLUR_SIGMA
+    low, high = sigma
     sigma = torch.stack([low + (high - low) * torch.rand(1, generator=g) for g in generators])
     kernel = tuple(blur_kernel_size(side) for side in img.shape[2:])
     return gaussian_blur2d(img, kernel, sigma.expand(len(img), 2).to(img), border_type='reflect')

@@ -22,13 +22,13 @@ class Student:
         """Let what is drawn in forward passes follow from (seed, iteration, pass) from now on."""
         self._step, self._passes = step, 0
 
-    def __call__(self, img, img_metas, gt_semantic_seg=None, weight=None, row=None):
+    def __call__(self, img, img_metas, gt_semantic_seg=None, weight=None, row=None, heads=True):
         """Run :class:`TrainingPass`; ``row`` of the debug images shows what came in."""
         generator = None
         if self._step is not None:
             generator = self._step.shared_generator(f'pass {self._passes}')
             self._passes += 1
-        output = self._network(img, img_metas, gt_semantic_seg, weight, generator)
+        output = self._network(img, img_metas, gt_semantic_seg, weight, generator, heads)
         if row is not None and self._step is not None:
             given = {'image': img, 'label': gt_semantic_seg, 'weight': weight}
             self._step.show(row, given | output.pictures)

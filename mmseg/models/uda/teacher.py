@@ -49,15 +49,20 @@ def update_teacher(teacher, student, iteration, alpha):
 
 
 @torch.no_grad()
-def pseudo_labels(teacher, img, img_metas, threshold):
+def pseudo_labels(teacher, img, img_metas, threshold, flip=False):
     """Label target images (N, 3, H, W) with the teacher in :func:`teacher_mode` (section 3.1).
+
+    With ``flip`` the probabilities are the mean of those of the images and of their mirror images.
 
     Returns:
         tuple[Tensor, Tensor]: Labels (N, 1, H, W) int64, and the ratio of pixels, over the batches
         of all ranks, whose largest probability reaches ``threshold``.
     """
-    logits = teacher.encode_decode(img, img_metas)
-    confidence, label = logits.softmax(dim=1).max(dim=1, keepdim=True)
+    probabilities = teacher.encode_decode(img, img_metas).softmax(dim=1)
+    if flip:
+        mirrored = teacher.encode_decode(img.flip(3), img_metas).softmax(dim=1)
+        probabilities = (probabilities + mirrored.flip(3)) / 2
+    confidence, label = probabilities.max(dim=1, keepdim=True)
     return label, mean_over_ranks((confidence >= threshold).float().mean())
 
 
