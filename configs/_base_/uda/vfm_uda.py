@@ -9,7 +9,7 @@ uda = dict(
     # Jitter: brightness, contrast, saturation, hue. All are drawn for each image.
     augmentations=dict(
         source=dict(jitter=(32 / 255, 0.5, 0.5, 18 / 360), jitter_probability=0.9),
-        # What is mixed and masked; the teacher sees the image as it is.
+        # What is mixed; the teacher sees the image as it is.
         target=dict(jitter=(32 / 255, 0.5, 0.5, 18 / 360), jitter_probability=0.9),
         mix=dict(  # and masked images
             jitter=(0.2, 0.2, 0.2, 0.2),
