@@ -17,6 +17,7 @@ from mmseg.engine.config import load_config
 from mmseg.engine.trained import load_trained
 from mmseg.models import build_segmentor
 from mmseg.models.encoder_channels import fill_in_channels
+from tests.golden.fill import fill
 from tests.test_hrda import hrda_model
 from tests.tiny_runs import CHECKOUT, only, predict_image, run_python
 from tools import export
@@ -188,6 +189,36 @@ def test_hrda_can_be_exported(name):
     image = torch.randint(0, 256, (1, 3, 128, 128), dtype=torch.uint8)
     found = export.run(export.export(network, image, name, {}), name, image.repeat(3, 1, 1, 1))
     check_agreement(found, network(image).expand_as(found))
+
+
+VITS = {
+    'dinov2': dict(model_name='vit_small_patch14_dinov2', img_size=98),
+    'dinov2_meta': dict(model_name='vit_small_patch14_dinov2', img_size=98, positions='meta'),
+    'dinov2_registers': dict(model_name='vit_small_patch14_reg4_dinov2', img_size=98),
+    'dinov3': dict(model_name='vit_small_patch16_dinov3'),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', ['x.onnx', 'x.pt2'])
+@pytest.mark.parametrize('vit', VITS)
+@torch.no_grad()
+def test_plain_vits_can_be_exported(vit, name):
+    """Their positions are resampled, and images enlarged to whole patches, as the network does."""
+    backbone = dict(type='TimmViT', embed_dim=48, num_heads=3, depth=4, **VITS[vit])
+    head = dict(type='VFMHead', in_channels=48, num_classes=19, align_corners=False)
+    segmentor = build_segmentor(
+        dict(
+            type='EncoderDecoder', backbone=backbone, decode_head=head, train_cfg={},
+            test_cfg=dict(mode='whole'),
+        )
+    )  # fmt: skip
+    network = ImageToLabels(fill(segmentor).eval(), NORM_CFG, 'labels')
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 96), np.uint8))
+    content = export.export(network, images[:1], name, {})
+    expected = network(images)
+    assert len(expected.unique()) > 5
+    assert torch.equal(export.run(content, name, images), expected)
 
 
 @pytest.mark.long

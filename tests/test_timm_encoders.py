@@ -150,6 +150,52 @@ def test_timms_own_files_load(tmp_path, name, ending):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('name', 'changes', 'channels'),
+    [
+        (
+            'convnext_tiny.dinov3_lvd1689m',
+            dict(depths=[1] * 4, dims=[16, 32, 48, 64]),
+            [16, 32, 48, 64],
+        ),
+        (
+            'sam2_hiera_tiny',
+            dict(stages=[1, 1, 2, 1], embed_dim=16, num_heads=1, global_att_blocks=[3]),
+            [16, 32, 64, 128],
+        ),
+    ],
+)
+def test_self_training_of_foundation_models_from_a_config(tmp_path, name, changes, channels):
+    torch.manual_seed(0)
+    smaller = {f'model.backbone.{key}': value for key, value in changes.items()}
+    model = model_config(tmp_path, name, smaller)
+    assert model.decode_head.in_channels == channels
+    dacs = build_self_training(model)
+    features = dacs.model.backbone(torch.rand(1, 3, 64, 96))
+    assert [feature.shape[1:] for feature in features] == [
+        (width, 64 // stride, 96 // stride)
+        for width, stride in zip(channels, (4, 8, 16, 32), strict=True)
+    ]
+    log, changed = train_twice(dacs)
+    assert log['src.loss_imnet_feat_dist'] > 0
+    assert changed == {n for n, _ in dacs.model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ('name', 'channels'),
+    [
+        ('convnext_small.dinov3_lvd1689m', [96, 192, 384, 768]),
+        ('convnext_base.dinov3_lvd1689m', [128, 256, 512, 1024]),
+        ('convnext_large.dinov3_lvd1689m', [192, 384, 768, 1536]),
+        ('sam2_hiera_small', [96, 192, 384, 768]),
+        ('sam2_hiera_large', [144, 288, 576, 1152]),
+    ],
+)
+def test_channels_of_foundation_models_of_full_size(name, channels):
+    with torch.device('meta'):
+        assert encoder(name).out_channels == channels
+
+
 def test_names_of_weights_in_the_encoder():
     children = ['stem_0', 'stages_1', 'conv_1', 'norm']
     for whole, ours in (

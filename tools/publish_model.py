@@ -18,7 +18,7 @@ from safetensors.torch import save
 from mmseg.engine.config import as_dict, load_config
 from mmseg.engine.trained import load_trained
 from mmseg.utils.files import atomic_write
-from mmseg.utils.user_error import reports_user_errors
+from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.collect_results import short_name
 
 _PATHS_OF_RUN = ('work_dir', 'load_from', 'load_from_without_classifier', 'resume_from')
@@ -35,6 +35,7 @@ def parse_args(argv):
     add('checkpoint', help="the run's checkpoint, e.g. latest.pth")
     add('--out', required=True, metavar='DIR|FILE', help='a folder, or NAME.pth, NAME.safetensors')
     add('--weights', choices=['student', 'teacher'], default='student', help='which network')
+    add('--merge', action='store_true', help="put the encoder's adapter into its weights")
     add('--config', help='where the checkpoint holds none, as those of the published code')
     return parser.parse_args(argv)
 
@@ -46,6 +47,8 @@ def main(argv=None):
     cfg = load_config(args.config) if args.config else None
     segmentor = load_trained(cfg, args.checkpoint, torch.device('cpu'), args.weights)
     config = public_config(segmentor.cfg)
+    if args.merge:
+        merge_adapter(segmentor, config)
     stem, ending = osp.splitext(args.out)
     if ending not in ('.pth', '.safetensors'):
         stem, ending = osp.join(args.out, short_name(segmentor.cfg.name)), '.pth'
@@ -68,6 +71,14 @@ def public_config(cfg):
         for key in _PATHS_OF_RUN:
             part.pop(key, None)
     return config
+
+
+def merge_adapter(segmentor, config):
+    """Put the encoder's adapter into its weights, and take it out of the config."""
+    if getattr(segmentor.backbone, 'adapter', None) is None:
+        raise UserError('the encoder has no adapter: there is nothing to merge, leave out --merge')
+    segmentor.backbone.merge_adapter()
+    del config['model']['backbone']['adapt']
 
 
 def file_content(segmentor, config, which, ending):

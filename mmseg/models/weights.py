@@ -123,6 +123,9 @@ class StrictPretrained:
         weights = getattr(module, 'convert_weights', dict)(weights)
         own, kind = module.state_dict(), type(module).__name__
         weights = {n: v for n, v in weights.items() if n in own or not n.startswith(CLASSIFIERS)}
+        adapter = getattr(module, 'adapter_weights', dict)()
+        if not adapter.keys() & weights.keys():  # a file of the encoder alone
+            weights = adapter | weights
         # Older files lack BatchNorm's counter.
         weights = {n: v for n, v in own.items() if n.endswith('num_batches_tracked')} | weights
         name = f'the encoder {kind} (set pretrained to its ImageNet weights)'

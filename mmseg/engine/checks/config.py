@@ -82,6 +82,7 @@ SAME_OR_RATIO = Kind("'same', or a number from 0 to 1", lambda v: v == 'same' or
 FACTOR = Kind('a number above 0 and at most 1', lambda v: _is_number(v) and 0 < v <= 1)
 SWITCH = Kind('True or False', lambda v: isinstance(v, bool))
 TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
+NAMES = Kind('a list of names', lambda v: bool(v) and _is_list(v, TEXT))
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 SIZE = Kind('a pair of whole numbers above 0', lambda v: _is_list(v, COUNT) and len(v) == 2)
 MARGIN = Kind('', lambda v: WHOLE.fits(v) or (NOT_NEGATIVE.fits(v) and v < 1))
@@ -185,7 +186,12 @@ VALUES = {
         'decode_head': _some(TABLE), 'pretrained': _or_none(TEXT), 'scales': _list_of(FACTOR),
         'hr_crop_size': _or_none(SIZE), 'crop_coord_divisible': _or_none(COUNT),
     },
-    'model.backbone': {},
+    'model.backbone': {'adapt': _or_none(TABLE)},
+    'model.backbone.adapt': {
+        **_keys(COUNT, 'r m'), **_keys(POSITIVE, 'scale'), 'alpha': _or_none(POSITIVE),
+        'dropout': RATIO, 'targets': _or_none(NAMES), 'start_block': _or_none(WHOLE),
+        'init': _one_of('svd', 'none'),
+    },
     'optimizer': {'lr': POSITIVE, 'constructor': CONSTRUCTOR},
     'lr_config': {'by_epoch': Kind('False: rates follow iterations', lambda v: v is False)},
     'uda': {

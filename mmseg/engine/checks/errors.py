@@ -12,13 +12,14 @@ from mmcv.cnn import ACTIVATION_LAYERS, CONV_LAYERS, NORM_LAYERS
 from mmcv.runner import HOOKS, OPTIMIZERS
 
 from mmseg.datasets.builder import DATASETS, PIPELINES
+from mmseg.models.adapters.base import ADAPTERS
 from mmseg.models.builder import MODELS
 from mmseg.models.decode_heads.decoder_layers import LAYERS
 from mmseg.utils.user_error import TRACEBACK, UserError
 
 # What a config can name; the layers of a decode head are in a dict.
 _REGISTRIES = (
-    *(MODELS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
+    *(MODELS, ADAPTERS, DATASETS, PIPELINES, OPTIMIZERS, HOOKS),
     *(NORM_LAYERS, ACTIVATION_LAYERS, CONV_LAYERS, LAYERS),
 )
 # Taken out before the class is built.
@@ -102,7 +103,8 @@ def unknown_key(path, key, known, unlisted=frozenset()):
 
 
 def _hint(name, names, prefix=''):
-    near = difflib.get_close_matches(name, names, n=1)
+    alike = [known for known in names if known.lower() == name.lower()]
+    near = alike or difflib.get_close_matches(name, names, n=1)
     return f'; did you mean {prefix}{near[0]}?' if near else ''
 
 

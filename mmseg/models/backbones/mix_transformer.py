@@ -7,11 +7,10 @@ Source: Xie et al., SegFormer, NeurIPS 2021 (arXiv 2105.15203), section 3.1. Fea
 import math
 
 import torch.nn.functional as F
-from mmcv.cnn import initialize
-from mmcv.runner import BaseModule
 from timm.layers import DropPath, trunc_normal_
 from torch import nn
 
+from mmseg.models.adapters.base import AdaptedEncoder
 from mmseg.models.backbones.mit_weights import to_our_names
 from mmseg.models.builder import BACKBONES
 from mmseg.models.memory import checkpointed, in_format_of
@@ -123,13 +122,15 @@ def init_module(module):
         nn.init.zeros_(module.bias)
 
 
-class MixTransformer(BaseModule):
+class MixTransformer(AdaptedEncoder):
     """Encoder with four stages at strides 4, 8, 16 and 32; `mit_b0` to `mit_b5` give its sizes.
 
     Args:
         pretrained: a weight file or its address, loaded by `init_weights()`; None draws weights.
         drop_path_rate: rate of the last block; the rates rise linearly from 0 at the first.
         with_cp: activation checkpointing of each block: less memory, more time.
+        adapt: an adapter, all that is trained: dict(type='LoRA') or 'SoMA', with the options of
+            that class in mmseg/models/adapters.
         style, ema_drop_path_rate: stand in published configs and mean nothing.
     """
 
@@ -139,8 +140,8 @@ class MixTransformer(BaseModule):
     reductions = (8, 4, 2, 1)
 
     def __init__(
-        self, pretrained=None, init_cfg=None, drop_path_rate=0.1, with_cp=False, style=None,
-        ema_drop_path_rate=None,
+        self, pretrained=None, init_cfg=None, drop_path_rate=0.1, with_cp=False, adapt=None,
+        style=None, ema_drop_path_rate=None,
     ):  # fmt: skip
         super().__init__(pretrained_init_cfg(pretrained, init_cfg))
         self.with_cp = with_cp
@@ -156,14 +157,13 @@ class MixTransformer(BaseModule):
             self.add_module(f'block{stage + 1}', blocks)
             self.add_module(f'norm{stage + 1}', nn.LayerNorm(dim, eps=1e-6))
             in_channels, first = dim, first + depth
+        self.adapt(adapt)
 
     def init_weights(self):
         """Load the weight file if there is one, else draw random weights."""
-        if self.init_cfg:
-            initialize(self, self.init_cfg)
-        else:
+        if not self.init_cfg:
             self.apply(init_module)
-        self._is_init = True
+        super().init_weights()
 
     def convert_weights(self, weights):
         """Translate the names of a weight file (see `StrictPretrained`)."""

@@ -7,8 +7,8 @@ import re
 
 import timm
 import torch
-from mmcv.cnn import initialize
 
+from mmseg.models.adapters.base import AdaptedEncoder
 from mmseg.models.backbones.timm_backbone import TIMMBackbone
 from mmseg.models.builder import BACKBONES
 from mmseg.models.memory import in_format_of
@@ -19,7 +19,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 @BACKBONES.register_module()
-class TimmEncoder(TIMMBackbone):
+class TimmEncoder(AdaptedEncoder, TIMMBackbone):
     """An encoder of timm, by its name.
 
     Args:
@@ -27,16 +27,21 @@ class TimmEncoder(TIMMBackbone):
         pretrained: a file of timm's own weights or an address, 'timm://convnext_tiny.fb_in1k';
             None keeps timm's random weights.
         with_cp: timm's activation checkpointing; BatchNorm's running statistics move twice then.
+        adapt: an adapter, all that is trained: dict(type='LoRA') or 'SoMA', with the options of
+            that class in mmseg/models/adapters.
         **kwargs: of the timm model, e.g. drop_path_rate=0.1.
     """
 
-    def __init__(self, model_name, pretrained=None, init_cfg=None, with_cp=False, **kwargs):
+    def __init__(
+        self, model_name, pretrained=None, init_cfg=None, with_cp=False, adapt=None, **kwargs
+    ):  # fmt: skip
         init_cfg = pretrained_init_cfg(pretrained, init_cfg)
         super().__init__(model_name, pretrained=False, init_cfg=init_cfg, **kwargs)
         self.model_name = model_name
         self.timm_options = kwargs
         if with_cp:
-            self.timm_model.set_grad_checkpointing()
+            # Of some models (Hiera) timm's feature extractor only wraps the whole one.
+            getattr(self.timm_model, 'model', self.timm_model).set_grad_checkpointing()
         info = self.timm_model.feature_info
         if not set(STRIDES) <= set(info.reduction()):
             raise UserError(
@@ -47,15 +52,12 @@ class TimmEncoder(TIMMBackbone):
         self.levels = [info.reduction().index(stride) for stride in STRIDES]
         self.out_channels = [info.channels()[level] for level in self.levels]
         self.channels_last = str(getattr(self.timm_model, 'output_fmt', '')).endswith('NHWC')
-
-    def init_weights(self):
-        """Load the weight file if there is one."""
-        if self.init_cfg:
-            initialize(self, self.init_cfg)
-        self._is_init = True
+        self.adapt(adapt)
 
     def convert_weights(self, weights):
         """Translate the names of timm's whole model, less what comes after the last level."""
+        if any(name.startswith('timm_model.') for name in weights):  # a checkpoint of ours
+            return weights
         children = [name for name, _ in self.timm_model.named_children()]
         with torch.device('meta'):
             whole = timm.create_model(self.model_name, pretrained=False, **self.timm_options)

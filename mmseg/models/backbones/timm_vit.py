@@ -8,13 +8,12 @@ import contextlib
 import timm
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import initialize
-from mmcv.runner import BaseModule
 from timm.layers import PatchEmbed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from mmseg.models.adapters.base import AdaptedEncoder
 from mmseg.models.builder import BACKBONES
 from mmseg.models.memory import in_format_of
 from mmseg.models.vit_weights import mask_token_of, to_timm
@@ -25,7 +24,7 @@ LEVELS = 4
 
 
 @BACKBONES.register_module()
-class TimmViT(BaseModule):
+class TimmViT(AdaptedEncoder):
     """A plain ViT of timm, by its name; all levels have its stride and width.
 
     Args:
@@ -41,13 +40,15 @@ class TimmViT(BaseModule):
         mask_token: have a token, which is trained, that `masked_tokens` puts in place of others.
         frozen: never trained and always in eval mode.
         with_cp: timm's activation checkpointing of each block.
+        adapt: an adapter, all that is trained beside the mask token: dict(type='LoRA'), 'SoMA' or
+            'Rein', with the options of that class in mmseg/models/adapters.
         **kwargs: of the timm model, e.g. drop_path_rate=0.1, patch_size=16.
     """
 
     def __init__(
         self, model_name, pretrained=None, init_cfg=None, out_indices=None, norm=True,
         inside_scale=None, positions='timm', mask_token=False, frozen=False, with_cp=False,
-        **kwargs,
+        adapt=None, **kwargs,
     ):  # fmt: skip
         super().__init__(pretrained_init_cfg(pretrained, init_cfg))
         if not timm.is_model(model_name):
@@ -62,12 +63,15 @@ class TimmViT(BaseModule):
         self.timm_model.prune_intermediate_layers(self.out_indices, prune_norm=not norm)
         if positions != 'timm':
             self._use_positions_of_meta(positions)
+        self.adapt(adapt)
         self.mask_token, self._hidden = None, None
         if mask_token:
             self.mask_token = nn.Parameter(torch.zeros(1, self.timm_model.embed_dim))
             self.timm_model.patch_embed.register_forward_hook(self._replace_hidden)
         if with_cp:
             self.timm_model.set_grad_checkpointing()
+        if frozen and adapt:
+            raise UserError('backbone.frozen=True would freeze the adapter, too: leave it out')
         if frozen:
             self.requires_grad_(False)
             self.eval()
@@ -114,12 +118,6 @@ class TimmViT(BaseModule):
         """Stay in eval mode where frozen."""
         return super().train(mode and not self.frozen)
 
-    def init_weights(self):
-        """Load the weight file if there is one."""
-        if self.init_cfg:
-            initialize(self, self.init_cfg)
-        self._is_init = True
-
     def convert_weights(self, weights):
         """Translate a file's names, less what comes after the last level (see `to_timm`)."""
         own, mask_token = self.state_dict(), mask_token_of(weights)
@@ -134,6 +132,11 @@ class TimmViT(BaseModule):
         if self.mask_token is not None:
             weights['mask_token'] = own['mask_token'] if mask_token is None else mask_token
         return weights
+
+    @property
+    def stride(self):
+        """The pixels of a patch's side, and so the stride of all levels."""
+        return self.timm_model.patch_embed.patch_size[0]
 
     def size_inside(self, size):
         """Return the (height, width) that an image is resized to: whole patches."""

@@ -13,7 +13,8 @@ from mmseg.models.windows import cut, merge_windows, scaled
 from mmseg.ops import resize
 from mmseg.utils.user_error import UserError
 
-OUTPUT_STRIDES = {'DAFormerHead': 4, 'DLV2Head': 8}
+OUTPUT_STRIDES = {'DAFormerHead': 4, 'DLV2Head': 8, 'VFMHead': 4, 'VFMPyramidHead': 4}
+UPSAMPLING = {'VFMHead': 4}  # of the map that a head takes; the others' logits are of its size
 
 
 @HEADS.register_module(name=['HRDAHead', 'MultiResAttentionWrapper'])  # its name in older configs
@@ -23,12 +24,13 @@ class HRDAHead(BaseModule):
     All other keys are those of the single-scale head.
 
     Args:
-        single_scale_head (str): ``'DAFormerHead'`` or ``'DLV2Head'``.
+        single_scale_head (str): One of ``OUTPUT_STRIDES``.
         scales (tuple[float]): Of context and detail; the segmentor sets them.
         lr_loss_weight, hr_loss_weight (float): Of the context's and the detail's own loss; the
             fused prediction's has the rest to 1.
         attention_classwise (bool): Attention per class, or one for all.
-        attention_embed_dim (int): Channels of the attention's decoder.
+        attention_embed_dim (int): Channels of the attention's decoder, where it is a
+            DAFormerHead.
         fixed_attention (float | None): Takes the place of a learned attention.
         debug_output_attention (bool): In eval mode, return the attention in place of logits.
         enable_hr_crop, hr_slide_inference: Stand in configs of published runs and mean nothing.
@@ -50,6 +52,7 @@ class HRDAHead(BaseModule):
                 'not be negative, nor more than 1 together'
             )
         self.output_stride = OUTPUT_STRIDES[single_scale_head]
+        self.upsampling = UPSAMPLING.get(single_scale_head, 1)
         self.scales = scales
         self.loss_weights = 1 - lr_loss_weight - hr_loss_weight, lr_loss_weight, hr_loss_weight
         self.fixed_attention = fixed_attention

@@ -29,6 +29,13 @@ class BilinearPyramid(nn.Module):
             raise UserError(
                 f'BilinearPyramid got {len(features)} levels, and rescales={self.rescales}'
             )
+        for feature, factor in zip(features, self.rescales, strict=True):
+            height, width = feature.shape[2:]
+            if min(height, width) * factor < 1:
+                raise UserError(
+                    f'BilinearPyramid cannot resize a level of {height}×{width} by {factor}: '
+                    'enlarge the images, e.g. crop_size in data.train'
+                )
         return [
             resize(feature, scale_factor=factor, mode='bilinear', align_corners=False)
             for feature, factor in zip(features, self.rescales, strict=True)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mmseg.core import add_prefix
+from mmseg.models.backbones.timm_vit import TimmViT
 from mmseg.models.builder import SEGMENTORS
 from mmseg.models.decode_heads.hrda_head import mean_attention
 from mmseg.models.segmentors.encoder_decoder import EncoderDecoder
@@ -53,24 +54,38 @@ class HRDAEncoderDecoder(EncoderDecoder):
             raise UserError('HRDAEncoderDecoder takes no auxiliary_head')
         decode_head = dict(copy.deepcopy(decode_head), scales=self.scales)
         super().__init__(backbone, decode_head, **kwargs)
-        stride = self.decode_head.output_stride
+        unit = stride = self.decode_head.output_stride
+        if isinstance(self.backbone, TimmViT):
+            unit = self.backbone.stride  # it takes whole patches
+            stride = self.decode_head.output_stride = self._stride_on(self.backbone)
         # Half of a crop is the step of windows that overlap.
-        if hr_crop_size is not None and any(side % (2 * stride) for side in hr_crop_size):
-            sizes = f'multiples of {2 * stride}'
+        if hr_crop_size is not None and any(side % (2 * unit) for side in hr_crop_size):
+            sizes = f'multiples of {2 * unit}'
             raise UserError(f'hr_crop_size={tuple(hr_crop_size)}: {sizes} are needed')
         # Of such sides the maps of both scales are of the same size.
-        self.divisor = stride * Fraction(self.scales[0]).limit_denominator(64).denominator
+        self.divisor = unit * Fraction(self.scales[0]).limit_denominator(64).denominator
         self.crop_coord_divisible = crop_coord_divisible or self.divisor
         if self.crop_coord_divisible % stride:
             raise UserError(
                 f'crop_coord_divisible={crop_coord_divisible} is no multiple of the stride of the '
-                f'head, {stride}: details would be pasted beside their place'
+                f'head, {stride:g}: details would be pasted beside their place'
             )
         self.hr_crop_size = hr_crop_size
         self.feature_scale = feature_scale
         self.hr_slide_inference = hr_slide_inference
         self.hr_slide_overlapping = hr_slide_overlapping
         self.blur_hr_crop = blur_hr_crop
+
+    def _stride_on(self, vit):
+        """Return the stride of the head's logits on a plain ViT and perhaps a neck."""
+        if vit.inside_scale is not None:
+            raise UserError(
+                'HRDA needs model.backbone.inside_scale=None: details are pasted by their pixels'
+            )
+        finest = self.decode_head.head.in_index
+        finest = finest[0] if isinstance(finest, list | tuple) else finest
+        factors = getattr(self.neck, 'rescales', None) if self.with_neck else None
+        return vit.stride / (factors[finest] if factors else 1) / self.decode_head.upsampling
 
     def training_pass(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
         """Predict a random detail crop and its context; see ``TrainingPass``."""

@@ -11,9 +11,13 @@ _DROPS = (_DropoutNd, DropPath, mmcv_drop.DropPath)
 
 
 class Teacher:
-    """A network that follows the student by :func:`update_teacher`."""
+    """A network that follows the student by :func:`update_teacher`.
+
+    What is frozen in the student is the same tensors in both, in a checkpoint file, too.
+    """
 
     def __init__(self, network, student, alpha):
+        share_frozen(network, student)
         self.network, self.student, self.alpha = network, student, alpha
         self._weights = None
 
@@ -24,8 +28,18 @@ class Teacher:
     def follow(self, iteration):
         """Move to where an iteration wants it."""
         if self._weights is None:  # all modules are walked through for these
-            self._weights = [list(each.parameters()) for each in (self.network, self.student)]
+            pairs = zip(self.network.parameters(), self.student.parameters(), strict=True)
+            trained = [pair for pair in pairs if pair[1].requires_grad]
+            self._weights = [list(weights) for weights in zip(*trained, strict=True)]
         update_teacher(*self._weights, iteration, self.alpha)
+
+
+def share_frozen(network, other):
+    """Let a network have the parameters themselves that are frozen in another of the same kind."""
+    for name, module in other.named_modules():
+        for key, weight in module.named_parameters(recurse=False):
+            if not weight.requires_grad:
+                setattr(network.get_submodule(name), key, weight)
 
 
 def teacher_mode(teacher):

@@ -1,0 +1,1 @@
+"""Parameter-efficient adaptation: encoders that are frozen but for the weights of an adapter."""
