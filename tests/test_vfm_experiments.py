@@ -9,8 +9,11 @@ import pytest
 from experiments import generate_experiment_cfgs
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.config import as_dict, load_config
+from run_experiments import small_scale
 from tests.test_configs import CONFIGS, plain, step
+from tests.tiny_runs import resolve
 from tools.run_config import with_bases_from
+from tools.training_memory import step_memory
 
 ANNOTATED = sorted(path.stem for path in CONFIGS.glob('vfm/*.py'))
 ENCODERS = (
@@ -198,3 +201,12 @@ def test_every_annotated_config_states_the_memory_it_needs():
     for name in ANNOTATED:
         assert 'Memory' in (CONFIGS / f'vfm/{name}.py').read_text()
         assert f'`{name.removeprefix("gta2cs_")}`' in page
+
+
+def test_the_memory_of_a_step_can_be_estimated():
+    (config,) = (
+        c for c in generate_experiment_cfgs(202) if 'mtoken' in c['name'] and c['seed'] == 0
+    )
+    small = resolve(with_bases_from(small_scale(config), '.'))
+    weights, optimizer, rest = step_memory(small)
+    assert weights == pytest.approx(optimizer, rel=0.01) and rest > 0  # student, teacher; Adam
