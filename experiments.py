@@ -1,4 +1,7 @@
-"""The papers' experiments, to be read beside their tables; tools/run_config.py has the names."""
+"""The papers' experiments, to be read beside their tables; tools/run_config.py has the names.
+
+Those from 200 on, with foundation encoders, are of no paper.
+"""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +46,16 @@ def mic(method, block, ratio, images, **own):
     return replace(method, masking=Masking(block, ratio, images, **own))
 
 
+# VFM-UDA's. Encoders without tokens mask blocks, those of VFM-UDA++.
+GTA_VFM, GTA_CLIP = 'gtaVFM2cityscapesVFM_1024x1024', 'gtaCLIP2cityscapesCLIP_1024x1024'
+VFM_SOURCE_ONLY = Method(
+    'vfm_uda_srconly', rcs=0.05, min_crop=2.0, crop_tries=20, cpl='cplr', optimizer='vfm_uda'
+)
+VFM_UDA_NO_MASKS = replace(VFM_SOURCE_ONLY, uda='vfm_uda')
+VFM_UDA = mic(VFM_UDA_NO_MASKS, 'token', 0.7, 'spta')
+VFM_UDA_BLOCKS = mic(VFM_UDA_NO_MASKS, 58.5, 0.7, 'spta')
+
+
 @dataclass(frozen=True)
 class Study:
     """What one table of the paper compares."""
@@ -57,6 +70,7 @@ class Study:
 
 # With one data worker, as published: the number changes no result.
 SuccessorStudy = partial(Study, workers=1)
+VFMStudy = partial(Study, schedule='vfm_uda')
 
 
 def grid(networks, methods, datasets=(GTA,)):
@@ -67,6 +81,12 @@ def grid(networks, methods, datasets=(GTA,)):
 def hrda(crop_and_weight, decoder='daformer_sepaspp_sl', encoder='mitb5'):
     """Return HRDA's network: the side of its detail crop, the weight of that loss, options."""
     return f'hrda1-{crop_and_weight}_{decoder}', encoder
+
+
+def encoder_study(encoder, architecture='vfm', data=GTA_VFM, uda=VFM_UDA):
+    """Return LoRA on the source alone, UDA of all weights, and UDA of LoRA."""
+    whole, adapted = (architecture, encoder), (architecture, f'{encoder}-lora')
+    return [(data, adapted, VFM_SOURCE_ONLY), (data, whole, uda), (data, adapted, uda)]
 
 
 DLV2 = ('dlv2red', 'r101v1c')
@@ -96,6 +116,11 @@ HRDA_SAME_SCALE, HRDA_BLURRED = hrda('256-0.1-samescale'), hrda('512-0.1-blurhr'
 # Table 7 of HRDA: without learned attention, overlapping windows, loss of the detail crop.
 HRDA_COMPONENTS = [hrda('512-0-fixedatt-nooverlap'), hrda('512-0-nooverlap'), hrda('512-0')]
 HRDA_WEIGHTS = [hrda(f'512-{weight}') for weight in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)]
+# Necks and heads on DINOv2-B. VFMHead has no use for a pyramid, VFMSegHead none for its strides.
+VFM_HEADS = [
+    *('vfm', 'vfm_pyramid-f2p', 'vfm_pyramid-bilinear', 'vfmseg'),
+    *('daformer_vfm', 'daformer_vfm-f2p', 'daformer_vfm-bilinear'),
+]
 HRDA_SCALES = [hrda('512-0.1-sc0.25'), hrda('512-0.1-sc0.75')]
 
 STUDIES = {
@@ -249,6 +274,24 @@ STUDIES = {
         grid([SEGFORMER], [SOURCE_ONLY, TARGET_ONLY, DACS, *COMPONENTS]),
         seeds=(0,),
         start_up_test=True,
+    ),
+    200: VFMStudy(
+        'Foundation encoders: LoRA on the source alone, UDA of all weights, UDA of LoRA',
+        [
+            *encoder_study('mitb5', 'daformer_vfm', uda=VFM_UDA_BLOCKS),
+            *(r for size in 'bl' for r in encoder_study(f'dinov2-{size}')),
+            *(r for size in 'bl' for r in encoder_study(f'dinov3-{size}')),
+            *encoder_study('dinov3-convnext-b', 'daformer_vfm', uda=VFM_UDA_BLOCKS),
+            *encoder_study('eva02-l', data=GTA_CLIP),
+        ],
+    ),
+    201: VFMStudy(
+        'Foundation encoders: necks and heads on DINOv2-B',
+        grid([(head, 'dinov2-b') for head in VFM_HEADS], [VFM_UDA], [GTA_VFM]),
+    ),
+    202: VFMStudy(
+        'Foundation encoders: no masks, masked tokens, masked blocks with DINOv2-B',
+        grid([('vfm', 'dinov2-b')], [VFM_UDA_NO_MASKS, VFM_UDA, VFM_UDA_BLOCKS], [GTA_VFM]),
     ),
 }
 

@@ -22,6 +22,11 @@ TARGET_WITH_LABELS = {
 }
 SMALL_CROP = 128  # the side of StreetScenes' crops
 SMALLER_IMAGE = 2048 // 512  # the side of the target's images on disk to that of StreetScenes'
+# An encoder of timm keeps its patches; 64 is the least that all heads take.
+SMALL_ENCODERS = {
+    'TimmViT': {'depth': 4, 'embed_dim': 64, 'num_heads': 4},
+    'TimmEncoder': {'depths': [1, 1, 1, 1], 'dims': [32, 64, 96, 128]},  # ConvNeXt
+}
 SMALLEST_SIDE = 32  # of what MiT takes: its first stage pools 8 positions of stride 4
 MIN_PIXELS = 10  # of a class in an image: even a handful of images has some of every class
 
@@ -154,7 +159,9 @@ def small_scale(config):
         train['sync_crop_size'] = [small_side, small_side]
     if 'target' in train:
         margins = train['target']['crop_pseudo_margins']
-        train['target']['crop_pseudo_margins'] = [pixels // SMALLER_IMAGE for pixels in margins]
+        train['target']['crop_pseudo_margins'] = [
+            margin if isinstance(margin, float) else margin // SMALLER_IMAGE for margin in margins
+        ]
     if config['name_uda'] == 'target-only':
         train = TARGET_WITH_LABELS
     bases = list(config['_base_'])  # runtime, model, data, …
@@ -180,15 +187,16 @@ def small_scale(config):
     if uda is not None:
         rows = {key: rows // smaller for key, rows in uda.items() if '_ignore_' in key}
         small['uda'] = {**uda, **rows}
-    if 'mask_generator' in (uda or {}):
-        block = uda['mask_generator']['mask_block_size'] // smaller
-        small['uda']['mask_generator'] = {**uda['mask_generator'], 'mask_block_size': block}
+    if block := (uda or {}).get('mask_generator', {}).get('mask_block_size'):
+        generator = {**uda['mask_generator'], 'mask_block_size': block // smaller}
+        small['uda']['mask_generator'] = generator
     return small
 
 
 def small_model(model, side, small_side, smaller):
     """Return a network's settings at small scale, where training's crops shrink to `small_side`."""
-    small = {**model, 'pretrained': None}
+    size = SMALL_ENCODERS.get(model['backbone'].get('type'), {})
+    small = {**model, 'pretrained': None, 'backbone': {**model['backbone'], **size}}
     if 'hr_crop_size' in model:
         detail = model['hr_crop_size'][0]
         detail = small_side if detail == side else max(detail // smaller, SMALLEST_SIDE)

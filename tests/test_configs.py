@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 BASES = sorted(CONFIGS.glob('_base_/**/*.py'))
 RUNS = sorted(
     path
-    for folder in ('daformer', 'hrda', 'mic', 'street_scenes')
+    for folder in ('daformer', 'hrda', 'mic', 'street_scenes', 'vfm')
     for path in CONFIGS.glob(f'{folder}/*.py')
 )
 ANNOTATED = CONFIGS / 'daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py'

@@ -1,11 +1,14 @@
 """Start-up tests: every run of experiments 100 and 101 trains, evaluates and saves, made small.
 
+So do all networks and methods of HRDA and MIC, and of foundation encoders.
+
 What `run_experiments.py --small` does is in run_experiments.py.
 """
 
 import json
 import math
 import os
+import re
 import shutil
 from fnmatch import fnmatchcase
 
@@ -13,12 +16,14 @@ import pytest
 
 import run_experiments
 from experiments import generate_experiment_cfgs
-from mmseg.engine.config import as_dict
+from mmseg.engine.config import as_dict, load_config
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.decode_heads.mlp_head import SegFormerHead
-from tests.tiny_runs import only, resolve
+from tests.tiny_runs import CHECKOUT, only, resolve
 from tools.run_config import with_bases_from
 
+# What is trained of an encoder with an adapter.
+ADAPTED = re.compile(r'\.(lora_[AB]\.weight|mask_token)$')
 # The cheapest network, and the method with everything on.
 FAST = ('target-only_dlv2red_r50v1c',)
 
@@ -132,3 +137,64 @@ def test_a_run_of_the_successors_starts(started, experiment, pattern):
     assert ('decode.hr.loss_ce' in losses) == (small.model.decode_head.get('hr_loss_weight', 0) > 0)
     (runner,) = started
     check_gradients(runner.model.model)
+
+
+# Every run with a foundation encoder: name → one of its experiments.
+FOUNDATION = {
+    config['name']: experiment
+    for experiment in (200, 201, 202)
+    for config in generate_experiment_cfgs(experiment)
+    if config['seed'] == 0
+}
+
+
+@pytest.mark.parametrize(
+    'name',
+    [n if 'spta_vfm_dinov2-b-lora' in n else pytest.param(n, marks=pytest.mark.long)
+     for n in FOUNDATION],
+)  # fmt: skip
+def test_a_run_with_a_foundation_encoder_starts(started, name):
+    experiment = str(FOUNDATION[name])
+    run_experiments.main(['--exp', experiment, '--small', '--only', name, '--device', 'cpu'])
+    check_run_of_a_foundation_encoder(started, is_masked='spta' in name, is_adapted='-lora' in name)
+
+
+@pytest.mark.long
+def test_the_successor_of_vfm_uda_starts(started):
+    (config,) = (
+        config
+        for config in generate_experiment_cfgs(201)
+        if config['seed'] == 0 and 'vfm_pyramid-f2p' in config['name']
+    )
+    small = resolve(with_bases_from(run_experiments.small_scale(config), '.'))
+    successor = load_config(str(CHECKOUT / 'configs/vfm/gta2cs_vfm_uda_pp_dinov2-l.py'))
+    del small.model.backbone['mask_token']  # blocks are masked
+    small.uda, small.optimizer = successor.uda, successor.optimizer
+    small.uda.mask_generator.mask_block_size = 7
+    encoder = {'depth': 4, 'embed_dim': 64, 'num_heads': 4, 'out_indices': [3]}
+    small.uda.feature_distance.teacher.update(pretrained=None, **encoder)
+    with open('small.json', 'w') as file:
+        json.dump(as_dict(small), file)
+    run_experiments.main(['--config', 'small.json', '--device', 'cpu'])
+    losses = check_run_of_a_foundation_encoder(started, is_masked=True, is_adapted=False)
+    assert len([name for name in losses if 'dist' in name]) == 2
+
+
+def check_run_of_a_foundation_encoder(started, is_masked, is_adapted):
+    """Check losses and gradients of a run's last iteration; returns the losses."""
+    with open(only('work_dirs/*/*/*.log.json')) as file:
+        log = [json.loads(line) for line in file]
+    last = [entry for entry in log if entry.get('mode') == 'train'][-1]
+    losses = {name: value for name, value in last.items() if 'loss' in name}
+    assert last['iter'] == 2 and all(map(math.isfinite, losses.values())), losses
+    assert ('masked.decode.loss_ce' in losses) == is_masked
+    (runner,) = started
+    trained = {id(p) for group in runner.optimizer.param_groups for p in group['params']}
+    for name, parameter in runner.model.model.named_parameters():
+        is_frozen = is_adapted and name.startswith('backbone.') and not ADAPTED.search(name)
+        assert parameter.requires_grad == (not is_frozen), name
+        if is_frozen:
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad.isfinite().all() and id(parameter) in trained, name
+    return losses

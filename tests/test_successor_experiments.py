@@ -44,7 +44,8 @@ def test_names_and_order_are_as_published(experiment):
 
 
 def test_every_experiment_is_published():
-    assert list(STUDIES) == sorted(map(int, GOLDEN | OF_DAFORMER))
+    published = [experiment for experiment in STUDIES if experiment < 200]
+    assert published == sorted(map(int, GOLDEN | OF_DAFORMER))
 
 
 def test_what_all_runs_have(resolved):

@@ -2,13 +2,15 @@
 
 import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
-LEARNING_RATES = {'adamw': 6e-05, 'sgd': 0.0025}  # by the file of _base_/schedules
+# By the file of _base_/schedules. VFM-UDA: 5e-5 * sqrt(images in a batch).
+LEARNING_RATES = {'adamw': 6e-05, 'sgd': 0.0025, 'vfm_uda': 1.414213562373095e-4}
 BATCH_SIZE = 2
+VFM_BATCHES = 4  # which make a step of VFM-UDA
 ITERATIONS = 40000
 START_UP_TEST_ITERATIONS = 2
 
@@ -32,8 +34,39 @@ def mit(size, family='mit', **backbone):
     return Encoder(family, f'pretrained/mit_b{size}.pth', {**backbone, 'type': f'mit_b{size}'})
 
 
+def vit(size, tag, **backbone):
+    """Return a plain ViT of timm with weights of timm; the settings are those of TimmViT."""
+    backbone = {'_delete_': True, 'type': 'TimmViT', 'model_name': f'vit_{size}', **backbone}
+    return Encoder('vit', f'timm://vit_{size}.{tag}', backbone)
+
+
+def with_lora(encoder):
+    """Return the encoder frozen but for adapters, whose options are VFMSeg's."""
+    lora = {'type': 'LoRA', 'r': 32, 'dropout': 0.1}
+    if encoder.family == 'timm':  # a ConvNeXt, which has no attention
+        lora['targets'] = ['fc1', 'fc2']
+    return replace(encoder, backbone={**encoder.backbone, 'adapt': lora})
+
+
 RESNEXT = {'type': 'ResNeXt', 'groups': 32, 'base_width': 4}
 RESNEST = {'type': 'ResNeSt', 'radix': 2, 'reduction_factor': 4, 'avg_down_stride': True}
+
+# VFM-UDA's size inside, 1120 for 1024, and Meta's positions.
+DINOV2 = {'inside_scale': 1.1, 'positions': 'meta'}
+EVA02 = {'model_name': 'eva02_large_patch14_224', 'inside_scale': 1.1}
+CONVNEXT = {'_delete_': True, 'type': 'TimmEncoder', 'model_name': 'convnext_base'}
+FOUNDATION_ENCODERS = {
+    'dinov2-b': vit('base_patch14_dinov2', 'lvd142m', **DINOV2),
+    'dinov2-l': vit('large_patch14_dinov2', 'lvd142m', **DINOV2),
+    'dinov3-b': vit('base_patch16_dinov3', 'lvd1689m'),
+    'dinov3-l': vit('large_patch16_dinov3', 'lvd1689m'),
+    'dinov3-convnext-b': Encoder('timm', 'timm://convnext_base.dinov3_lvd1689m', CONVNEXT),
+    'eva02-l': Encoder(
+        'vit',
+        'timm://eva02_large_patch14_224.mim_m38m',
+        {'_delete_': True, 'type': 'TimmViT', **EVA02},
+    ),
+}
 
 ENCODERS = {
     'r50v1c': cnn('resnet50_v1c', depth=50),
@@ -46,6 +79,20 @@ ENCODERS = {
     **{f'mitb{size}': mit(size) for size in range(6)},
     # In place of a CNN, whose backbone settings they replace whole.
     **{f'mitb{size}-del': mit(size, 'mit-del', _delete_=True) for size in range(6)},
+    **FOUNDATION_ENCODERS,
+    'mitb5-lora': with_lora(mit(5)),
+    **{f'{name}-lora': with_lora(encoder) for name, encoder in FOUNDATION_ENCODERS.items()},
+}
+
+
+# LayerDecay knows the layers of timm's encoders alone. Of MiT-B5 with adapters nothing else trains.
+NO_LAYERS = {'constructor': 'DefaultOptimizerConstructor'}
+VFM_RATES = {
+    'mitb5': {
+        **NO_LAYERS,
+        'paramwise_cfg': {'_delete_': True, 'custom_keys': {'backbone': {'lr_mult': 0.1}}},
+    },
+    'mitb5-lora': {**NO_LAYERS, 'paramwise_cfg': {'_delete_': True, 'custom_keys': None}},
 }
 
 
@@ -56,11 +103,17 @@ class Architecture:
     files: dict
     decode_head: dict = field(default_factory=dict)
     neck: dict | None = None
+    backbone: dict = field(default_factory=dict)
 
 
 NO_DECODER_BN = {'norm_cfg': None}
+VFM_LOSS = {'loss_decode': {'_delete_': True, 'type': 'VFMCrossEntropyLoss'}}
 # Brings the last MiT map (512 channels, stride 32) to the stride 8 of the CNNs.
 ADAPTER = {'type': 'SegFormerAdapter', 'out_layers': [3], 'scales': [4]}
+NO_FINAL_NORM = {'norm': False}
+# Pyramids for plain ViTs.
+LEARNED = {'_delete_': True, 'type': 'Feature2Pyramid', 'embed_dim': 'from_encoder'}
+BILINEAR = {'_delete_': True, 'type': 'BilinearPyramid'}
 
 ARCHITECTURES = {
     'dlv2red': Architecture({'cnn': 'deeplabv2red_r50-d8'}),
@@ -80,6 +133,21 @@ ARCHITECTURES = {
     'daformer_sepaspp_bottleneck': Architecture({'mit': 'daformer_sepaspp_bottleneck_mitb5'}),
     'daformer_aspp': Architecture({'mit': 'daformer_aspp_mitb5'}),
     'daformer_sepaspp': Architecture({'mit': 'daformer_sepaspp_mitb5'}),
+    # For VFM-UDA, whose loss and test windows these files have.
+    'vfm': Architecture({'vit': 'vfm_vitb14'}),
+    'vfmseg': Architecture({'vit': 'vfmseg_vitb14'}, VFM_LOSS, backbone=NO_FINAL_NORM),
+    'vfm_pyramid-f2p': Architecture({'vit': 'vfm_pyramid_vitb14'}, backbone=NO_FINAL_NORM),
+    'vfm_pyramid-bilinear': Architecture(
+        {'vit': 'vfm_pyramid_vitb14'}, neck=BILINEAR, backbone=NO_FINAL_NORM
+    ),
+    'daformer_vfm': Architecture(
+        {
+            **{'mit': 'daformer_vfm_mitb5', 'timm': 'daformer_vfm_convnextb'},
+            'vit': 'daformer_vfm_vitb14',
+        }
+    ),
+    'daformer_vfm-f2p': Architecture({'vit': 'daformer_vfm_vitb14'}, neck=LEARNED),
+    'daformer_vfm-bilinear': Architecture({'vit': 'daformer_vfm_vitb14'}, neck=BILINEAR),
 }
 
 
@@ -99,7 +167,8 @@ HRDA_OPTIONS = {
 # Margins of pseudo-labels without weight, where a Cityscapes image has no class: what rectification
 # leaves, and the hood. As rows of the crop, wherever it lies, or as margins of the image.
 CROP_ROWS = {'cpl': {'pseudo_weight_ignore_top': 15, 'pseudo_weight_ignore_bottom': 120}}
-IMAGE_MARGINS = {'cpl2': [30, 240, 30, 30]}  # top, bottom, left, right
+# Top, bottom, left, right, in pixels or as fractions.
+IMAGE_MARGINS = {'cpl2': [30, 240, 30, 30], 'cplr': [0.03, 0.25, 0.03, 0.03]}
 # Which images MIC masks: all target or all source images, or one of each; a: colour-augmented.
 MASK_MODES = {
     'spt': 'separatetrg', 'sps': 'separatesrc', 'sep': 'separate',
@@ -111,8 +180,8 @@ MASK_MODES = {
 class Masking:
     """How MIC masks images; what is 'same' is as for the pseudo-labels of the mixed images."""
 
-    block: int  # the side of a block in pixels
-    ratio: float  # of blocks that are masked
+    block: float | str  # the side of a block in pixels, or 'token' for those of a plain ViT
+    ratio: float  # of blocks or tokens that are masked
     images: str  # a name of MASK_MODES
     alpha: float | str = 'same'
     threshold: float | str | None = 'same'
@@ -126,12 +195,14 @@ class Masking:
     @property
     def settings(self):
         """The keys of `uda`."""
-        generator = {'mask_ratio': self.ratio, 'mask_block_size': self.block}
+        generator = {'type': 'token', 'mask_ratio': self.ratio}
+        if self.block != 'token':
+            generator = {**generator, 'type': 'block', 'mask_block_size': self.block}
         own = {'mask_alpha': self.alpha, 'mask_pseudo_threshold': self.threshold}
         return {
             'mask_mode': look_up(MASK_MODES, self.images, 'mask mode'),
             'mask_lambda': 1,
-            'mask_generator': {'type': 'block', **generator},
+            'mask_generator': generator,
             **{key: value for key, value in own.items() if value != 'same'},
         }
 
@@ -143,6 +214,7 @@ class Method:
     uda: str  # a file of _base_/uda, or 'source-only' or 'target-only', which are supervised
     rcs: float | None = None  # temperature of rare class sampling
     min_crop: float = 0.5  # its min_crop_ratio
+    crop_tries: int | None = None
     sync_crop: int | None = None  # side of the box that is cut from source and target at last
     cpl: str | None = None  # a name of CROP_ROWS or IMAGE_MARGINS
     masking: Masking | None = None
@@ -156,10 +228,11 @@ class Method:
     def name(self):
         rcs = '' if self.rcs is None else f'_rcs{self.rcs}'
         min_crop = '' if self.min_crop == 0.5 else f'-{self.min_crop}'
+        tries = f'-t{self.crop_tries}' if self.crop_tries else ''
         sync_crop = f'_sf{self.sync_crop}x{self.sync_crop}' if self.sync_crop else ''
         cpl = f'_{self.cpl}' if self.cpl else ''
         masking = self.masking.name if self.masking else ''
-        return self.uda + rcs + min_crop + sync_crop + cpl + masking
+        return self.uda + rcs + min_crop + tries + sync_crop + cpl + masking
 
 
 # Source and target, with the crop if it is not 512x512 → the file of _base_/datasets for each kind
@@ -185,6 +258,9 @@ DATASETS = {
             *(('cityscapes', 'acdc'), ('cityscapes', 'darkzurich')),
         )
     },
+    # VFM-UDA's, normalised as with ImageNet or as with CLIP.
+    'gtaVFM2cityscapesVFM_1024x1024': {'uda': 'uda_gta_to_cityscapes_vfm_1024x1024'},
+    'gtaCLIP2cityscapesCLIP_1024x1024': {'uda': 'uda_gta_to_cityscapes_vfm_clip_1024x1024'},
     '2cityscapes': {'target-only': 'cityscapes_512x512'},
     '2cityscapesHR': {'target-only': 'cityscapesHR_512x512'},
     **{
@@ -233,7 +309,10 @@ def run_config(run, experiment):
         bases.append(f'_base_/uda/{run.method.uda}.py')
         masking = run.method.masking.settings if run.method.masking else {}
         config['uda'] = {**CROP_ROWS.get(run.method.cpl, {}), **masking}
-    bases += [f'_base_/schedules/{name}.py' for name in (run.method.optimizer, run.schedule)]
+    schedules = dict.fromkeys((run.method.optimizer, run.schedule))  # VFM-UDA's is one file
+    bases += [f'_base_/schedules/{name}.py' for name in schedules]
+    if run.method.optimizer == 'vfm_uda':
+        config['speed'] = {'accumulate': VFM_BATCHES, 'amp': 'bf16'}
     names = name_part(run, experiment, loop['runner']['max_iters'])
     return {'_base_': bases, **config, 'optimizer': optimizer_part(run), **loop, **names}
 
@@ -257,7 +336,10 @@ def model_part(run, crop):
     if encoder.family not in architecture.files:
         fitting = {name: e for name, e in ENCODERS.items() if e.family in architecture.files}
         look_up(fitting, run.encoder, f'encoder for {decoder}:')
-    model, head = {'pretrained': encoder.pretrained, 'backbone': encoder.backbone}, {}
+    backbone = {**encoder.backbone, **architecture.backbone}
+    if run.method.masking and run.method.masking.block == 'token':
+        backbone['mask_token'] = True
+    model, head = {'pretrained': encoder.pretrained, 'backbone': backbone}, {}
     side = run.method.sync_crop or crop
     if hrda:
         network, head = hrda_part(hrda, decoder, side, has_distance='_fd' in run.method.uda)
@@ -316,13 +398,20 @@ def data_part(run):
     if method.rcs is not None:
         ratio = method.min_crop
         sampling = {'min_pixels': 3000, 'class_temp': method.rcs, 'min_crop_ratio': ratio}
+        if method.crop_tries is not None:
+            sampling['crop_tries'] = method.crop_tries
         train['rare_class_sampling'] = sampling
     if method.sync_crop is not None:
         train['sync_crop_size'] = [method.sync_crop, method.sync_crop]
     if method.cpl in IMAGE_MARGINS:
         train['target'] = {'crop_pseudo_margins': list(IMAGE_MARGINS[method.cpl])}
-    data = {'samples_per_gpu': BATCH_SIZE, 'workers_per_gpu': run.workers}
+    data = {'samples_per_gpu': batch_size(run), 'workers_per_gpu': run.workers}
     return f'_base_/datasets/{file}.py', {**data, 'train': train} if train else data
+
+
+def batch_size(run):
+    """Return the images of each domain in a step."""
+    return BATCH_SIZE * (VFM_BATCHES if run.method.optimizer == 'vfm_uda' else 1)
 
 
 def optimizer_part(run):
@@ -331,6 +420,8 @@ def optimizer_part(run):
     Earlier methods, with SGD, have one rate.
     """
     rate = {'lr': LEARNING_RATES[run.method.optimizer]}
+    if run.method.optimizer == 'vfm_uda':
+        return {**rate, **VFM_RATES.get(run.encoder, {})}
     if run.method.optimizer == 'sgd':
         return rate
     custom_keys = {'head': {'lr_mult': 10.0}}
@@ -356,7 +447,9 @@ def name_part(run, experiment, iterations):
     optimizer = run.method.optimizer
     network = f'{run.architecture}_{run.encoder}'
     rates = f'{optimizer}_{LEARNING_RATES[optimizer]}_pm{optimizer == "adamw"}'
-    unusual = '' if optimizer == 'adamw' else f'_{rates}'
+    if optimizer == run.schedule:  # one file, whose rates depend on the layer
+        rates = f'adamw_{LEARNING_RATES[optimizer]:.2e}'
+    unusual = '' if optimizer in ('adamw', run.schedule) else f'_{rates}'
     name = f'{run.dataset}_{run.method.name}_{network}_{run.schedule}{unusual}_s{run.seed}'
     for long, short in SHORT_NAMES.items():
         name = name.replace(long, short)
@@ -368,5 +461,5 @@ def name_part(run, experiment, iterations):
         'name_encoder': run.encoder,
         'name_decoder': run.architecture,
         'name_uda': run.method.name,
-        'name_opt': f'{rates}_{run.schedule}_1x{BATCH_SIZE}_{iterations // 1000}k',
+        'name_opt': f'{rates}_{run.schedule}_1x{batch_size(run)}_{iterations // 1000}k',
     }

@@ -11,7 +11,10 @@ class VFMCrossEntropyLoss(CrossEntropyLoss):
     MMSegmentation's has one rule for both, `avg_non_ignore`; DAFormer averages over all pixels.
     """
 
-    def forward(self, cls_score, label, weight=None, **kwargs):
+    def forward(self, cls_score, label, weight=None, ignore_index=-100, **kwargs):
         """Return the loss of logits (N, C, H, W), a label (N, H, W) and weights alike."""
-        self.avg_non_ignore = weight is None
-        return super().forward(cls_score, label, weight, **kwargs)
+        # As a tensor: MMSegmentation's rule for labelled pixels would wait for the device.
+        count = (label != ignore_index).sum() if weight is None else None
+        return super().forward(
+            cls_score, label, weight, avg_factor=count, ignore_index=ignore_index, **kwargs
+        )

@@ -73,7 +73,9 @@ class ImageAugmentation:
         blur_sigma=BLUR_SIGMA,
     ):  # fmt: skip
         self.jitter = jitter
-        self.probabilities = torch.tensor([jitter_probability, grey_probability, blur_probability])
+        probabilities = [jitter_probability, grey_probability, blur_probability]
+        # Draws are on the CPU, also of a method that is built on another device.
+        self.probabilities = torch.tensor(probabilities, device='cpu')
         self.blur_sigma = blur_sigma
         self._norm = _Norm()
 
@@ -140,4 +142,6 @@ def gaussian_blur(img, generators, sigma=BLUR_SIGMA):
     low, high = sigma
     sigma = torch.stack([low + (high - low) * torch.rand(1, generator=g) for g in generators])
     kernel = tuple(blur_kernel_size(side) for side in img.shape[2:])
-    return gaussian_blur2d(img, kernel, sigma.expand(len(img), 2).to(img), border_type='reflect')
+    # kornia checks sigma where it is, so that it stays on the CPU.
+    sigma = sigma.expand(len(img), 2).to(img.dtype)
+    return gaussian_blur2d(img, kernel, sigma, border_type='reflect')
