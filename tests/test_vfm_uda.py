@@ -59,17 +59,26 @@ def test_block_masks():
         kept = np.unpackbits(arrays[f'mask{i}'])[:count].reshape(-1, 1, *size)
         assert np.array_equal(mask.of(uniform, size).numpy(), kept)
         drawn = mask(torch.ones(2, 3, *size), Step(0, 0))
-        assert drawn.shape == (2, 1, *size)
-        assert [max(1, round(side / block)) for side in size] == list(map(int, grid))
+        assert edges(drawn, 0) == edge_rows(size[0], int(grid[0]))
+        assert edges(drawn, 1) == edge_rows(size[1], int(grid[1]))
+
+
+def edges(masks, dim):
+    """Where blocks begin, but for the first, along an axis of masks (N, 1, H, W)."""
+    changes = masks[:, 0].diff(dim=1 + dim).ne(0).any(dim=2 - dim).any(dim=0)
+    return (changes.nonzero().flatten() + 1).tolist()
+
+
+def edge_rows(side, cells):
+    """The same, of a number of cells that nearest interpolation makes of a side."""
+    cell = torch.arange(side) * cells // side
+    return (cell.diff().nonzero().flatten() + 1).tolist()
 
 
 def test_blocks_may_have_a_side_that_is_no_whole_number():
     """The 64 pixels of an image that is enlarged from 1024 to 1120 are 58.5 of the crop."""
-    mask = BlockMask(0.7, 58.5)(torch.zeros(1, 3, 1024, 1024), Step(0, 0))
-    edges = mask[0, 0].diff(dim=0).ne(0).any(dim=1).nonzero().flatten() + 1
-    cells = (torch.arange(1024) * 18 // 1024).diff().nonzero().flatten() + 1
-    assert set(edges.tolist()) <= set(cells.tolist())
-    assert len(cells) == 17
+    masks = BlockMask(0.7, 58.5)(torch.zeros(2, 3, 1024, 1024), Step(0, 0))
+    assert edges(masks, 0) == edges(masks, 1) == edge_rows(1024, 18)
 
 
 class _Answers(nn.Module):
@@ -228,6 +237,15 @@ def test_images_are_augmented_each_by_draws_of_its_own():
     assert not torch.equal(done, augment(img, norm, Step(0, 4)))
 
 
+def test_how_an_image_is_changed_does_not_follow_from_whether_it_is():
+    norm = dict(mean=[0] * 3, std=[255] * 3)
+    img = torch.full((256, 3, 2, 2), 0.5)
+    changed = ImageAugmentation([0.3, 0, 0, 0], 0.5)(img, norm, Step(0, 0)) - img
+    added = changed.mean(dim=(1, 2, 3))[changed.flatten(1).any(dim=1)]
+    assert 96 < len(added) < 160  # 128 are expected
+    assert added.mean().abs() < 0.05 and added.std() > 0.14  # uniform from -0.3 to 0.3
+
+
 def test_jitter_and_blur_of_an_image():
     img = torch.rand(1, 3, 32, 32)
     norm = dict(mean=[0] * 3, std=[255] * 3)
@@ -240,18 +258,22 @@ def test_jitter_and_blur_of_an_image():
     assert blurred.mean() == pytest.approx(img.mean().item(), abs=0.02)
 
 
+NETWORK = dict(
+    type='EncoderDecoder',
+    backbone=dict(DINOV2, mask_token=True, inside_scale=1.1),
+    decode_head=dict(
+        type='VFMHead', in_channels=96, in_index=3, num_classes=19,
+        loss_decode=dict(type='VFMCrossEntropyLoss'),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)  # fmt: skip
+
+
 def vfm_uda(plus_plus=False, **options):
     """VFM-UDA, or VFM-UDA++, with a tiny encoder."""
-    model = dict(
-        type='EncoderDecoder',
-        backbone=dict(DINOV2, mask_token=not plus_plus, inside_scale=1.1),
-        decode_head=dict(
-            type='VFMHead', in_channels=96, in_index=3, num_classes=19,
-            loss_decode=dict(type='VFMCrossEntropyLoss'),
-        ),
-        train_cfg=dict(),
-        test_cfg=dict(mode='whole'),
-    )  # fmt: skip
+    has_token = not plus_plus and options.get('mask_mode', True) is not None
+    model = dict(NETWORK, backbone=dict(NETWORK['backbone'], mask_token=has_token))
     mask = dict(type='token', mask_ratio=0.7)
     if plus_plus:
         mask = dict(type='block', mask_ratio=0.7, mask_block_size=16)
@@ -353,6 +375,13 @@ def test_augmentations_do_not_depend_on_those_of_other_images():
             'takes no mask_block_size',
         ),
         (dict(feature_distance=dict(teacher=DINOV2), source_only=True), 'source_only=False'),
+        (
+            dict(
+                model=NETWORK, mask_generator=dict(type='block', mask_ratio=0.5, mask_block_size=9)
+            ),
+            'mask_token=True is for',
+        ),
+        (dict(model=NETWORK, mask_mode=None), 'mask_token=True is for'),
     ],
 )
 def test_mistakes(options, message):

@@ -61,7 +61,9 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     place[:] = ['optimizer']
     _try(place, _step, student, optimizer_copy)
     state = [value for values in optimizer_copy.state.values() for value in values.values()]
-    tensors = [*model.state_dict().values(), *filter(torch.is_tensor, state)]
+    # What is frozen in student and teacher is one tensor, and stands in the file once.
+    weights = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    tensors = [*weights.values(), *filter(torch.is_tensor, state)]
     needed, free = sum(t.nbytes for t in tensors), shutil.disk_usage(cfg.work_dir).free
     if free < needed:
         raise UserError(

@@ -46,7 +46,10 @@ def check_loggers(cfg):
 
 def check_weights(cfg):
     """Check that weight files exist; download pretrained ones that have an address."""
-    for owner, part in (('model', cfg.model), ('model.backbone', cfg.model.backbone)):
+    owners = {'model': cfg.model, 'model.backbone': cfg.model.backbone}
+    if distillation := (cfg.get('uda') or {}).get('feature_distance'):
+        owners['uda.feature_distance.teacher'] = distillation.teacher
+    for owner, part in owners.items():
         name, path = f'{owner}.pretrained', part.get('pretrained')
         if path and not osp.isfile(local_file(path)):
             raise UserError(

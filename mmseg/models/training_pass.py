@@ -62,6 +62,7 @@ class TrainingPass(nn.Module):
         """
         segmentor = self.segmentor
         if hasattr(segmentor, 'training_pass'):
+            assert heads, f'{type(segmentor).__name__} has no pass without heads'
             return segmentor.training_pass(img, img_metas, gt_semantic_seg, weight, generator)
         if not heads:
             return PassOutput({}, None, [View(img, None, segmentor.extract_feat(img))])

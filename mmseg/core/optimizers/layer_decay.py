@@ -3,7 +3,6 @@
 Source: BEiT (Bao et al., ICLR 2022), as VFM-UDA++ uses it. timm says what the layers are.
 """
 
-import re
 from itertools import chain
 
 import timm
@@ -11,10 +10,9 @@ import torch
 from mmcv.runner import OPTIMIZER_BUILDERS, DefaultOptimizerConstructor
 from timm.models._manipulate import group_with_matcher
 
+from mmseg.models.adapters.base import is_of_adapter
 from mmseg.models.backbones.timm_encoder import name_of_level
 from mmseg.utils.user_error import UserError
-
-ADAPTERS = re.compile(r'(^|[._])(lora|rein|adapter)')
 
 
 @OPTIMIZER_BUILDERS.register_module()
@@ -58,7 +56,7 @@ class LayerDecay(DefaultOptimizerConstructor):
             custom = self._custom_options(name)
             rate, decay = custom.get('lr_mult'), custom.get('decay_mult', 1.0)
             inside = name.removeprefix('backbone.')
-            if rate is None and (inside == name or ADAPTERS.search(inside)):
+            if rate is None and (inside == name or is_of_adapter(inside)):
                 rate = 1.0
             elif rate is None:
                 if inside not in layers:

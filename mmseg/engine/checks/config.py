@@ -26,8 +26,9 @@ from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
-from mmseg.models.builder import MODELS, build_segmentor
+from mmseg.models.builder import MODELS, build_backbone, build_segmentor
 from mmseg.models.encoder_channels import head_configs
+from mmseg.models.uda.masked_consistency import build_mask
 from mmseg.utils.user_error import UserError
 
 
@@ -85,11 +86,15 @@ TEXT = Kind('text', lambda v: isinstance(v, str) and v != '')
 NAMES = Kind('a list of names', lambda v: bool(v) and _is_list(v, TEXT))
 TABLE = Kind('a dict', lambda v: isinstance(v, dict))
 SIZE = Kind('a pair of whole numbers above 0', lambda v: _is_list(v, COUNT) and len(v) == 2)
-MARGIN = Kind('', lambda v: WHOLE.fits(v) or (NOT_NEGATIVE.fits(v) and v < 1))
+MARGIN = Kind('pixels, or a fraction', lambda v: WHOLE.fits(v) or (NOT_NEGATIVE.fits(v) and v < 1))
 MARGINS = Kind(
-    'a list of four numbers: top, bottom, left, right; whole ones are pixels, others fractions '
-    'below 1 of a side',
-    lambda v: _is_list(v, MARGIN) and len(v) == 4,
+    'a list of four numbers: top, bottom, left, right; whole ones are pixels, others fractions of '
+    'a side, whose sum leaves some of it',
+    lambda v: (
+        _is_list(v, MARGIN)
+        and len(v) == 4
+        and all(sum(m for m in pair if m < 1) < 1 for pair in (v[:2], v[2:]))
+    ),
 )
 JITTER = Kind(
     'a list of four numbers from 0 to 1: brightness, contrast, saturation, and hue up to 0.5',
@@ -158,7 +163,8 @@ SECTIONS = {
     },
     'log_config': {'interval': COUNT, 'hooks': _list_of(TABLE)},
     'uda.mask_generator': {
-        'mask_ratio': RATIO, 'mask_block_size': _or_none(POSITIVE), **_keys(ANY, 'type _delete_'),
+        'type': _one_of('block', 'token'), 'mask_ratio': RATIO,
+        'mask_block_size': _or_none(POSITIVE), '_delete_': ANY,
     },
     **_keys({'main': NOT_NEGATIVE, 'aux': ANY}, 'uda.lambda_adv_target uda.lambda_ent'),
     'uda.augmentations': _keys(_or_none(TABLE), 'source target mix'),
@@ -189,7 +195,8 @@ VALUES = {
     'model.backbone': {'adapt': _or_none(TABLE)},
     'model.backbone.adapt': {
         **_keys(COUNT, 'r m'), **_keys(POSITIVE, 'scale'), 'alpha': _or_none(POSITIVE),
-        'dropout': RATIO, 'targets': _or_none(NAMES), 'start_block': _or_none(WHOLE),
+        'dropout': Kind('a number from 0 to below 1', lambda v: RATIO.fits(v) and v < 1),
+        'targets': _or_none(NAMES), 'start_block': _or_none(WHOLE),
         'init': _one_of('svd', 'none'),
     },
     'optimizer': {'lr': POSITIVE, 'constructor': CONSTRUCTOR},
@@ -215,14 +222,17 @@ REQUIRED = (
     'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'optimizer.lr',
     'lr_config.policy', 'log_config.interval', 'log_config.hooks', 'checkpoint_config.interval',
     'evaluation.interval', 'optimizer_config.grad_clip.max_norm',
-    'uda.mask_generator.mask_ratio',
+    'uda.mask_generator.mask_ratio', 'uda.feature_distance.teacher',
+    *(f'uda.augmentations.{images}.{key}' for images in ('source', 'target', 'mix')
+      for key in ('jitter', 'jitter_probability')),
     *(f'uda.{key}.main' for key in ('lambda_adv_target', 'lambda_ent')),
     *(f'data.train.rare_class_sampling.{key}' for key in
       ('min_pixels', 'class_temp', 'min_crop_ratio')),
 )  # fmt: skip
 OPTIONAL = (
     'evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling',
-    'uda.mask_generator', 'uda.lambda_adv_target', 'uda.lambda_ent',
+    'uda.mask_generator', 'uda.lambda_adv_target', 'uda.lambda_ent', 'uda.feature_distance',
+    *(f'uda.augmentations.{images}' for images in ('source', 'target', 'mix')),
 )  # fmt: skip
 SETTINGS = set(SECTIONS[''])
 TABLES = {path.partition('.')[0] for path in (*SECTIONS, *VALUES)} - {''}
@@ -357,10 +367,20 @@ def _check_networks(cfg):
     _check_type('optimizer', cfg.optimizer, OPTIMIZERS)
     _check_arguments('optimizer', cfg.optimizer, {'constructor', 'paramwise_cfg'})
     _check_constructor(cfg.optimizer.to_dict())
-    if repr(cfg.model) not in _BUILT:
+    uda = cfg.get('uda') or {}
+    mask = uda.get('mask_generator') if uda.get('mask_mode') else None
+    distillation = uda.get('feature_distance')
+    networks = repr((cfg.model, mask, distillation))
+    if networks not in _BUILT:
         with config_errors('model', cfg.model), _NoWeights():
-            build_segmentor(copy.deepcopy(cfg.model))
-        _BUILT.add(repr(cfg.model))
+            segmentor = build_segmentor(copy.deepcopy(cfg.model))
+            if mask is not None:
+                build_mask(mask, segmentor)
+        if distillation is not None:
+            path, teacher = 'uda.feature_distance.teacher', distillation.teacher
+            with config_errors(path, teacher), _NoWeights():
+                build_backbone(copy.deepcopy(teacher))
+        _BUILT.add(networks)
 
 
 def _check_constructor(optimizer):

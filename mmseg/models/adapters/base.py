@@ -12,6 +12,11 @@ ADAPTERS = Registry('adapter')
 _WEIGHTS = re.compile(r'(^|\.)(lora_[AB]|rein)\.')
 
 
+def is_of_adapter(name):
+    """Whether a name in an encoder's state dict is of an adapter."""
+    return _WEIGHTS.search(name) is not None
+
+
 class Adapter:
     """A way to adapt an encoder, registered in ``ADAPTERS``; its fields are its options."""
 
@@ -54,7 +59,9 @@ class AdaptedEncoder(BaseModule):
         return self
 
     def init_weights(self):
-        """Load the weight file if there is one; the adapter starts from its weights."""
+        """Load the weight file if there is one; the adapter starts from its weights, once."""
+        if self.adapter is not None and self._is_init:
+            return
         if self.init_cfg:
             initialize(self, self.init_cfg)
         if self.adapter is not None:
@@ -63,7 +70,7 @@ class AdaptedEncoder(BaseModule):
 
     def adapter_weights(self):
         """Return the adapter's part of the state dict, which is in no file of the encoder alone."""
-        return {name: value for name, value in self.state_dict().items() if _WEIGHTS.search(name)}
+        return {name: value for name, value in self.state_dict().items() if is_of_adapter(name)}
 
     def merge_adapter(self):
         """Put the adapter into the encoder's own weights; the encoder is a plain one then."""

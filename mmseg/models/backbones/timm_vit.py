@@ -70,8 +70,9 @@ class TimmViT(AdaptedEncoder):
             self.timm_model.patch_embed.register_forward_hook(self._replace_hidden)
         if with_cp:
             self.timm_model.set_grad_checkpointing()
-        if frozen and adapt:
-            raise UserError('backbone.frozen=True would freeze the adapter, too: leave it out')
+        if frozen and (adapt or mask_token):
+            what = 'adapter' if adapt else 'mask token'
+            raise UserError(f'backbone.frozen=True would freeze the {what}, too: leave it out')
         if frozen:
             self.requires_grad_(False)
             self.eval()

@@ -55,6 +55,11 @@ class HRDAEncoderDecoder(EncoderDecoder):
         decode_head = dict(copy.deepcopy(decode_head), scales=self.scales)
         super().__init__(backbone, decode_head, **kwargs)
         unit = stride = self.decode_head.output_stride
+        if self.decode_head.upsampling > 1 and not isinstance(self.backbone, TimmViT):
+            raise UserError(
+                "HRDA takes single_scale_head='VFMHead' with model.backbone.type='TimmViT' alone: "
+                "use 'DAFormerHead'"
+            )
         if isinstance(self.backbone, TimmViT):
             unit = self.backbone.stride  # it takes whole patches
             stride = self.decode_head.output_stride = self._stride_on(self.backbone)
@@ -84,8 +89,16 @@ class HRDAEncoderDecoder(EncoderDecoder):
             )
         finest = self.decode_head.head.in_index
         finest = finest[0] if isinstance(finest, list | tuple) else finest
-        factors = getattr(self.neck, 'rescales', None) if self.with_neck else None
-        return vit.stride / (factors[finest] if factors else 1) / self.decode_head.upsampling
+        factors = self.neck.rescales if self._has_pyramid() else [1] * len(vit.out_indices)
+        return vit.stride / factors[finest] / self.decode_head.upsampling
+
+    def _has_pyramid(self):
+        if self.with_neck and not hasattr(self.neck, 'rescales'):
+            raise UserError(
+                "HRDA on a plain ViT takes model.neck.type='Feature2Pyramid' or 'BilinearPyramid', "
+                f'not {type(self.neck).__name__}'
+            )
+        return self.with_neck
 
     def training_pass(self, img, img_metas, gt_semantic_seg=None, weight=None, generator=None):
         """Predict a random detail crop and its context; see ``TrainingPass``."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmseg.models.uda.base import UDAMethod
+from mmseg.models.uda.strong_augmentation import MASKED
 from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
@@ -47,6 +48,7 @@ class MaskingMethod(UDAMethod):
         """Build what the options ask for, for a method whose teacher has ``alpha``."""
         mode, mask_alpha, mask_threshold, weight, generator = self._masking
         if mode is None:
+            _refuse_mask_token(self.model)
             return
         if generator is None:
             raise UserError(
@@ -111,7 +113,7 @@ class MaskedConsistency(nn.Module):
         """
         img, metas, label, weight = self._images(batch, pseudo, ignore_rows)
         if self.augment is not None:
-            img = self.augment(img, metas[0]['img_norm_cfg'], step, 'masked ', shares_blur=True)
+            img = self.augment(img, metas[0]['img_norm_cfg'], step, MASKED)
         img, hiding = self.mask.hide(img, step)
         with hiding:
             losses = student(img, metas, label, weight, row='masked').losses
@@ -144,14 +146,27 @@ class MaskedConsistency(nn.Module):
 
 
 def build_mask(generator, segmentor):
-    """Build the mask of ``uda.mask_generator`` for a segmentor."""
+    """Build the mask of ``uda.mask_generator`` for a segmentor.
+
+    Raises:
+        UserError: It does not fit the encoder.
+    """
     options = {key: value for key, value in generator.items() if key not in ('type', '_delete_')}
     kind = generator.get('type', 'block')
-    if kind == 'block':
-        return BlockMask(**options)
-    if kind != 'token':
+    if kind == 'token':
+        return TokenMask(segmentor, **options)
+    if kind != 'block':
         raise UserError(f"uda.mask_generator.type is {kind!r}; there are 'block' and 'token'")
-    return TokenMask(segmentor, **options)
+    _refuse_mask_token(segmentor)
+    return BlockMask(**options)
+
+
+def _refuse_mask_token(segmentor):
+    """Refuse a weight that nothing would train, for which ranks would wait."""
+    if getattr(segmentor.backbone, 'mask_token', None) is not None:
+        raise UserError(
+            "model.backbone.mask_token=True is for uda.mask_generator.type='token': leave it out"
+        )
 
 
 class BlockMask:

@@ -12,6 +12,7 @@ from mmseg.utils.seeding import seeded_globals
 
 BLUR_SIGMA = (0.15, 1.15)
 BLUR_THRESHOLD = 0.5
+MASKED = 'masked '  # the stream of MIC's images
 
 
 def build_augmentations(source=None, target=None, mix=None):
@@ -42,11 +43,11 @@ class StrongAugmentation:
         self.probability = probability
         self._norm = _Norm()
 
-    def __call__(self, img, img_norm_cfg, step, stream='', shares_blur=False):
+    def __call__(self, img, img_norm_cfg, step, stream=''):
         """Augment a batch (N, 3, H, W), normalised with ``mean`` and ``std``.
 
-        ``stream`` tells the draws of one call in an iteration from those of another;
-        ``shares_blur`` blurs all images alike.
+        ``stream`` tells the draws of one call in an iteration from those of another. The images
+        of :data:`MASKED` share their blur, as in the published MIC.
         """
         chance = torch.rand(2, generator=step.shared_generator(f'{stream}augment'))
         if chance[0] > self.probability and self.strength > 0:
@@ -55,7 +56,7 @@ class StrongAugmentation:
         if self.blur and chance[1] > BLUR_THRESHOLD:
             name = f'{stream}blur'
             each = step.image_generators(name, len(img))
-            img = gaussian_blur(img, [step.shared_generator(name)] if shares_blur else each)
+            img = gaussian_blur(img, [step.shared_generator(name)] if stream == MASKED else each)
         return img
 
 
@@ -79,14 +80,16 @@ class ImageAugmentation:
         self.blur_sigma = blur_sigma
         self._norm = _Norm()
 
-    def __call__(self, img, img_norm_cfg, step, stream='', shares_blur=False):
-        """Augment a batch as :class:`StrongAugmentation` does; no image shares its blur."""
+    def __call__(self, img, img_norm_cfg, step, stream=''):
+        """Augment a batch (N, 3, H, W); ``stream`` is as for :class:`StrongAugmentation`."""
         norm = self._norm(img, img_norm_cfg)
-        seeds = step.image_seeds(f'{stream}augment', len(img))
-        return torch.cat([self._augment(img[i : i + 1], *norm, seeds[i]) for i in range(len(img))])
+        generators = step.image_generators(f'{stream}augment', len(img))
+        # Of their own: from one seed, what is drawn for the jitter would follow whether it acts.
+        seeds = step.image_seeds(f'{stream}color_jitter', len(img))
+        each = zip(img.split(1), generators, seeds, strict=True)
+        return torch.cat([self._augment(one, *norm, *draws) for one, *draws in each])
 
-    def _augment(self, img, mean, std, seed):
-        generator = torch.Generator().manual_seed(seed)
+    def _augment(self, img, mean, std, generator, seed):
         jitters, greys, blurs = torch.rand(3, generator=generator) < self.probabilities
         if jitters:
             img = color_jitter(img, mean, std, self.jitter, [seed])
