@@ -48,7 +48,7 @@ def build(network='daformer'):
     head.channels = head.decoder_params.embed_dims = 16
     torch.manual_seed(0)
     method = build_dacs(
-        model, pseudo_threshold=0.06, imnet_feature_dist_lambda=0.5,
+        model, pseudo_threshold=0.055, imnet_feature_dist_lambda=0.5,
         imnet_feature_dist_classes=THINGS, imnet_feature_dist_scale_min_ratio=0.0,
         color_jitter_probability=0.0, print_grad_magnitude=True, debug_img_interval=0,
         **options,
@@ -124,6 +124,7 @@ def two_ranks(tmp_path_factory, network):
 def test_two_ranks_have_the_gradients_losses_and_networks_of_one(two_ranks, network, one_thread):
     alone = train(build(network), batch())
     assert alone['logs'][0]['src.loss_imnet_feat_dist'] > 0
+    assert 0 < alone['logs'][0]['pseudo_label_weight'] < 1
     for found in two_ranks:
         for one, other in zip(found['logs'], alone['logs'], strict=True):
             assert list(one) == list(other)

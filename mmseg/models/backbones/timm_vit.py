@@ -188,7 +188,7 @@ class MetaPositions(VisionTransformer):
 
     def _pos_embed(self, x):
         positions = meta_positions(self.pos_embed, self.patch_embed.grid_size, x.shape[1:3])
-        class_token = self.cls_token.expand(len(x), -1, -1)
+        class_token = self.cls_token.expand(x.shape[0], -1, -1)  # export would fix len(x)
         return self.pos_drop(torch.cat([class_token, x.flatten(1, 2)], 1) + positions)
 
 
