@@ -117,7 +117,7 @@ def test_misspelled_key_in_lists(key, path, meant):
 @pytest.mark.parametrize(
     ('key', 'value', 'says'),
     [
-        ('mask_generator.mask_block_size', 0, 'a whole number above 0'),
+        ('mask_generator.mask_block_size', 0, 'a number above 0'),
         ('mask_generator.mask_ratio', 7, 'a number from 0 to 1'),
         ('mask_generator.mask_ratio', None, 'a number from 0 to 1'),
         ('mask_generator.mask_rato', 0.5, 'mask_ratio'),
@@ -153,7 +153,7 @@ def test_key_that_is_like_no_other():
     said = problem({'runner.epochs': 3})
     assert said == 'runner.epochs: nothing reads this key; known are max_iters, type.'
     said = problem({'data.train.rare_class_sampling.quota': 3})
-    assert said.endswith('known are class_temp, min_crop_ratio, min_pixels.')
+    assert said.endswith('known are class_temp, crop_tries, min_crop_ratio, min_pixels.')
 
 
 @pytest.mark.parametrize(
