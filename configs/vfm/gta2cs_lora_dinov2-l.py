@@ -1,6 +1,6 @@
 # DINOv2-L with LoRA, trained on GTA alone and tested on Cityscapes: domain generalisation, in which
-# the target is never seen (VFMSeg). Its data are not known here: they are DAFormer's, with test
-# windows as in Rein.
+# the target is never seen (VFMSeg). The data are DAFormer's, since VFMSeg's were not at hand; the
+# test windows are Rein's.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/vfmseg_vitb14.py',

@@ -5,6 +5,7 @@ _base_ = [
     '../_base_/models/vfm_vitb14.py',
     '../_base_/datasets/uda_gta_to_cityscapes_vfm_1024x1024.py',
 ]
+model = dict(backbone=dict(mask_token=True))  # it takes the place of masked tokens
 name = 'gta2cs_vfm_uda_dinov2-b_s0'
 name_architecture = 'vfm_dinov2-b'
 name_encoder = 'dinov2-b'

@@ -1,13 +1,7 @@
 # DINOv2-L with LoRA in the setting of VFM-UDA: of the encoder only the adapters are trained.
 # Nothing of this combination is published; LoRA's options are VFMSeg's.
-_base_ = ['gta2cs_vfm_uda_dinov2-b.py']
-model = dict(
-    pretrained='timm://vit_large_patch14_dinov2.lvd142m',
-    backbone=dict(
-        model_name='vit_large_patch14_dinov2',
-        adapt=dict(type='LoRA', r=32, dropout=0.1),
-    ),
-)
+_base_ = ['gta2cs_vfm_uda_dinov2-l.py']
+model = dict(backbone=dict(adapt=dict(type='LoRA', r=32, dropout=0.1)))
 # Adapters have the head's rate (mmseg/core/optimizers/layer_decay.py).
 name = 'gta2cs_vfm_uda_dinov2-l-lora_s0'
 name_architecture = 'vfm_dinov2-l-lora'

@@ -1,6 +1,6 @@
 # VFM-UDA++ with DINOv2-L, GTA to Cityscapes: 79.8 mIoU with ViT-Adapter (its README; not measured
 # here). The adapter is not implemented; the network here is its nearest counterpart, of which
-# nothing is published. What is not said is as in VFM-UDA (the first base).
+# nothing is published. All else is as in VFM-UDA (the first base).
 _base_ = [
     '../_base_/vfm_uda.py',
     '../_base_/models/vfm_pyramid_vitb14.py',

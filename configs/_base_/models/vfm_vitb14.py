@@ -7,7 +7,6 @@ model = dict(
         model_name='vit_base_patch14_dinov2',
         inside_scale=1.1,  # 1024 to 1120, which is 80 patches
         positions='meta',
-        mask_token=True,
     ),
     decode_head=dict(
         type='VFMHead',

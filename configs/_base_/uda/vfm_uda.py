@@ -1,6 +1,6 @@
 # VFM-UDA's self-training (Englert et al., VFM-UDA, CVPR workshops 2024): DACS without feature
 # distance, with its own augmentations and labels that the teacher gives of an image and its mirror
-# image. Masked images are said where they are chosen (configs/_base_/vfm_uda.py).
+# image. configs/_base_/vfm_uda.py adds the masked images.
 uda = dict(
     type='DACS',
     alpha=0.999,  # how much of the teacher an update keeps

@@ -160,7 +160,7 @@ class SoMA(LowRank):
         start_block: the first adapted block, counted from 0 over all stages; None: after a third
             of them (the published 8 of 24).
         init: 'svd', of the loaded weights; 'none' subtracts nothing from them and starts as LoRA,
-            for files of the published code, whose weights are whole.
+            close to what the released code does.
     """
 
     r: int = 16

@@ -1,4 +1,4 @@
-"""Feature distillation: keep the student's features able to tell those of a foundation model.
+"""Feature distillation: the student's features must predict those of a foundation model.
 
 Source: Englert et al., VFM-UDA++ (2025).
 """
