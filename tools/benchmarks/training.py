@@ -85,7 +85,7 @@ def measure_training(args, device):
     """Measure the whole UDA step, and its peak memory."""
     memory, timers, spawn = {}, {}, multiprocessing.get_context('spawn')
     with ExitStack() as stack:
-        for name in ('ours', 'as published'):
+        for name in ('ours', 'the published step'):
             is_ours = name == 'ours'
             work = (is_ours, device, args.encoder, args.size, args.with_cp and is_ours)
             pool = stack.enter_context(ProcessPoolExecutor(1, spawn, _prepare, work))
