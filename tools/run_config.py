@@ -92,7 +92,7 @@ VFM_RATES = {
         **NO_LAYERS,
         'paramwise_cfg': {'_delete_': True, 'custom_keys': {'backbone': {'lr_mult': 0.1}}},
     },
-    'mitb5-lora': {**NO_LAYERS, 'paramwise_cfg': {'_delete_': True, 'custom_keys': None}},
+    'mitb5-lora': {**NO_LAYERS, 'paramwise_cfg': None},
 }
 
 
@@ -112,8 +112,8 @@ VFM_LOSS = {'loss_decode': {'_delete_': True, 'type': 'VFMCrossEntropyLoss'}}
 ADAPTER = {'type': 'SegFormerAdapter', 'out_layers': [3], 'scales': [4]}
 NO_FINAL_NORM = {'norm': False}
 # Pyramids for plain ViTs.
-LEARNED = {'_delete_': True, 'type': 'Feature2Pyramid', 'embed_dim': 'from_encoder'}
-BILINEAR = {'_delete_': True, 'type': 'BilinearPyramid'}
+LEARNED = {'type': 'Feature2Pyramid', 'embed_dim': 'from_encoder'}
+BILINEAR = {'type': 'BilinearPyramid'}
 
 ARCHITECTURES = {
     'dlv2red': Architecture({'cnn': 'deeplabv2red_r50-d8'}),
@@ -138,7 +138,9 @@ ARCHITECTURES = {
     'vfmseg': Architecture({'vit': 'vfmseg_vitb14'}, VFM_LOSS, backbone=NO_FINAL_NORM),
     'vfm_pyramid-f2p': Architecture({'vit': 'vfm_pyramid_vitb14'}, backbone=NO_FINAL_NORM),
     'vfm_pyramid-bilinear': Architecture(
-        {'vit': 'vfm_pyramid_vitb14'}, neck=BILINEAR, backbone=NO_FINAL_NORM
+        {'vit': 'vfm_pyramid_vitb14'},
+        neck={'_delete_': True, **BILINEAR},
+        backbone=NO_FINAL_NORM,
     ),
     'daformer_vfm': Architecture(
         {
