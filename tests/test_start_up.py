@@ -148,11 +148,8 @@ FOUNDATION = {
 }
 
 
-@pytest.mark.parametrize(
-    'name',
-    [n if 'spta_vfm_dinov2-b-lora' in n else pytest.param(n, marks=pytest.mark.long)
-     for n in FOUNDATION],
-)  # fmt: skip
+@pytest.mark.long
+@pytest.mark.parametrize('name', FOUNDATION)
 def test_a_run_with_a_foundation_encoder_starts(started, name):
     experiment = str(FOUNDATION[name])
     run_experiments.main(['--exp', experiment, '--small', '--only', name, '--device', 'cpu'])

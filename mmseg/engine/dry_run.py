@@ -59,7 +59,7 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
             _try(place, torch.no_grad()(student.encode_decode), _batch(img, size), metas)
 
     place[:] = ['optimizer']
-    _try(place, _step, student, optimizer_copy)
+    _try(place, _step, optimizer_copy)
     state = [value for values in optimizer_copy.state.values() for value in values.values()]
     # What is frozen in student and teacher is one tensor, and stands in the file once.
     weights = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
@@ -75,7 +75,8 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
 def _on_meta(segmentor, optimizer):
     """Copies without data, whose optimizer steps the parameters of the segmentor's copy."""
     memo = {}
-    for tensor in (*segmentor.parameters(), *segmentor.buffers()):
+    stepped = {*segmentor.parameters(), *_weights(optimizer)}  # some are not the segmentor's
+    for tensor in (*stepped, *segmentor.buffers()):
         empty = torch.empty_like(tensor, device='meta')
         if isinstance(tensor, nn.Parameter):
             empty = nn.Parameter(empty, tensor.requires_grad)
@@ -108,11 +109,15 @@ def _try(place, function, *arguments, **options):
                 raise
 
 
-def _step(segmentor, optimizer):
+def _weights(optimizer):
+    return [weight for group in optimizer.param_groups for weight in group['params']]
+
+
+def _step(optimizer):
     for group in optimizer.param_groups:
         # There are no such kernels for meta tensors; the state is the same.
         group.update({key: False for key in ('fused', 'foreach') if key in group})
-    for weight in segmentor.parameters():
+    for weight in _weights(optimizer):
         weight.grad = torch.empty_like(weight) if weight.requires_grad else None
     with torch.device('cpu'):  # AdamW reads its count of steps
         optimizer.step()
