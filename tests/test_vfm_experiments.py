@@ -141,6 +141,7 @@ def test_data(name):
 # file → experiment and part of the name of its run
 OF_EXPERIMENTS = {
     'gta2cs_vfm_uda_dinov2-b': (202, 'mtoken-07-spta_vfm_dinov2-b'),
+    'gta2cs_vfm_uda_dinov2-l': (200, 'mtoken-07-spta_vfm_dinov2-l_'),
     'gta2cs_vfm_uda_dinov3-b': (200, 'mtoken-07-spta_vfm_dinov3-b_'),
     'gta2cs_vfm_uda_dinov3-l': (200, 'mtoken-07-spta_vfm_dinov3-l_'),
     'gta2cs_vfm_uda_dinov3-convnext-b': (200, 'spta_daformer_vfm_dinov3-convnext-b_'),

@@ -1,4 +1,5 @@
 # DINOv3-L in the setting of VFM-UDA. Nothing of it is published.
+# Memory, estimated: 17.2 GB, a card of 24 GB; with model.backbone.with_cp=True 8.5, 12 GB.
 _base_ = ['gta2cs_vfm_uda_dinov3-b.py']
 model = dict(
     pretrained='timm://vit_large_patch16_dinov3.lvd1689m',
