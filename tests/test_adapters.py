@@ -357,6 +357,15 @@ def test_a_deep_copy_is_on_its_own(key, adapt):
     assert not any(module.training for module in vit.modules())
 
 
+@torch.no_grad()
+def test_rein_leaves_class_and_register_tokens():
+    vit = encoder('dinov3', dict(type='Rein', m=10, r=4)).eval()
+    tokens = torch.randn(2, 21, 96)
+    refined = tune(vit).rein(tokens, 0)
+    changed = (refined != tokens).any(2)
+    assert not changed[:, :5].any() and changed[:, 5:].all()
+
+
 @pytest.mark.parametrize('adapt', [dict(type='Rein'), dict(type='LoRA'), dict(type='SoMA')])
 def test_the_mask_token_is_trained_beside_the_adapter(adapt):
     vit = encoder('dinov2', adapt, mask_token=True).train()
@@ -485,6 +494,8 @@ def test_frozen_weights_stay_and_are_the_teachers(adapt):
         if name in names:  # iteration 1 labels with a teacher of 1/2 and 1/2
             assert not torch.equal(teacher[name], weight)
     assert not any(weight.requires_grad for weight in teacher.values())
+    averaged, _ = dacs._teachers[0]._weights
+    assert {id(weight) for weight in averaged} == {id(teacher[name]) for name in names}
     dacs.to(torch.float64)
     for name, weight in dacs.model.named_parameters():
         other = dacs.ema_model.get_parameter(name)
