@@ -397,7 +397,6 @@ def test_without_svd_nothing_is_subtracted():
 
 DINOV2_CONFIG = {'type': 'TimmViT', 'model_name': 'vit_small_patch14_dinov2', '_delete_': True}
 CONVNEXT = dict(type='TimmEncoder', model_name='convnext_tiny', _delete_=True)
-ATTENTION = 'qkv, q, kv, q_proj, k_proj, v_proj'
 
 
 @pytest.mark.parametrize(
@@ -412,9 +411,17 @@ ATTENTION = 'qkv, q, kv, q_proj, k_proj, v_proj'
         ({}, {'type': 'LoRA', 'dropout': 2}, 'adapt.dropout is 2; it has to be a number from 0'),
         ({}, {'type': 'LoRA', 'alpha': '4'}, "adapt.alpha is '4'; it has to be a number above 0"),
         ({}, {'type': 'LoRA', 'targets': []}, r'adapt.targets is \[\]; it has to be a list of'),
-        ({}, {'type': 'LoRA', 'targets': ['qkw', 'fc1']}, 'no linear layer qkw; choose from fc1,'),
+        (
+            {},
+            {'type': 'LoRA', 'targets': ['qkw', 'fc1']},
+            'no linear layer qkw: set .*targets.* names from fc1,',
+        ),
         ({}, {'type': 'LoRA', 'targets': ['patch_embed.proj']}, 'no linear layer patch_embed.proj'),
-        (CONVNEXT, {'type': 'LoRA'}, f'no linear layer {ATTENTION}; choose from fc1, fc2$'),
+        (
+            CONVNEXT,
+            {'type': 'LoRA'},
+            'no linear layer of queries, keys and values: set .*targets.* names from fc1, fc2$',
+        ),
         ({}, {'type': 'LoRA', 'r': 65}, 'adapt.r is 65: the rank of block1.0.attn.q is 64, use'),
         ({}, {'type': 'SoMA', 'init': 'SVD'}, "adapt.init is 'SVD'; .* one of 'svd', 'none'"),
         ({}, {'type': 'SoMA', 'start_block': 52}, 'blocks from 52 of 52: use a smaller start_b'),

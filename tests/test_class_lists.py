@@ -217,7 +217,7 @@ def test_a_share_is_of_the_image_before_and_after_resizing(street_scenes, share,
     assert dataset.sampler.min_pixels == round(share * 480 * 264)
     asked = []
 
-    def crop(random_crop, results, class_id, min_pixels):
+    def crop(random_crop, results, class_id, min_pixels, tries):
         asked.append((results['img'].shape, min_pixels))
         return random_crop(results)
 

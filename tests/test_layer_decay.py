@@ -196,7 +196,10 @@ def test_a_warmup_of_one_iteration():
 
 def recipe():
     """Overrides of a config: a rate for each layer, and VFM-UDA's schedule."""
+    vit = dict(type='TimmViT', model_name='vit_small_patch14_dinov2', depth=4)
     return {
+        'model.backbone': dict(vit, _delete_=True),
+        'model.decode_head.in_channels': 'from_encoder',
         'optimizer.constructor': 'LayerDecay',
         'optimizer.paramwise_cfg': dict(VFM_UDA_PP, _delete_=True),
         'lr_config': dict(policy='FullRateWarmup', warmup_iters=1500, _delete_=True),
@@ -221,6 +224,7 @@ OPTIONS = 'optimizer.paramwise_cfg'
         ({OPTIONS: None}, 'encoder_lr_mult is missing, which LayerDecay needs'),
         ({'optimizer.constructor': 'LayerDecy'}, 'LayerDecy.; it has to be a registered optimizer'),
         ({'optimizer.constructor': 'DefaultOptimizerConstructor'}, 'mult: nothing reads this key'),
+        ({'model.backbone': dict(type='mit_b0', _delete_=True)}, 'not mit_b0: leave it and'),
         ({'lr_config.warmup': 'exp'}, "warmup is 'exp'; FullRateWarmup has only 'linear'"),
         ({'lr_config.warmup_iters': 0}, 'lr_config cannot be used: .* positive'),
         ({'lr_config.warmup_itres': 0}, 'warmup_itres: nothing reads this key; did you mean '),

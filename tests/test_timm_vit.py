@@ -273,7 +273,7 @@ PLAIN = 'vit_small_patch14_dinov2'
         (dict(model_name='vit_base_r50_s16_224'), 'is no plain ViT'),
         (dict(model_name=PLAIN, out_indices=[3, 12]), r'\[3, 12\]: use ascending .* 0 to 11'),
         (dict(model_name=PLAIN, out_indices=[5, 3]), r'\[5, 3\]: use ascending'),
-        (dict(model_name=PLAIN, depth=3), r'out_indices are \[-1, 0, 1, 2\]'),
+        (dict(model_name=PLAIN, depth=3), r'has 3 block\(s\) here: name .* from 0 to 2'),
         (dict(model_name=PLAIN, positions='mta'), "positions is 'mta': use 'timm'"),
         *[
             (dict(model_name=name, positions='meta'), "'meta' is for DINOv2 without registers")

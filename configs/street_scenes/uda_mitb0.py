@@ -3,6 +3,8 @@
 # Draw the data first, and train source_only_mitb0.py, whose weights stand in for ImageNet's: a
 # teacher of random weights has nothing to say about the target.
 #   python tools/make_street_scenes.py
+#   python tools/convert_datasets/gta.py data/street_scenes/gta
+#   python tools/convert_datasets/cityscapes.py data/street_scenes/cityscapes
 #   python run_experiments.py --config configs/street_scenes/uda_mitb0.py --load-from FILE.pth
 # `make demo` does all of it.
 _base_ = [

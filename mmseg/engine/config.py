@@ -71,7 +71,7 @@ def complete_config(cfg, path, overrides=None):
         complete_classes(cfg)
     except UserError as error:
         raise UserError(f'config {path}: {error}') from error
-    with config_errors('model'):
+    with config_errors('model', cfg.model):
         fill_in_channels(cfg.model)
     if cfg.get('uda') is not None and not cfg.get('optimizer_config'):
         cfg.optimizer_config = None  # as published configs have it, or an empty dict

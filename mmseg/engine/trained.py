@@ -10,6 +10,7 @@ from mmseg.engine.checks.config import check_windows
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import config_in_checkpoint
 from mmseg.models import build_segmentor
+from mmseg.models.adapters.base import is_of_adapter
 from mmseg.models.builder import build_head
 from mmseg.models.encoder_channels import head_configs
 from mmseg.models.training_pass import heads_of
@@ -63,6 +64,14 @@ def start_from(segmentor, model, path, without_classifier=False):
     logger = logging.getLogger('mmseg')
     content = load_file(path)
     weights = _weights_for(segmentor, content)
+    is_adapted = any(map(is_of_adapter, weights))
+    if is_adapted != any(map(is_of_adapter, segmentor.state_dict())):
+        raise UserError(
+            f'{path} has an adapter and the config none: set model.backbone.adapt as it was '
+            'trained, or merge it (tools/publish_model.py --merge)'
+            if is_adapted
+            else f'{path} has no adapter and the config has one: leave out model.backbone.adapt'
+        )
     found, wanted = (content.get('meta') or {}).get('CLASSES'), segmentor.CLASSES
     if without_classifier:
         own, left_out = segmentor.state_dict(), _classifier_weights(segmentor, model)

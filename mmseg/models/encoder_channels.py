@@ -13,6 +13,7 @@ from mmseg.utils.user_error import UserError
 def encoder_channels(backbone):
     """Return the channels of an encoder's levels, finest first; allocates nothing."""
     kind = backbone['type']
+    backbone = {key: value for key, value in backbone.items() if key != 'adapt'}  # changes none
     if hasattr(BACKBONES.get(kind), 'out_channels'):
         return list(BACKBONES.get(kind).out_channels)
     try:
@@ -22,7 +23,7 @@ def encoder_channels(backbone):
                 return encoder.out_channels
             encoder.eval()
             return [feature.shape[1] for feature in encoder(torch.empty(1, 3, 128, 128))]
-    except (RuntimeError, TypeError) as error:  # some need real memory to be built
+    except RuntimeError as error:  # some need real memory to be built
         raise UserError(
             f"in_channels='from_encoder' cannot be used with {kind} ({error}): mend its options "
             'or write the channels of its levels'

@@ -86,7 +86,7 @@ def encoder_layers(encoder):
     if not hasattr(encoder, 'timm_model'):
         raise UserError(
             "optimizer.constructor='LayerDecay' needs an encoder of timm (TimmEncoder, TimmViT), "
-            f'not {type(encoder).__name__}'
+            f'not {type(encoder).__name__}: leave it and paramwise_cfg out'
         )
     whole, children = encoder.timm_model, []
     if not hasattr(whole, 'group_matcher'):

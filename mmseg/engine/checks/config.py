@@ -26,9 +26,10 @@ from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
-from mmseg.models.builder import MODELS, build_backbone, build_segmentor
+from mmseg.engine.performance import build_grouped_optimizer
+from mmseg.models.builder import MODELS, build_backbone
 from mmseg.models.encoder_channels import head_configs
-from mmseg.models.uda.masked_consistency import build_mask
+from mmseg.models.uda import build_train_model
 from mmseg.utils.user_error import UserError
 
 
@@ -89,7 +90,7 @@ SIZE = Kind('a pair of whole numbers above 0', lambda v: _is_list(v, COUNT) and 
 MARGIN = Kind('pixels, or a fraction', lambda v: WHOLE.fits(v) or (NOT_NEGATIVE.fits(v) and v < 1))
 MARGINS = Kind(
     'a list of four numbers: top, bottom, left, right; whole ones are pixels, others fractions of '
-    'a side, whose sum leaves some of it',
+    'a side, whose sum leaves some of it;',
     lambda v: (
         _is_list(v, MARGIN)
         and len(v) == 4
@@ -192,9 +193,16 @@ VALUES = {
         'decode_head': _some(TABLE), 'pretrained': _or_none(TEXT), 'scales': _list_of(FACTOR),
         'hr_crop_size': _or_none(SIZE), 'crop_coord_divisible': _or_none(COUNT),
     },
-    'model.backbone': {'adapt': _or_none(TABLE)},
+    **_keys(
+        {
+            'adapt': _or_none(TABLE), 'inside_scale': _or_none(POSITIVE),
+            **_keys(SWITCH, 'mask_token frozen with_cp'),
+        },
+        'model.backbone uda.feature_distance.teacher',
+    ),
     'model.backbone.adapt': {
-        **_keys(COUNT, 'r m'), **_keys(POSITIVE, 'scale'), 'alpha': _or_none(POSITIVE),
+        'r': COUNT, 'm': Kind('a whole number above 1', lambda v: COUNT.fits(v) and v > 1),
+        'scale': POSITIVE, 'alpha': _or_none(POSITIVE),
         'dropout': Kind('a number from 0 to below 1', lambda v: RATIO.fits(v) and v < 1),
         'targets': _or_none(NAMES), 'start_block': _or_none(WHOLE),
         'init': _one_of('svd', 'none'),
@@ -367,20 +375,23 @@ def _check_networks(cfg):
     _check_type('optimizer', cfg.optimizer, OPTIMIZERS)
     _check_arguments('optimizer', cfg.optimizer, {'constructor', 'paramwise_cfg'})
     _check_constructor(cfg.optimizer.to_dict())
-    uda = cfg.get('uda') or {}
-    mask = uda.get('mask_generator') if uda.get('mask_mode') else None
-    distillation = uda.get('feature_distance')
-    networks = repr((cfg.model, mask, distillation))
-    if networks not in _BUILT:
-        with config_errors('model', cfg.model), _NoWeights():
-            segmentor = build_segmentor(copy.deepcopy(cfg.model))
-            if mask is not None:
-                build_mask(mask, segmentor)
-        if distillation is not None:
-            path, teacher = 'uda.feature_distance.teacher', distillation.teacher
-            with config_errors(path, teacher), _NoWeights():
-                build_backbone(copy.deepcopy(teacher))
-        _BUILT.add(networks)
+    size = cfg.data.samples_per_gpu // (cfg.get('speed') or {}).get('accumulate', 1)
+    method = repr((cfg.model, cfg.get('uda'), cfg.optimizer, size))
+    if method not in _BUILT:
+        _build_method(cfg, size)
+        _BUILT.add(method)
+
+
+def _build_method(cfg, size):
+    path = 'uda.feature_distance.teacher'
+    if teacher := _at(cfg, path):
+        with config_errors(path, teacher), _NoWeights():
+            build_backbone(copy.deepcopy(teacher))
+    with config_errors('model', cfg.model), _NoWeights():
+        method = build_train_model(copy.deepcopy(cfg))
+    method.check_batch(size)
+    with config_errors('optimizer', cfg.optimizer):
+        build_grouped_optimizer(method.model, cfg.optimizer, method.trained_beside())
 
 
 def _check_constructor(optimizer):

@@ -135,13 +135,16 @@ class LoRA(LowRank):
         targets = ATTENTION_INPUTS if self.targets is None else self.targets
         names = [name for name in layers if is_called(name, targets)]
         missing = [t for t in targets if not any(is_called(name, [t]) for name in layers)]
-        if not names or (self.targets and missing):
-            known = sorted({name.rpartition('.')[2] for name in layers})
+        known = sorted({name.rpartition('.')[2] for name in layers})
+        if not known:
             raise UserError(
-                f'backbone.adapt.targets: the encoder has no linear layer {", ".join(missing)}; '
-                f'choose from {", ".join(known)}'
-                if known
-                else 'backbone.adapt: the encoder has no linear layers that LoRA could adapt'
+                'backbone.adapt: the encoder has no linear layers that LoRA could adapt'
+            )
+        if not names or (self.targets and missing):
+            what = ', '.join(missing) if self.targets else 'of queries, keys and values'
+            raise UserError(
+                f'the encoder has no linear layer {what}: set backbone.adapt.targets, a list of '
+                f'names from {", ".join(known)}'
             )
         self.extend(encoder, names, {}, dropout=self.dropout)
 

@@ -95,6 +95,11 @@ class TimmViT(AdaptedEncoder):
     def _check_indices(self, indices):
         depth = len(self.timm_model.blocks)
         if indices is None:
+            if depth < LEVELS:
+                raise UserError(
+                    f'{self.model_name} has {depth} block(s) here: name those that are levels with '
+                    f'out_indices, from 0 to {depth - 1}'
+                )
             indices = [(level + 1) * depth // LEVELS - 1 for level in range(LEVELS)]
         indices = list(indices)
         if indices != sorted(set(indices)) or not indices or indices[0] < 0 or indices[-1] >= depth:

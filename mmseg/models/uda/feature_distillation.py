@@ -10,6 +10,7 @@ from mmseg.models.builder import build_backbone
 from mmseg.models.encoder_channels import encoder_channels
 from mmseg.models.layer_norm import LayerNorm2d
 from mmseg.models.uda.feature_distance import FrozenEncoder
+from mmseg.utils.user_error import UserError
 
 SMOOTH_L1, COSINE = 0.1, 0.9  # what each of them contributes
 
@@ -25,6 +26,10 @@ class FeatureDistillation(nn.Module):
 
     def __init__(self, in_channels, teacher, weight=0.1):
         super().__init__()
+        if teacher.get('adapt') or teacher.get('mask_token'):
+            raise UserError(
+                'uda.feature_distance.teacher is frozen: leave out its adapt and its mask_token'
+            )
         self.teacher = FrozenEncoder(build_backbone(teacher))
         self.head = DistillationHead(in_channels, encoder_channels(teacher)[-1])
         self.weight = weight
