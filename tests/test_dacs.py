@@ -365,7 +365,7 @@ def test_debug_images_come_at_the_interval(tmp_path):
 def test_the_trusted_share_is_logged_as_the_mean_over_parts(monkeypatch):
     shares = iter([0.25, 0.75])
 
-    def pseudo_labels(teacher, img, img_metas, threshold):
+    def pseudo_labels(teacher, img, img_metas, threshold, flip):
         label = torch.zeros(len(img), 1, *img.shape[2:], dtype=torch.long)
         return label, torch.tensor(next(shares))
 

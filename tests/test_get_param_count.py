@@ -76,7 +76,7 @@ def test_parts_add_up_to_the_whole(path):
         network.encode_decode(torch.empty(1, 3, 64, 96, device='meta'), None)
     parts = count_parts(network, (64, 96))
     assert parts[-1]['part'] == 'all' and parts[-1]['flops'] == counter.get_total_flops() > 0
-    outer = [part for part in parts if part['part'] in ('backbone', 'decode_head')]
+    outer = [part for part in parts if part['part'] in ('backbone', 'neck', 'decode_head')]
     for key in ('parameters', 'trained', 'flops'):
         assert sum(part[key] for part in outer) == parts[-1][key]
     assert parts[-1]['parameters'] == sum(p.numel() for p in network.parameters())
