@@ -1,0 +1,243 @@
+"""Data sets whose labels are read as they are delivered, on files in their real layouts."""
+
+import json
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmseg.datasets import label_tables
+from mmseg.datasets.file_errors import build_files
+from mmseg.datasets.rare_class_sampling import SAMPLES_FILE, STATS_FILE
+from mmseg.engine.checks.data import DatasetUse, check_dataset
+from mmseg.engine.evaluation import evaluate
+from mmseg.utils.user_error import UserError
+from tests.test_command_line import run_test
+from tests.tiny_runs import CHECKOUT
+from tools.convert_datasets import class_index
+
+GOLDEN = json.loads((CHECKOUT / 'tests/golden/foundation/label_tables.json').read_text())
+VFM_UDA = GOLDEN['mapillary v1.2 -> train id, VFM-UDA']
+REIN = GOLDEN['mapillary v1.2 -> train id, Rein/DDB/SoMA']
+CITYSCAPES = GOLDEN['cityscapes id -> train id (gta5, synscapes, wilddash2, cityscapes)']
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+
+
+def write(path, pixels, palette=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if palette:
+        image.putpalette([165, 42, 42] * 256)
+    image.save(path)
+
+
+def ids_of(count):
+    """A label of all ids below ``count``, a column each, twice as wide as high."""
+    return np.arange(count, dtype=np.uint8)[None].repeat(2, 1).repeat(count, 0)
+
+
+def mapped(table, count):
+    return [table.get(str(i), 255) for i in range(count)]
+
+
+# name → config, files (image, label), the label as delivered, the train ids of its columns
+LAYOUTS = {
+    'bdd100k': (
+        dict(type='BDD100KDataset', img_dir='images/10k/val', ann_dir='labels/sem_seg/masks/val'),
+        ('images/10k/val/7d06fefd-f7be05a6.jpg', 'labels/sem_seg/masks/val/7d06fefd-f7be05a6.png'),
+        ids_of(19),
+        list(range(19)),
+    ),
+    'mapillary_vfm_uda': (
+        dict(
+            type='MapillaryDataset', label_table='vfm_uda', img_dir='validation/images',
+            ann_dir='validation/labels',
+        ),
+        ('validation/images/_1Gn_xkw7sa.jpg', 'validation/labels/_1Gn_xkw7sa.png'),
+        ids_of(66),
+        mapped(VFM_UDA, 66),
+    ),
+    'mapillary_rein': (
+        dict(
+            type='MapillaryDataset', label_table='rein', img_dir='validation/images',
+            ann_dir='validation/labels',
+        ),
+        ('validation/images/_1Gn_xkw7sa.jpg', 'validation/labels/_1Gn_xkw7sa.png'),
+        ids_of(66),
+        mapped(REIN, 66),
+    ),
+    'wilddash2': (
+        dict(type='WildDash2Dataset', img_dir='images', ann_dir='labels', split='val.txt'),
+        ('images/ar0000_100000.jpg', 'labels/ar0000_100000.png'),
+        ids_of(40),
+        mapped(CITYSCAPES, 40),
+    ),
+    'urbansyn': (
+        dict(type='UrbanSynDataset', img_dir='rgb', ann_dir='ss'),
+        ('rgb/rgb_0001.png', 'ss/ss_0001.png'),
+        np.dstack([ids_of(20), ids_of(20) * 3, ids_of(20) * 5, ids_of(20) * 0 + 255]),
+        [*range(19), 255],
+    ),
+    'synscapes': (
+        dict(type='SynscapesDataset', img_dir='img/rgb-2k', ann_dir='img/class'),
+        ('img/rgb-2k/1.png', 'img/class/1.png'),
+        ids_of(34),
+        mapped(CITYSCAPES, 34),
+    ),
+}  # fmt: skip
+IS_PALETTE = ('mapillary_vfm_uda', 'mapillary_rein')
+EACH = pytest.mark.parametrize('name', LAYOUTS)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes one of the data sets and returns its config and its label's path."""
+
+    def make(name):
+        config, (image, label), pixels, _ = LAYOUTS[name]
+        write(tmp_path / label, pixels, palette=name in IS_PALETTE)
+        height, width = pixels.shape[:2]
+        scale = 2 if name == 'synscapes' else 1
+        write(tmp_path / image, np.full((scale * height, scale * width, 3), 90, np.uint8))
+        if 'split' in config:
+            (tmp_path / config['split']).write_text(f'{Path(image).stem}\n')
+            write((tmp_path / image).with_name('of_train.jpg'), np.zeros((4, 8, 3), np.uint8))
+        return dict(config, data_root=str(tmp_path), pipeline=LOAD), tmp_path / label
+
+    return make
+
+
+def check(config, **options):
+    return check_dataset(DatasetUse('data.train', config, True, 19, **options), full=True)
+
+
+@pytest.mark.parametrize(
+    ('table', 'golden', 'count'),
+    [
+        (label_tables.MAPILLARY['vfm_uda'], VFM_UDA, 66),
+        (label_tables.MAPILLARY['rein'], REIN, 66),
+        (label_tables.CITYSCAPES, CITYSCAPES, 256),
+    ],
+)
+def test_tables_are_the_published_ones(table, golden, count):
+    assert table.table[:count].tolist() == mapped(golden, count)
+
+
+@EACH
+def test_labels_are_read_as_they_are_delivered(made, name):
+    config, _ = made(name)
+    dataset = build_files(config)
+    assert len(dataset) == 1
+    _, _, pixels, train_ids = LAYOUTS[name]
+    expected = np.repeat(train_ids, 2)[None].repeat(len(pixels), 0)
+    np.testing.assert_array_equal(dataset[0]['gt_semantic_seg'], expected)
+    np.testing.assert_array_equal(dataset.get_gt_seg_map_by_idx(0), expected)
+    assert check(config).problems == []
+
+
+@pytest.mark.parametrize(
+    ('file', 'name'),
+    [
+        ('bdd100k', 'bdd100k'),
+        ('mapillary', 'mapillary_vfm_uda'),
+        ('wilddash2', 'wilddash2'),
+    ],
+)
+def test_evaluation_configs_are_of_these_layouts(file, name):
+    test = mmcv.Config.fromfile(f'{CHECKOUT}/configs/_base_/datasets/eval_{file}.py').data.test
+    config = {key: value for key, value in test.items() if key not in ('pipeline', 'data_root')}
+    assert config == LAYOUTS[name][0] and test.data_root == f'data/{file}/'
+
+
+@EACH
+def test_chosen_classes(made, name):
+    config, _ = made(name)
+    found = build_files(dict(config, classes=['car', 'road']))[0]['gt_semantic_seg']
+    of_all = np.array(LAYOUTS[name][3])
+    expected = np.where(of_all == 13, 0, np.where(of_all == 0, 1, 255))
+    assert found[0, ::2].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ('name', 'pixels', 'says'),
+    [
+        ('mapillary_rein', ids_of(124), 'neither 0..18 nor 255'),  # of Vistas v2.0
+        ('urbansyn', ids_of(34), 'neither 0..18 nor 255'),  # label ids
+        ('synscapes', ids_of(34).astype(np.uint16) + 256, 'neither 0..18 nor 255'),
+        ('wilddash2', np.dstack([ids_of(34)] * 3), 'colours or transparency'),
+    ],
+)
+def test_labels_of_another_kind_are_refused(made, name, pixels, says):
+    config, label = made(name)
+    assert cv2.imwrite(str(label), pixels)
+    size = pixels.shape[1::-1]
+    image = next((label.parents[1] / Path(config['img_dir']).name).glob('*[0-9a].*'), None)
+    cv2.imwrite(str(image), np.zeros((size[1], size[0], 3), np.uint8))
+    (problem,) = check(config).problems
+    assert says in problem and 'Get them again from the data set' in problem
+    with pytest.raises(UserError, match=says):
+        build_files(config)[0]
+
+
+def test_a_mapillary_table_has_to_be_named(made):
+    config, _ = made('mapillary_rein')
+    with pytest.raises(UserError, match="label_table=None; choose 'vfm_uda' or 'rein'"):
+        build_files({key: value for key, value in config.items() if key != 'label_table'})
+
+
+@pytest.mark.parametrize(('name', 'table'), [('mapillary_rein', 'rein'), ('bdd100k', None)])
+def test_an_evaluation_names_the_table(made, capsys, name, table):
+    dataset = build_files(made(name)[0])
+    evaluate(dataset, torch.eye(20, dtype=torch.int64), None)
+    assert ("label_table='rein'" in capsys.readouterr().out) == (table is not None)
+
+
+def test_a_checkpoint_is_tested_on_another_data_set(made, trained_run, tmp_path, capsys):
+    made('mapillary_vfm_uda')
+    base = CHECKOUT / 'configs/_base_/datasets/eval_mapillary.py'
+    options = [f'data.test.data_root={tmp_path}', 'data.test.pipeline.1.img_scale=256,128']
+
+    def run(*more):
+        found = run_test(trained_run, '--data', base, '--cfg-options', *options, *more)
+        return found, capsys.readouterr().out
+
+    of_vfm_uda, shown = run()
+    assert "label_table='vfm_uda'" in shown
+    of_rein, shown = run('data.test.label_table=rein')
+    assert "label_table='rein'" in shown
+    assert of_vfm_uda['aAcc'] != of_rein['aAcc']
+    with pytest.raises(SystemExit, match=r'eval_mapillary\.py \(ADE20KDataset\) lacks classes'):
+        run('data.test.type=ADE20KDataset')
+
+
+def test_synscapes_labels_have_the_proportions_of_their_images(made):
+    config, label = made('synscapes')
+    write(label, ids_of(34)[:-4])
+    assert 'differ in size' in check(config).problems[0]
+
+
+@EACH
+def test_class_index_of_a_source(made, tmp_path, capsys, name):
+    config, _ = made(name)
+    _, (_, label), stored, train_ids = LAYOUTS[name]
+    rcs = dict(min_pixels=0, class_temp=0.01, min_crop_ratio=0.5)
+    file = tmp_path / 'config.json'
+    content = dict(
+        model=dict(type='EncoderDecoder', decode_head=dict(num_classes=19)),
+        data=dict(train=dict(type='UDADataset', source=config, target=config)),
+    )
+    file.write_text(json.dumps(content))
+    (problem,) = check(config, rare_class_sampling=rcs, config_file=str(file)).problems
+    command = f'python tools/convert_datasets/class_index.py {file}'
+    assert problem.endswith(f'Make the class index with: {command}')
+    class_index.main([*command.split()[2:], '--nproc', '2' if name == 'urbansyn' else '1'])
+    assert 'class index of 1 labels' in capsys.readouterr().out
+    pixels = {str(c): 2 * len(stored) * train_ids.count(c) for c in sorted({*train_ids} - {255})}
+    assert json.loads((tmp_path / STATS_FILE).read_text()) == [{**pixels, 'file': label}]
+    assert set(json.loads((tmp_path / SAMPLES_FILE).read_text())) == set(pixels)
+    report = check(config, rare_class_sampling=rcs)
+    assert report.problems == [] and 'Rare Class Sampling' in report.sampling
