@@ -1,6 +1,7 @@
 """Data sets whose labels are read as they are delivered, on files in their real layouts."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -88,6 +89,27 @@ LAYOUTS = {
         ids_of(34),
         mapped(CITYSCAPES, 34),
     ),
+    'night_driving': (
+        dict(
+            type='NightDrivingDataset', img_dir='leftImg8bit/test/night',
+            ann_dir='gtCoarse_daytime_trainvaltest/test/night',
+        ),
+        (
+            'leftImg8bit/test/night/0_frame_0009_leftImg8bit.png',
+            'gtCoarse_daytime_trainvaltest/test/night/0_frame_0009_gtCoarse_labelTrainIds.png',
+        ),
+        ids_of(19),
+        list(range(19)),
+    ),
+    'foggy_zurich': (
+        dict(
+            type='FoggyZurichDataset', img_dir='RGB', ann_dir='gt_labelTrainIds',
+            split='lists_file_names/RGB_testv2_filenames.txt',
+        ),
+        ('RGB/GP020475/GP020475_frame_1.png', 'gt_labelTrainIds/GP020475/GP020475_frame_1.png'),
+        ids_of(19),
+        list(range(19)),
+    ),
 }  # fmt: skip
 IS_PALETTE = ('mapillary_vfm_uda', 'mapillary_rein')
 EACH = pytest.mark.parametrize('name', LAYOUTS)
@@ -104,7 +126,9 @@ def made(tmp_path):
         scale = 2 if name == 'synscapes' else 1
         write(tmp_path / image, np.full((scale * height, scale * width, 3), 90, np.uint8))
         if 'split' in config:
-            (tmp_path / config['split']).write_text(f'{Path(image).stem}\n')
+            line = image if name == 'foggy_zurich' else Path(image).stem
+            (tmp_path / config['split']).parent.mkdir(exist_ok=True)
+            (tmp_path / config['split']).write_text(f'{line}\n')
             write((tmp_path / image).with_name('of_train.jpg'), np.zeros((4, 8, 3), np.uint8))
         return dict(config, data_root=str(tmp_path), pipeline=LOAD), tmp_path / label
 
@@ -140,17 +164,19 @@ def test_labels_are_read_as_they_are_delivered(made, name):
 
 
 @pytest.mark.parametrize(
-    ('file', 'name'),
+    ('file', 'name', 'root'),
     [
-        ('bdd100k', 'bdd100k'),
-        ('mapillary', 'mapillary_vfm_uda'),
-        ('wilddash2', 'wilddash2'),
+        ('bdd100k', 'bdd100k', 'bdd100k'),
+        ('mapillary', 'mapillary_vfm_uda', 'mapillary'),
+        ('wilddash2', 'wilddash2', 'wilddash2'),
+        ('night_driving', 'night_driving', 'NighttimeDrivingTest'),
+        ('foggy_zurich', 'foggy_zurich', 'Foggy_Zurich'),
     ],
 )
-def test_evaluation_configs_are_of_these_layouts(file, name):
+def test_evaluation_configs_are_of_these_layouts(file, name, root):
     test = mmcv.Config.fromfile(f'{CHECKOUT}/configs/_base_/datasets/eval_{file}.py').data.test
     config = {key: value for key, value in test.items() if key not in ('pipeline', 'data_root')}
-    assert config == LAYOUTS[name][0] and test.data_root == f'data/{file}/'
+    assert config == LAYOUTS[name][0] and test.data_root == f'data/{root}/'
 
 
 @EACH
@@ -241,3 +267,64 @@ def test_class_index_of_a_source(made, tmp_path, capsys, name):
     assert set(json.loads((tmp_path / SAMPLES_FILE).read_text())) == set(pixels)
     report = check(config, rare_class_sampling=rcs)
     assert report.problems == [] and 'Rare Class Sampling' in report.sampling
+
+
+@pytest.fixture
+def acdc(tmp_path):
+    """ACDC as it is delivered: two images of each condition's splits, and references by day."""
+    for number, condition in enumerate(('fog', 'night', 'rain', 'snow')):
+        for split in ('train', 'val', 'test'):
+            for sequence in (f'GOPR0{number}75', f'GP0{number}0475'):
+                below, stem = f'{condition}/{split}/{sequence}', f'{sequence}_frame_000001'
+                image = np.full((19, 38, 3), number, np.uint8)
+                write(tmp_path / f'rgb_anon/{below}/{stem}_rgb_anon.png', image)
+                of_day = f'rgb_anon/{condition}/{split}_ref/{sequence}/{stem}_rgb_ref_anon.png'
+                write(tmp_path / of_day, image)
+                if split != 'test':
+                    for kind in ('labelTrainIds', 'labelIds'):
+                        label = ids_of(19) if kind == 'labelTrainIds' else ids_of(19) + 7
+                        write(tmp_path / f'gt/{below}/{stem}_gt_{kind}.png', label)
+    config = mmcv.Config.fromfile(
+        f'{CHECKOUT}/configs/_base_/datasets/uda_cityscapes_to_acdc_512x512.py'
+    )
+    return dict(config.data.test, data_root=str(tmp_path), pipeline=LOAD)
+
+
+def test_acdc_is_read_as_it_is_delivered(acdc, capsys):
+    dataset = build_files(acdc)
+    names = [info['filename'] for info in dataset.img_infos]
+    folders = [f'{condition}/val' for condition in ('fog', 'night', 'rain', 'snow')]
+    assert [str(Path(name).parents[1]) for name in names] == np.repeat(folders, 2).tolist()
+    assert [sample['img'].max() for sample in dataset] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all((sample['gt_semantic_seg'] == ids_of(19)).all() for sample in dataset)
+    report = check(acdc)
+    assert report.problems == [] and report.num_images == 8
+    assert 'not used' not in capsys.readouterr().err
+    # As tools/test.py --test-set and a target have it.
+    of_test = build_files(dict(acdc, img_dir='rgb_anon/test', ann_dir=None))
+    assert {Path(info['filename']).parts[1] for info in of_test.img_infos} == {'test'}
+
+
+@pytest.mark.parametrize(('conditions', 'found'), [('night', 'n'), (['rain', 'fog'], 'rf')])
+def test_conditions_of_acdc(acdc, conditions, found):
+    dataset = build_files(dict(acdc, conditions=conditions))
+    names = [info['filename'] for info in dataset.img_infos]
+    assert [name[0] for name in names] == sorted(2 * found, key=found.index)
+
+
+def test_conditions_that_acdc_lacks(acdc, tmp_path):
+    (problem,) = check(dict(acdc, conditions=['night', 'dusk'])).problems
+    assert "conditions=['night', 'dusk']: ACDC has fog, night, rain, snow." in problem
+    shutil.rmtree(tmp_path / 'rgb_anon/rain/val')
+    (problem,) = check(acdc).problems
+    assert f'{tmp_path}/rgb_anon/rain/val is missing' in problem
+
+
+def test_acdc_with_all_conditions_in_one_folder(acdc, tmp_path):
+    for folder in ('rgb_anon', 'gt'):
+        for condition in ('fog', 'night', 'rain', 'snow'):
+            for sequence in (tmp_path / folder / condition / 'val').iterdir():
+                (tmp_path / folder / 'val').mkdir(exist_ok=True)
+                sequence.rename(tmp_path / folder / 'val' / sequence.name)
+    assert len(build_files(acdc)) == check(acdc).num_images == 8
+    assert check(acdc).problems == []

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from mmseg.datasets.acdc import ACDCDataset
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.file_errors import (
@@ -182,8 +183,12 @@ def _check_folders(config, needs_labels, how_to_get):
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
         if key == 'ann_dir' and config.get('train_ids_dir') is not None:
             key = 'train_ids_dir'
-        folder = osp.join(root, config[key])
-        if not osp.isdir(folder):
+        folders = [osp.join(root, config[key])]
+        if issubclass(cls, ACDCDataset):
+            folders = cls.folders(*folders, config.get('conditions'))
+        for folder in folders:
+            if osp.isdir(folder):
+                continue
             gone = root if root and not osp.isdir(root) and folder.startswith(root) else folder
             raise UserError(f'{gone} is missing ({key} of {kind}). {how_to_get}')
     if config.get('split') is not None and not osp.isfile(osp.join(root, config['split'])):
@@ -192,7 +197,7 @@ def _check_folders(config, needs_labels, how_to_get):
 
 def warn_of_unused(dataset):
     """Warn of images in a data set's folder that it does not take, as their names end otherwise."""
-    if dataset.split is not None:
+    if dataset.split is not None or not getattr(dataset, 'takes_all_files', True):
         return
     taken = {info['filename'] for info in dataset.img_infos}
     own_suffix = getattr(dataset, 'own_suffix', dataset.seg_map_suffix)
