@@ -18,7 +18,8 @@ from mmseg.engine.checks.data import DatasetUse, check_dataset
 from mmseg.engine.evaluation import evaluate
 from mmseg.utils.user_error import UserError
 from tests.test_command_line import run_test
-from tests.tiny_runs import CHECKOUT
+from tests.tiny_runs import CHECKOUT, SMALL_UDA, UDA_CONFIG, run_experiment
+from tools import check_dataset as check_tool
 from tools.convert_datasets import class_index
 
 GOLDEN = json.loads((CHECKOUT / 'tests/golden/foundation/label_tables.json').read_text())
@@ -233,7 +234,8 @@ def test_a_checkpoint_is_tested_on_another_data_set(made, trained_run, tmp_path,
 
     of_vfm_uda, shown = run()
     assert "label_table='vfm_uda'" in shown
-    of_rein, shown = run('data.test.label_table=rein')
+    of_rein, shown = run('data.test.label_table=rein', '--confusion', tmp_path / 'found.json')
+    assert json.loads((tmp_path / 'found.json').read_text())['label_table'] == 'rein'
     assert "label_table='rein'" in shown
     assert of_vfm_uda['aAcc'] != of_rein['aAcc']
     with pytest.raises(SystemExit, match=r'eval_mapillary\.py \(ADE20KDataset\) lacks classes'):
@@ -242,6 +244,9 @@ def test_a_checkpoint_is_tested_on_another_data_set(made, trained_run, tmp_path,
 
 def test_synscapes_labels_have_the_proportions_of_their_images(made):
     config, label = made('synscapes')
+    resized = [*LOAD, dict(type='Resize', img_scale=(102, 51))]
+    sample = build_files(dict(config, pipeline=resized))[0]
+    assert sample['img'].shape[:2] == sample['gt_semantic_seg'].shape == (51, 102)
     write(label, ids_of(34)[:-4])
     assert 'differ in size' in check(config).problems[0]
 
@@ -267,6 +272,30 @@ def test_class_index_of_a_source(made, tmp_path, capsys, name):
     assert set(json.loads((tmp_path / SAMPLES_FILE).read_text())) == set(pixels)
     report = check(config, rare_class_sampling=rcs)
     assert report.problems == [] and 'Rare Class Sampling' in report.sampling
+
+
+def test_urbansyn_is_trained_on_with_rare_class_sampling(workplace, street_scenes):
+    """StreetScenes' source in the layout of UrbanSyn: class index, check and training."""
+    for path in (street_scenes / 'gta/images').iterdir():
+        label = np.array(Image.open(street_scenes / f'gta/labels/{path.stem}_labelTrainIds.png'))
+        label[label == 255] = 19
+        write(workplace / f'urbansyn/ss/ss_{path.stem}.png', np.dstack([label, label * 0, label]))
+        (workplace / 'urbansyn/rgb').mkdir(exist_ok=True)
+        shutil.copy(path, workplace / f'urbansyn/rgb/rgb_{path.name}')
+    folders = ['data_root=urbansyn', 'img_dir=rgb', 'ann_dir=ss']
+    source = [f'data.train.source.{o}' for o in ('type=UrbanSynDataset', *folders)]
+    class_index.main([str(UDA_CONFIG), '--nproc', '1', '--cfg-options', *source])
+    ours, converted = (
+        sorted(
+            [n for c, n in sorted(entry.items()) if c != 'file']
+            for entry in json.loads((root / STATS_FILE).read_text())
+        )
+        for root in (workplace / 'urbansyn', street_scenes / 'gta')
+    )
+    assert ours == converted
+    check_tool.main([str(UDA_CONFIG), '--full', '--cfg-options', *SMALL_UDA, *source])
+    run_experiment(UDA_CONFIG, *source, 'runner.max_iters=2')
+    assert list(workplace.glob('work_dirs/**/iter_2.pth'))
 
 
 @pytest.fixture

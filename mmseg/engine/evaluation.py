@@ -98,9 +98,14 @@ def areas_of_classes(areas):
 
 
 def write_confusion(path, dataset, areas, iteration):
-    """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON."""
+    """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON.
+
+    Also the ``label_table`` of a data set that has one.
+    """
     confusion = areas[:-1, :-1].tolist()
     content = dict(iter=iteration, classes=list(dataset.CLASSES), confusion=confusion)
+    if hasattr(dataset, 'label_table'):
+        content['label_table'] = dataset.label_table
     write_text(path, json.dumps(content) + '\n')
 
 
