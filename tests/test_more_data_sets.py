@@ -18,7 +18,7 @@ from mmseg.engine.checks.data import DatasetUse, check_dataset
 from mmseg.engine.evaluation import evaluate
 from mmseg.utils.user_error import UserError
 from tests.test_command_line import run_test
-from tests.tiny_runs import CHECKOUT, SMALL_UDA, UDA_CONFIG, run_experiment
+from tests.tiny_runs import CHECKOUT, SMALL_UDA, UDA_CONFIG, read_only, run_experiment
 from tools import check_dataset as check_tool
 from tools.convert_datasets import class_index
 
@@ -251,17 +251,43 @@ def test_synscapes_labels_have_the_proportions_of_their_images(made):
     assert 'differ in size' in check(config).problems[0]
 
 
+def write_config(path, source):
+    content = dict(
+        model=dict(type='EncoderDecoder', decode_head=dict(num_classes=19)),
+        data=dict(train=dict(type='UDADataset', source=source, target=source)),
+    )
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize('nproc', ['1', '2'])
+def test_class_index_says_what_prevents_it(made, tmp_path, nproc):
+    config, label = made('urbansyn')
+
+    def message():
+        file = write_config(tmp_path / 'config.json', config)
+        with pytest.raises(SystemExit) as stop:
+            class_index.main([str(file), '--nproc', nproc])
+        assert '\n' not in stop.value.code and not (tmp_path / STATS_FILE).exists()
+        return stop.value.code
+
+    whole = label.read_bytes()
+    label.write_bytes(whole[: len(whole) // 2])
+    assert f'{label} cannot be read' in message()
+    label.unlink()
+    assert 'lacks 1 label(s), e.g. ss_0001.png' in message()
+    label.write_bytes(whole)
+    with read_only(tmp_path / 'ss'):
+        config.update(data_root=str(label.parent), img_dir=str(tmp_path / 'rgb'), ann_dir='.')
+        assert 'Let data_root name a folder that can be written' in message()
+
+
 @EACH
 def test_class_index_of_a_source(made, tmp_path, capsys, name):
     config, _ = made(name)
     _, (_, label), stored, train_ids = LAYOUTS[name]
     rcs = dict(min_pixels=0, class_temp=0.01, min_crop_ratio=0.5)
-    file = tmp_path / 'config.json'
-    content = dict(
-        model=dict(type='EncoderDecoder', decode_head=dict(num_classes=19)),
-        data=dict(train=dict(type='UDADataset', source=config, target=config)),
-    )
-    file.write_text(json.dumps(content))
+    file = write_config(tmp_path / 'config.json', config)
     (problem,) = check(config, rare_class_sampling=rcs, config_file=str(file)).problems
     command = f'python tools/convert_datasets/class_index.py {file}'
     assert problem.endswith(f'Make the class index with: {command}')
