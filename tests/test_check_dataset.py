@@ -449,6 +449,8 @@ def test_photographs_are_read_to_the_end_and_as_they_are_shown(tmp_path):
 SIZES = {
     'GTADataset': [(1914, 1052), (1280, 720), (1914, 1046)],
     'SynthiaDataset': [(1280, 760)],
+    'SynscapesDataset': [(2048, 1024)],
+    'UrbanSynDataset': [(2048, 1024)],
     'CityscapesDataset': [(2048, 1024)],
     'ACDCDataset': [(1920, 1080)],
     'DarkZurichDataset': [(1920, 1080)],

@@ -60,6 +60,20 @@ UDA_DATA = {
         ('leftImg8bit/val', 'gtFine/val'),
         512,
     ),
+    **{
+        f'{name}_to_cityscapes_512x512': (
+            (f'{kind}Dataset', f'data/{name}/', *folders),
+            (1024, 512),
+            CITYSCAPES,
+            (1024, 512),
+            ('leftImg8bit/val', 'gtFine/val'),
+            512,
+        )
+        for name, kind, *folders in (
+            ('urbansyn', 'UrbanSyn', 'rgb', 'ss'),
+            ('synscapes', 'Synscapes', 'img/rgb-2k', 'img/class'),
+        )
+    },
     'cityscapes_to_acdc_512x512': (
         CITYSCAPES_LABELLED,
         (1024, 512),

@@ -15,7 +15,8 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.file_errors import build_files, read_image
 from mmseg.engine import evaluation
 from mmseg.engine.checks.data import file_of, list_files, warn_of_unused
-from mmseg.engine.config import parse_options
+from mmseg.engine.class_lists import class_list
+from mmseg.engine.config import parse_options, read_file, restore_tuples
 from mmseg.engine.distributed import init_distributed, main_process_first
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predictions import PredictionFolder, write_id_map, write_image
@@ -44,6 +45,10 @@ def parse_args(argv):
     add = parser.add_argument
     add('config', nargs='?', help="the run's folder or config (default: the checkpoint's)")
     add('checkpoint', help="the run's checkpoint, e.g. latest.pth")
+    add(
+        '--data', metavar='CONFIG',
+        help="test on data.test of this config, at its img_scale, with the run's other transforms",
+    )  # fmt: skip
     add('--weights', choices=['student', 'teacher'], default='student', help='which network')
     add('--eval', nargs='+', choices=['mIoU', 'mDice', 'mFscore'], default=['mIoU'], help='metrics')
     output = parser.add_mutually_exclusive_group()
@@ -92,7 +97,13 @@ def main(argv=None):
 
 
 def _test(args, device):
-    cfg = read_config(args.config or args.checkpoint, parse_options(args.cfg_options))
+    options = parse_options(args.cfg_options)
+    if args.data:
+        of_data = {key: options.pop(key) for key in list(options) if key.startswith('data.test.')}
+        cfg = read_config(args.config or args.checkpoint, options)
+        _use_data(cfg, args.data, of_data)
+    else:
+        cfg = read_config(args.config or args.checkpoint, options)
     if args.confusion and osp.isfile(args.confusion):
         with open(args.confusion, 'rb') as file:
             if b'"confusion"' not in file.read():
@@ -195,6 +206,29 @@ def _submission(args, cfg, dataset):
         raise UserError(f'--show-dir {args.show_dir} is where the files for the server go.')
     folder = _folder(path, args, cfg, dataset, keep_folders=False, to_label_id=to_label_id)
     return folder, to_label_id
+
+
+def _use_data(cfg, path, options):
+    """Test on the data set of another file, with the transforms that the network is trained for."""
+    found = (read_file(path).get('data') or {}).get('test')
+    if found is None:
+        raise UserError(f'--data {path} has no data.test.')
+    pipeline, (names, _) = cfg.data.test.pipeline, class_list(cfg.data.test)
+    scales = [transform.img_scale for transform in found.pipeline if 'img_scale' in transform]
+    for transform in pipeline:
+        if 'img_scale' in transform and scales:
+            transform.img_scale = scales[0]
+    found.pipeline = pipeline
+    cfg.data.test = found
+    cfg.merge_from_dict(options)
+    restore_tuples(cfg.data.test)
+    others, _ = class_list(cfg.data.test)
+    if not set(names) <= set(others or names):
+        raise UserError(
+            f'--data {path} ({cfg.data.test.type}) lacks classes that the network predicts.'
+        )
+    if names != others:
+        cfg.data.test.classes = names
 
 
 def _use_test_split(dataset):

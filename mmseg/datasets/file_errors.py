@@ -1,10 +1,12 @@
 """Load image and label files, everywhere in the same way; errors name the file."""
 
+import io
 import os.path as osp
 
 import cv2
 import mmcv
 import numpy as np
+from PIL import Image
 
 from mmseg.datasets.builder import PIPELINES, build_dataset
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
@@ -111,11 +113,15 @@ def unused_range(path, image, load):
 
 
 class LoadTrainIds(LoadAnnotations):
-    """Load labels, which have to hold train ids of their data set and to fit their image."""
+    """Load labels, which have to hold train ids of their data set and to fit their image.
+
+    A data set whose labels hold other ids has a :class:`LabelTable` as ``label_ids``.
+    """
 
     def __init__(self, load, dataset, reserves_zero):
         super().__init__(load.reduce_zero_label, load.file_client_args, load.imdecode_backend)
         label_map = dataset.label_map or {}
+        self.label_ids = getattr(dataset, 'label_ids', None)
         self.ignore_index = dataset.ignore_index
         self.last_id = max(label_map or range(len(dataset.CLASSES or range(256)))) + reserves_zero
         self.train_ids = np.arange(256, dtype=np.uint8)  # by what is stored
@@ -128,8 +134,7 @@ class LoadTrainIds(LoadAnnotations):
     def __call__(self, results):
         path = _path(results, self)
         self.file_client = self.file_client or mmcv.FileClient(**self.file_client_args)
-        content = self.file_client.get(path)
-        ids = mmcv.imfrombytes(content, flag='unchanged', backend=self.imdecode_backend).squeeze()
+        ids = self._decode(self.file_client.get(path))
         self._check_ids(ids, path)
         label = cv2.LUT(ids.astype(np.uint8), self.train_ids)
         if 'img' in results:
@@ -143,6 +148,12 @@ class LoadTrainIds(LoadAnnotations):
         results['gt_semantic_seg'] = label
         results['seg_fields'].append('gt_semantic_seg')
         return results
+
+    def _decode(self, content):
+        if self.label_ids is None:
+            return mmcv.imfrombytes(content, 'unchanged', backend=self.imdecode_backend).squeeze()
+        with Image.open(io.BytesIO(content)) as image:
+            return self.label_ids(image)
 
     def _check_ids(self, ids, path):
         if ids.ndim != 2:

@@ -66,7 +66,7 @@ def complete_config(cfg, path, overrides=None):
             f'config {path} has custom_imports, which no config may: put the modules below '
             'mmseg/models or mmseg/datasets, where they are found.'
         )
-    _restore_tuples(cfg._cfg_dict)
+    restore_tuples(cfg._cfg_dict)
     try:
         complete_classes(cfg)
     except UserError as error:
@@ -106,11 +106,11 @@ def as_dict(cfg):
     return json.loads(json.dumps(cfg._cfg_dict.to_dict()))
 
 
-def _restore_tuples(value):
+def restore_tuples(value):
     """Make tuples, which JSON lacks, of scales and of arguments whose default is one (CGNet)."""
     for entry in value.values() if isinstance(value, dict) else value:
         if isinstance(entry, dict | list | tuple):
-            _restore_tuples(entry)
+            restore_tuples(entry)
     if not isinstance(value, dict):
         return
     scale = value.get('img_scale')

@@ -7,6 +7,7 @@ import os.path as osp
 import numpy as np
 import torch
 from mmcv.runner import get_dist_info
+from mmcv.utils import print_log
 
 from mmseg.datasets.dataloader import build_loader, to_device
 from mmseg.datasets.file_errors import EXPLAINED
@@ -97,9 +98,14 @@ def areas_of_classes(areas):
 
 
 def write_confusion(path, dataset, areas, iteration):
-    """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON."""
+    """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON.
+
+    Also the ``label_table`` of a data set that has one.
+    """
     confusion = areas[:-1, :-1].tolist()
     content = dict(iter=iteration, classes=list(dataset.CLASSES), confusion=confusion)
+    if hasattr(dataset, 'label_table'):
+        content['label_table'] = dataset.label_table
     write_text(path, json.dumps(content) + '\n')
 
 
@@ -109,6 +115,9 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
     As MMSegmentation's ``evaluate``, from what :func:`sum_areas` gave. ``from_synthia`` adds the
     means over Synthia's 16 and 13 classes.
     """
+    if hasattr(dataset, 'label_table'):
+        table = f'{type(dataset).__name__}: ground truth by label_table={dataset.label_table!r}'
+        print_log(f'{table}; results of other tables are not comparable.', logger)
     found = dataset.evaluate([areas_of_classes(areas)], metric=metric, logger=logger)
     # numpy scalars would make the checkpoint that they are stored in unloadable.
     found = {name: float(value) for name, value in found.items()}

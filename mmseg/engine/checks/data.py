@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from mmseg.datasets.acdc import ACDCDataset
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.file_errors import (
@@ -127,7 +128,9 @@ def check_dataset(use, full=False, nproc=1):
         return report
     dataset, pairs = listing.dataset, listing.pairs
     warn_of_unused(dataset)
-    stats = examine(pairs if full else sample(pairs), dataset.img_dir, dataset.ann_dir, nproc, load)
+    label_ids = getattr(dataset, 'label_ids', None)
+    chosen = pairs if full else sample(pairs)
+    stats = examine(chosen, dataset.img_dir, dataset.ann_dir, nproc, load, label_ids)
     report.num_images, report.num_examined = len(pairs), len(stats)
     report.problems += _file_problems(use, listing, stats)
     sizes = sorted({e.image_size for e in stats if e.image_size})
@@ -180,8 +183,12 @@ def _check_folders(config, needs_labels, how_to_get):
             raise UserError(f'the config gives no {key} for {root} ({kind}).')
         if key == 'ann_dir' and config.get('train_ids_dir') is not None:
             key = 'train_ids_dir'
-        folder = osp.join(root, config[key])
-        if not osp.isdir(folder):
+        folders = [osp.join(root, config[key])]
+        if issubclass(cls, ACDCDataset):
+            folders = cls.folders(*folders, config.get('conditions'))
+        for folder in folders:
+            if osp.isdir(folder):
+                continue
             gone = root if root and not osp.isdir(root) and folder.startswith(root) else folder
             raise UserError(f'{gone} is missing ({key} of {kind}). {how_to_get}')
     if config.get('split') is not None and not osp.isfile(osp.join(root, config['split'])):
@@ -190,7 +197,7 @@ def _check_folders(config, needs_labels, how_to_get):
 
 def warn_of_unused(dataset):
     """Warn of images in a data set's folder that it does not take, as their names end otherwise."""
-    if dataset.split is not None:
+    if dataset.split is not None or not getattr(dataset, 'takes_all_files', True):
         return
     taken = {info['filename'] for info in dataset.img_infos}
     own_suffix = getattr(dataset, 'own_suffix', dataset.seg_map_suffix)
@@ -222,9 +229,19 @@ def sample(pairs):
     return [pairs[int(place)] for place in places]
 
 
-def examine(pairs, img_dir, ann_dir, nproc=1, load=None):
-    """Decode images and labels below two folders; returns their :class:`SampleStats`."""
-    job = partial(_examine_pair, img_dir=img_dir, ann_dir=ann_dir, load=load or image_loader([]))
+def examine(pairs, img_dir, ann_dir, nproc=1, load=None, label_ids=None):
+    """Decode images and labels below two folders; returns their :class:`SampleStats`.
+
+    ``label_ids`` gives the train ids of an opened label that holds others.
+    """
+    load = load or image_loader([])
+    job = partial(
+        _examine_pair,
+        img_dir=img_dir,
+        ann_dir=ann_dir,
+        load=load,
+        label_ids=label_ids or np.asarray,
+    )
     is_short = len(pairs) <= SAMPLE_SIZE
     bar = partial(tqdm, desc=str(img_dir), total=len(pairs), disable=is_short or None)
     if nproc == 1:
@@ -233,13 +250,13 @@ def examine(pairs, img_dir, ann_dir, nproc=1, load=None):
         return list(bar(pool.map(job, pairs, chunksize=8)))
 
 
-def _examine_pair(pair, img_dir, ann_dir, load):
+def _examine_pair(pair, img_dir, ann_dir, load, label_ids):
     image, label = pair
     found = _examine_image(osp.join(img_dir, image), load)
     if label is not None:
         try:
             with Image.open(osp.join(ann_dir, label)) as opened:
-                found |= {'pixels': _count_ids(opened), 'label_size': opened.size}
+                found |= {'pixels': _count_ids(opened, label_ids), 'label_size': opened.size}
                 found['id_map'] = opened.info.get(PNG_KEYWORD)
         except DECODING_ERRORS as error:
             found['label_error'] = _reason(error)
@@ -269,8 +286,8 @@ def _reason(error):
     return getattr(error, 'strerror', None) or str(error)
 
 
-def _count_ids(image):
-    ids = np.asarray(image)
+def _count_ids(image, label_ids):
+    ids = label_ids(image)
     if ids.ndim != 2:
         raise ValueError(f'colours or transparency ({image.mode}) instead of ids')
     found, counts = np.unique(ids, return_counts=True)
@@ -291,7 +308,7 @@ def _file_problems(use, listing, stats):
         (dataset.ann_dir, [f'{e.label} ({e.label_error})' for e in stats if e.label_error],
          'labels read cannot be decoded', hint),
         (dataset.ann_dir, [f'{e.label} (image {_by(e.image_size)}, label {_by(e.label_size)})'
-                           for e in labels if e.image_size not in (None, e.label_size)],
+                           for e in labels if not _sizes_fit(dataset, e)],
          'labels read differ in size from their images',
          'Restore what is wrong, or move both away.' + (f' {hint}' if is_converted else '')),
         (dataset.ann_dir, [f'{e.label} ({summarize(sorted(set(e.pixels) - valid))})'
@@ -330,6 +347,13 @@ def dark_images(largest, num_images):
         "the training and test pipelines, instead of dict(type='LoadImageFromFile'): "
         f"dict(type='LoadImageInRange', value_range=(0, {high}))."
     )
+
+
+def _sizes_fit(dataset, stats):
+    (width, height), label = stats.image_size or stats.label_size, stats.label_size
+    if getattr(dataset, 'labels_are_smaller', False):
+        return width * label[1] == height * label[0]
+    return (width, height) == label
 
 
 def _by(size):
@@ -414,6 +438,8 @@ def summarize(names):
 def convert_command(config, config_file):
     """The command that makes the train ids and the class index of a data set."""
     kind = config['type']
+    if kind not in _CONVERTERS and getattr(DATASETS.get(kind), 'CLASSES', None) is not None:
+        return f'python tools/convert_datasets/class_index.py {shlex.quote(config_file)}'
     if kind not in _CONVERTERS:
         own = '' if kind == 'OwnDataset' else " (after stating it as type='OwnDataset')"
         return f'python tools/convert_datasets/custom.py {shlex.quote(config_file)}{own}'
@@ -444,7 +470,8 @@ def _labels_hint(use, listing):
             f'car=[26, 27]); then run: {listing.converter}'
         )
     if kind not in (*_CONVERTERS, 'OwnDataset'):
-        return 'Get them again from the data set: they have to hold train ids (docs/data.md).'
+        ids = 'its own ids' if hasattr(dataset, 'label_ids') else 'train ids'
+        return f'Get them again from the data set: they have to hold {ids} (docs/data.md).'
     suffix = dataset.seg_map_suffix
     mend = f'delete wrong *{suffix} first, but no raw labels'
     if not suffix.endswith(TRAIN_IDS_SUFFIX):
