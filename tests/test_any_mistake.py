@@ -115,6 +115,7 @@ def test_many_wrong_values(workplace, path, value):
         (('lr_config', 'min_lr'), None),
         (('log_level',), 'text'),
         (('data', 'train', 'source', 'pipeline', 5, 'mean'), None),
+        (('data', 'train', 'source', 'pipeline', 5, 'mean'), -1),
         (('data', 'train', 'target', 'pipeline', 4, 'std'), [0, 0, 0]),
     ],
 )

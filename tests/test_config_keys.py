@@ -149,6 +149,12 @@ def test_key_that_only_a_base_takes(monkeypatch):
     assert problem({'uda': wrong}).startswith('uda.debug_img_interval: nothing reads this key')
 
 
+def test_one_number_is_no_mean_of_three_channels():
+    for path in ('data.val.pipeline.1.transforms.2', 'data.train.target.pipeline.4'):
+        said = problem({f'{path}.std': 58.0})
+        assert 'std of Normalize is 58.0; it has to be a list of three numbers' in said
+
+
 def test_key_that_is_like_no_other():
     said = problem({'runner.epochs': 3})
     assert said == 'runner.epochs: nothing reads this key; known are max_iters, type.'

@@ -24,6 +24,7 @@ from mmseg.core.builder import (
 )
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
+from mmseg.datasets.pipelines import MultiScaleFlipAug, Normalize
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
 from mmseg.engine.performance import build_grouped_optimizer
@@ -353,7 +354,21 @@ def _check_data_sets(data):
         _check_arguments(path, dataset, {'crop_pseudo_margins'} if is_target else frozenset())
         with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
             for transform in dataset.get('pipeline', ()):
-                PIPELINES.build(transform)
+                _check_norms(PIPELINES.build(transform), path)
+
+
+def _check_norms(transform, path):
+    """Check mean and std, of which mmcv takes a single number for the first channel alone."""
+    if isinstance(transform, MultiScaleFlipAug):
+        for inner in transform.transforms.transforms:
+            _check_norms(inner, path)
+    elif isinstance(transform, Normalize):
+        for key in ('mean', 'std'):
+            if (value := getattr(transform, key)).shape != (3,):
+                raise UserError(
+                    f'{path}.pipeline: {key} of Normalize is {value.tolist()}; it has to be a list '
+                    'of three numbers'
+                )
 
 
 _BUILT = set()  # what the runs of an experiment share is built once
