@@ -223,6 +223,7 @@ def test_an_evaluation_names_the_table(made, capsys, name, table):
     assert ("label_table='rein'" in capsys.readouterr().out) == (table is not None)
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_tested_on_another_data_set(made, trained_run, tmp_path, capsys):
     made('mapillary_vfm_uda')
     base = CHECKOUT / 'configs/_base_/datasets/eval_mapillary.py'
@@ -260,6 +261,7 @@ def write_config(path, source):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('nproc', ['1', '2'])
 def test_class_index_says_what_prevents_it(made, tmp_path, nproc):
     config, label = made('urbansyn')

@@ -189,6 +189,7 @@ def test_annotated_configs_need_no_weight_file_to_be_read(name):
     check_keys(config, name)
 
 
+@pytest.mark.long
 def test_sections_fit_each_other_and_every_key_is_read(resolved, tmp_path):
     file = tmp_path / 'resolved.json'
     for config in (config for configs in resolved.values() for config in configs):

@@ -67,10 +67,9 @@ class DACS(MaskingMethod):
         self.fd_lambda = imnet_feature_dist_lambda
         self.fd_min_ratio = imnet_feature_dist_scale_min_ratio
         self.flip = flip_pseudo_labels
-        augmentations = build_augmentations(**augmentations or {})
+        strong = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
+        augmentations = build_augmentations(strong, **augmentations or {})
         self.augment_source, self.augment_target, self.augment = augmentations
-        if self.augment is None:
-            self.augment = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
         self.ema_model = self.imnet_model = self.feature_distance = None
         if source_only:
             self.terms = ('src',)

@@ -15,16 +15,15 @@ BLUR_THRESHOLD = 0.5
 MASKED = 'masked '  # the stream of MIC's images
 
 
-def build_augmentations(source=None, target=None, mix=None):
+def build_augmentations(strong, source=None, target=None, mix=None):
     """Build an :class:`ImageAugmentation` of each dict of options.
 
-    Without them source and target images stay as they are, and ``mix`` is None.
+    Without them source and target images stay as they are, and mixed ones get ``strong``.
     """
-    source, target = (
-        _unchanged if options is None else ImageAugmentation(**options)
-        for options in (source, target)
+    return tuple(
+        otherwise if options is None else ImageAugmentation(**options)
+        for options, otherwise in ((source, _unchanged), (target, _unchanged), (mix, strong))
     )
-    return source, target, None if mix is None else ImageAugmentation(**mix)
 
 
 def _unchanged(img, img_norm_cfg, step, stream=''):
