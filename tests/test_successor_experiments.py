@@ -252,6 +252,7 @@ def test_sections_fit_each_other(resolved):
         check_values(config, name)
 
 
+@pytest.mark.long
 def test_every_key_is_read(resolved, tmp_path):
     file = tmp_path / 'resolved.json'
     for (_, name), config in resolved.items():
