@@ -1,6 +1,7 @@
 """Cityscapes' train ids from labels of other data sets as they are delivered."""
 
 import numpy as np
+from cityscapesscripts.helpers.labels import labels
 
 IGNORED = 255
 
@@ -34,8 +35,7 @@ def _by_class(*ids):
     return {i: train_id for train_id, entry in enumerate(each) for i in entry}
 
 
-_CITYSCAPES_IDS = _by_class(7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
-CITYSCAPES = LabelTable(_CITYSCAPES_IDS)
+CITYSCAPES = LabelTable({label.id: label.trainId for label in labels if 0 <= label.trainId < 19})
 URBANSYN = LabelTable(_by_class(*range(19)), num_ids=20, in_first_channel=True)
 
 # Results on Mapillary Vistas v1.2 are comparable only if they were counted with the same table.
