@@ -8,8 +8,8 @@ any shares the list of the others.
 
 import numpy as np
 
-from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.id_map import train_id_of
+from mmseg.engine.data_sets import class_of, data_sets
 from mmseg.models.encoder_channels import head_configs
 from mmseg.utils.drawing import distinct_palette
 from mmseg.utils.user_error import UserError
@@ -18,24 +18,9 @@ MOST_CLASSES = 255  # train ids are bytes, and 255 is no class
 _STATE_ONCE = 'state the class list once, as classes = [...] at the top level of the config'
 
 
-def data_sets(cfg):
-    """Return the data sets of files of a resolved config, place → config, the source first."""
-    places = {f'data.{key}': cfg.data.get(key) for key in ('train', 'val', 'test')}
-    train = places['data.train']
-    if isinstance(train, dict) and train.get('type') == 'UDADataset':
-        del places['data.train']
-        pair = {f'data.train.{key}': train.get(key) for key in ('source', 'target')}
-        places = {**pair, **places}
-    return {
-        place: dataset
-        for place, dataset in places.items()
-        if isinstance(dataset, dict) and _class_of(dataset) is not None
-    }
-
-
 def class_list(dataset):
     """Return names and RGB colours by train id of a data set; (None, None) without a class list."""
-    own, colors = _class_of(dataset).CLASSES, _class_of(dataset).PALETTE
+    own, colors = class_of(dataset).CLASSES, class_of(dataset).PALETTE
     chosen, palette = dataset.get('classes'), dataset.get('palette')
     if chosen is None:
         return (None, None) if own is None else (list(own), [list(color) for color in colors])
@@ -72,7 +57,7 @@ def complete_classes(cfg):
     if classes is not None:
         _check_classes('classes', classes)
     for place, dataset in found.items():
-        own = _class_of(dataset).CLASSES
+        own = class_of(dataset).CLASSES
         if classes is not None:
             stated = dataset.setdefault('classes', list(classes))
             if not isinstance(stated, list | tuple) or list(stated) != list(classes):
@@ -114,10 +99,3 @@ def _check_palette(place, palette, count):
     colors = np.array(palette, dtype=object)
     if colors.shape != (count, 3) or not all(c in range(256) for c in colors.flat):
         raise UserError(f'{place} has to be a list of {count} RGB colours, as [[128, 64, 128], …]')
-
-
-def _class_of(dataset):
-    """The class of a data set's config; None if it is not one of files, or there is none."""
-    kind = dataset.get('type')
-    found = DATASETS.get(kind) if isinstance(kind, str) else None
-    return found if hasattr(found, 'CLASSES') else None

@@ -45,15 +45,16 @@ def main(argv=None) -> None:
     )
     args = files.parse_args(parser, argv)
     # The processes that convert need not import mmseg.
-    from mmseg.engine.class_lists import data_sets
     from mmseg.engine.config import load_config, parse_options
+    from mmseg.engine.data_sets import data_sets, is_target
     from mmseg.utils.user_error import UserError
 
     try:
         found = data_sets(load_config(args.config, parse_options(args.cfg_options)))
-        found.pop('data.train.target', None)  # its labels are not read
         done = []
         for place, config in found.items():
+            if is_target(place) and not config.get('labelled'):
+                continue  # its labels are not read
             is_own = config['type'] == 'OwnDataset' and config.get('ann_dir') is not None
             if is_own and config not in done:  # val and test are often the same
                 convert(place, config, args)
@@ -74,6 +75,7 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
     """Convert the data set that stands at ``place`` in the config and print what was found."""
     from mmseg.datasets.id_map import PNG_KEYWORD
     from mmseg.engine.checks.data import list_files
+    from mmseg.engine.data_sets import is_target
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
@@ -89,7 +91,7 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
         pairs = list(zip(labels, train_ids, strict=True))
         counts, unknown = zip(*files.for_all(job.convert, pairs, args.nproc), strict=True)
     _print_counts(counts, unknown, dataset)
-    if place.startswith('data.train'):
+    if place.startswith('data.train') and not is_target(place):
         files.write_class_index(Path(dataset.data_root), train_ids, counts, dataset.ann_dir)
         print(f'Class index: {dataset.data_root}/sample_class_stats.json and two files beside it')
 

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import difflib
 import logging
+import re
 from collections.abc import Callable
 from numbers import Real
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.pipelines import MultiScaleFlipAug, Normalize
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
+from mmseg.engine.data_sets import each, is_target, training_sets
 from mmseg.engine.performance import build_grouped_optimizer
 from mmseg.models.builder import MODELS, build_backbone
 from mmseg.models.encoder_channels import head_configs
@@ -97,6 +99,10 @@ MARGINS = Kind(
         and len(v) == 4
         and all(sum(m for m in pair if m < 1) < 1 for pair in (v[:2], v[2:]))
     ),
+)
+LABELLED = Kind(
+    "a fraction such as '1/16', a list of images, or the name of a file that lists them",
+    lambda v: TEXT.fits(v) or FACTOR.fits(v) or (bool(v) and _is_list(v, TEXT)),
 )
 JITTER = Kind(
     'a list of four numbers from 0 to 1: brightness, contrast, saturation, and hue up to 0.5',
@@ -223,9 +229,10 @@ VALUES = {
     'data.train': {
         'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
     },
-    'data.train.target': {'crop_pseudo_margins': _or_none(MARGINS)},
-    **_keys({'seg_map_suffix': TEXT}, 'data.train.source data.val data.test'),
 }  # fmt: skip
+# Of each data set, and of a target beside that.
+DATA_SET = {'seg_map_suffix': TEXT}
+TARGET = {'crop_pseudo_margins': _or_none(MARGINS), 'labelled': _or_none(LABELLED)}
 REQUIRED = (
     'runner.max_iters', 'model.backbone', 'model.decode_head', 'model.test_cfg.mode',
     'data.samples_per_gpu', 'data.workers_per_gpu', 'data.train', 'optimizer.lr',
@@ -259,7 +266,8 @@ def check_keys(cfg, name):
 def check_values(cfg, name):
     """Check what the sections of a config ask for together."""
     with _naming(name):
-        if (cfg.get('uda') is None) != (cfg.data.train.get('type') != 'UDADataset'):
+        kind = cfg.data.train.get('type')
+        if kind != 'DGDataset' and (cfg.get('uda') is None) != (kind != 'UDADataset'):
             raise UserError('uda and data.train.type=UDADataset go together: one is missing')
         if cfg.get('evaluation') is not None and cfg.data.get('val') is None:
             raise UserError('data.val is missing, which evaluation needs')
@@ -339,22 +347,35 @@ def _check_type(path, part, registry):
 
 
 def _check_data_sets(data):
-    places = {f'data.{key}': data.get(key) for key in ('train', 'val', 'test')}
-    if data.train.get('type') == 'UDADataset':
-        train = places.pop('data.train')
-        _check_arguments('data.train', train)
-        places |= {f'data.train.{key}': train.get(key, {}) for key in ('source', 'target')}
+    places = training_sets(data.train)
+    if 'data.train' not in places:
+        _check_arguments('data.train', data.train)
+    for key in ('val', 'test'):
+        _check_names(f'data.{key}', data.get(key))
+        places |= each(f'data.{key}', data.get(key))
     for path, dataset in places.items():
-        if dataset is None:
-            continue
+        of_target = TARGET if is_target(path) else {}
+        _check_section(path, DATA_SET | of_target, dataset, has_other_keys=True)
         if not issubclass(_check_type(path, dataset, DATASETS), CustomDataset):
             raise UserError(f'{path}.type is {dataset.type}; it has to be a data set of files')
-        # UDADataset takes the margins out of a target's config.
-        is_target = path == 'data.train.target'
-        _check_arguments(path, dataset, {'crop_pseudo_margins'} if is_target else frozenset())
+        # UDADataset takes these out of a target's config.
+        _check_arguments(path, dataset, frozenset(of_target))
         with config_errors(f'{path}.pipeline', dataset.get('pipeline')):
             for transform in dataset.get('pipeline', ()):
                 _check_norms(PIPELINES.build(transform), path)
+
+
+def _check_names(path, value):
+    """Check the names of several data sets, which begin those of their metrics."""
+    for name, part in (value or {}).items():
+        if isinstance(part, dict) and 'type' in part and not re.fullmatch(r'[\w/-]+', name):
+            raise UserError(f'{path}.{name}: a name has letters, digits, and / - _ between them')
+        if isinstance(part, dict) and 'type' in part and 'type' in value:
+            raise UserError(
+                f'{path} is a data set and holds one, {name}: to have several by their names in '
+                f'place of one from a base, write {path.removeprefix("data.")}=dict(_delete_=True, '
+                f'{name}=...)'
+            )
 
 
 def _check_norms(transform, path):
@@ -444,19 +465,21 @@ def check_windows(test_cfg):
 
 
 def _check_margins(cfg):
-    margins = _at(cfg, 'data.train.target.crop_pseudo_margins')
-    for key in ('pseudo_weight_ignore_top', 'pseudo_weight_ignore_bottom'):
-        if margins is not None and cfg.uda.get(key):
-            raise UserError(
-                f'data.train.target.crop_pseudo_margins={margins} takes the place of uda.{key}='
-                f'{cfg.uda[key]}: set uda.{key}=0, or crop_pseudo_margins=None'
-            )
+    for place, target in training_sets(cfg.data.train).items():
+        margins = target.get('crop_pseudo_margins')
+        for key in ('pseudo_weight_ignore_top', 'pseudo_weight_ignore_bottom'):
+            if margins is not None and cfg.uda.get(key):
+                raise UserError(
+                    f'{place}.crop_pseudo_margins={margins} takes the place of uda.{key}='
+                    f'{cfg.uda[key]}: set uda.{key}=0, or crop_pseudo_margins=None'
+                )
 
 
 def _check_classes(cfg):
     """Check heads and the feature distance against the class list that all data sets share."""
     names, datasets = shared_class_list(cfg)
-    datasets.pop('data.train.target', None)  # whose labels are not read
+    # The labels of targets are not read.
+    datasets = {place: d for place, d in datasets.items() if not is_target(place)}
     for head in head_configs(cfg.model):
         ignored = head.get('ignore_index', 255)
         for place, dataset in datasets.items():

@@ -31,6 +31,7 @@ from mmseg.datasets.rare_class_sampling import (
     read_index_file,
 )
 from mmseg.engine.checks.errors import config_errors
+from mmseg.engine.data_sets import each, is_target, training_sets
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
@@ -94,16 +95,17 @@ def datasets_of(cfg):
     """List the data sets of a training config: training sets, then that of the evaluation."""
     num_classes, train = last_head(cfg.model)['num_classes'], cfg.data.train
     use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
-    if train['type'] == 'UDADataset':
-        rcs = train.get('rare_class_sampling')
-        uses = [
-            use('data.train.source', train['source'], True, rare_class_sampling=rcs),
-            use('data.train.target', _without_margins(train['target']), False),
-        ]
-    else:
-        uses = [use('data.train', train, True)]
+    rcs = train.get('rare_class_sampling')
+    uses = [
+        use(place, _without_margins(config), False)
+        if is_target(place)
+        else use(place, config, True, rare_class_sampling=rcs)
+        for place, config in training_sets(train).items()
+    ]
     if cfg.get('evaluation') is not None:
-        uses.append(use('data.val', cfg.data.val, True))
+        uses += [
+            use(place, config, True) for place, config in each('data.val', cfg.data.val).items()
+        ]
     return uses
 
 
