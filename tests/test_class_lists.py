@@ -12,7 +12,7 @@ from PIL import Image
 import run_experiments
 from mmseg.datasets import CityscapesDataset, build_dataset
 from mmseg.datasets.file_errors import build_files
-from mmseg.datasets.rare_class_sampling import RareClassSampler, pixels_of_ratio
+from mmseg.datasets.rare_class_sampling import ClassIndex, RareClassSampler, pixels_of_ratio
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import load_config
@@ -157,15 +157,14 @@ def test_a_choice_is_read_and_counted_as_chosen(street_scenes):
     assert set(np.unique(label)) <= {0, 1, 2, 255}
 
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
-    sampler = RareClassSampler(
-        dataset.data_root, names, dataset.ann_dir, 50, 1.0, dataset.label_map
-    )
+    index = ClassIndex(dataset.data_root, names, dataset.ann_dir, 50, dataset.label_map)
+    sampler = RareClassSampler([index], 1.0)
     assert set(sampler.classes) == {0, 1, 2}
     for new in (0, 1, 2):
         holding = [
             i for i in range(len(names)) if (dataset.get_gt_seg_map_by_idx(i) == new).sum() > 50
         ]
-        assert sampler.images_with_class[new].tolist() == holding
+        assert sampler.images_with_class[new][0].tolist() == holding
 
 
 def test_an_own_target_beside_a_published_source_shares_its_classes(workplace, one_thread):
@@ -214,7 +213,7 @@ def test_a_share_is_of_the_image_before_and_after_resizing(street_scenes, share,
             build_dataset(train)
         return
     dataset = build_dataset(train)
-    assert dataset.sampler.min_pixels == round(share * 480 * 264)
+    assert dataset.sampler.min_pixels == [round(share * 480 * 264)]
     asked = []
 
     def crop(random_crop, results, class_id, min_pixels, tries):

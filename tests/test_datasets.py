@@ -17,9 +17,11 @@ from mmseg.datasets import build_dataset, rare_class_sampling
 from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.rare_class_sampling import (
     MAX_CROP_REDRAWS,
+    ClassIndex,
     RareClassSampler,
     class_probabilities,
     class_ratios,
+    count_pixels,
 )
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.datasets.uda_dataset import SeededEpochs
@@ -124,7 +126,7 @@ def test_class_probabilities_equal_the_golden_ones(temperature):
     with open(osp.join(GOLDEN, 'rare_class_sampling.json')) as file:
         golden = json.load(file)
     expected = golden['class_probs'][temperature]
-    classes, ratios = class_ratios(golden['sample_class_stats'])
+    classes, ratios = class_ratios(count_pixels(golden['sample_class_stats']))
     found = class_probabilities(ratios, float(temperature))
     assert classes == expected['classes']
     assert found == pytest.approx(expected['probabilities'], rel=1e-5)
@@ -163,12 +165,12 @@ def test_crops_are_redrawn_until_they_hold_the_class(data):
 
 def cropped_by_random_crop(dataset, number):
     """The source's part of a sample, each crop drawn and cut by MMSegmentation's RandomCrop."""
-    class_id, index, _ = dataset.draw_pair(number)
-    min_pixels = dataset.min_crop_pixels
-    info = dataset.source.img_infos[index]
+    class_id, index, _ = dataset.draw(number)
+    min_pixels, (source,) = dataset.min_crop_pixels, dataset.sources.datasets
+    info = source.img_infos[index]
     results = dict(img_info=info, ann_info=info['ann'])
-    dataset.source.pre_pipeline(results)
-    load, load_label, resize, random_crop, *rest = dataset.source.pipeline.transforms
+    source.pre_pipeline(results)
+    load, load_label, resize, random_crop, *rest = source.pipeline.transforms
     with seeded_globals(seed_for(dataset.seed, 'source', number)):
         results = resize(load_label(load(results)))
         crop, redraws = random_crop(dict(results)), 0
@@ -198,10 +200,10 @@ def test_crops_are_bit_for_bit_those_of_random_crop(data, changes):
 
 def published_source(dataset, number):
     """The source's part of a sample, with the whole pipeline run again for each rejected crop."""
-    class_id, source_index, _ = dataset.draw_pair(number)
+    class_id, source_index, _ = dataset.draw(number)
     with seeded_globals(seed_for(dataset.seed, 'source', number)):
         for _ in range(MAX_CROP_REDRAWS + 1):
-            source = dataset.source[source_index]
+            source = dataset.sources.datasets[0][source_index]
             if (source['gt_semantic_seg'].data == class_id).sum() > dataset.min_crop_pixels:
                 break
     return source
@@ -363,10 +365,10 @@ class CountedImages:
 def test_a_draw_looks_at_one_of_25000_images(tmp_path):
     names = [f'{i:05d}_labelTrainIds.png' for i in range(25_000)]
     write_index(tmp_path, {f'labels/{name}': {'3': 5000, '7': 4000} for name in names})
-    sampler = RareClassSampler(str(tmp_path), names, 'labels', min_pixels=3000, class_temp=0.5)
-    counted = {c: CountedImages(images) for c, images in sampler.images_with_class.items()}
+    sampler = RareClassSampler([ClassIndex(str(tmp_path), names, 'labels', 3000)], class_temp=0.5)
+    counted = {c: CountedImages(images) for c, (images,) in sampler.images_with_class.items()}
     assert all(images.images.nbytes == 25_000 * 8 for images in counted.values())
-    sampler.images_with_class = counted
+    sampler.images_with_class = {c: [images] for c, images in counted.items()}
     rng = np.random.default_rng(0)
     drawn = [sampler.draw(rng) for _ in range(200)]
     assert sum(images.looks for images in counted.values()) == 200
@@ -517,11 +519,13 @@ def test_suffixes_of_the_data_sets(tmp_path):
         assert len(dataset.CLASSES) == 19
 
 
+def sets_of(dataset):
+    return [*dataset.sources.datasets, *dataset.targets.datasets]
+
+
 def test_hidden_files_and_folders_are_no_images(data):
     """What notebooks, file managers and macOS leave behind; the root itself may be hidden."""
-    expected = [
-        [info['filename'] for info in d.img_infos] for d in (uda(data).source, uda(data).target)
-    ]
+    expected = [[info['filename'] for info in d.img_infos] for d in sets_of(uda(data))]
     for path in [*data.rglob('*.png')]:
         path.with_name(f'._{path.name}').write_bytes(b'of macOS')
         for hidden in ('.ipynb_checkpoints', '.cache/folder', 'folder/.Trash-1000'):
@@ -531,7 +535,7 @@ def test_hidden_files_and_folders_are_no_images(data):
     for name in ('source', 'target'):
         (data / name).rename(data / '.mnt' / name)
     found = uda(data / '.mnt')
-    for dataset, names in zip((found.source, found.target), expected, strict=True):
+    for dataset, names in zip(sets_of(found), expected, strict=True):
         assert [info['filename'] for info in dataset.img_infos] == names
 
 

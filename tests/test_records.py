@@ -11,6 +11,7 @@ from mmcv.runner.hooks.logger import TensorboardLoggerHook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmseg.datasets import CityscapesDataset
+from mmseg.datasets.joined import JoinedSets
 from mmseg.engine.hooks import RareClassRecord
 from mmseg.engine.logs import truncate_logs
 from mmseg.engine.predictions import draw_sample, sample_indices
@@ -114,7 +115,7 @@ def test_error_map(tmp_path):
 
 def test_rare_class_sampling_is_counted(trained_run):
     found = read(trained_run.work_dir, 'evaluation/rare_class_sampling.json')
-    assert found['iter'] == 4 and found['classes'] == CLASSES and found['min_pixels'] == 0
+    assert found['iter'] == 4 and found['classes'] == CLASSES and found['min_pixels'] == [0]
     assert sum(found['drawn']) == 4 * 2
     assert sum(found['share']) == pytest.approx(1) and sum(found['wanted']) == pytest.approx(1)
     road, light = CLASSES.index('road'), CLASSES.index('traffic light')
@@ -125,22 +126,24 @@ def test_rare_class_sampling_is_counted(trained_run):
 def test_counting_goes_on_and_starts_again():
     """At each evaluation the new samples are counted; after a resume all of them."""
     sampler = SimpleNamespace(
-        classes=[2, 0], ratios=[0.1, 0.9], probabilities=[0.8, 0.2], min_pixels=5
+        classes=[2, 0], ratios=[0.1, 0.9], probabilities=[0.8, 0.2], min_pixels=[5]
     )
     asked = []
 
-    def draw_pair(number):
+    def draw(number):
         asked.append(number)
         return (2 if number % 3 else 0), 0, 0
 
-    dataset = SimpleNamespace(CLASSES=('a', 'b', 'c'), sampler=sampler, draw_pair=draw_pair)
+    dataset = SimpleNamespace(
+        CLASSES=('a', 'b', 'c'), sampler=sampler, draw=draw, sources=JoinedSets([[0]])
+    )
     record = RareClassRecord(dataset, 2, None)
     assert record.content(1)['drawn'] == [1, 0, 1]
     found = record.content(3)
     assert asked == list(range(6))
     assert found == dict(
         iter=3, classes=['a', 'b', 'c'], share=[0.9, 0, 0.1], wanted=[0.2, 0, 0.8],
-        drawn=[2, 0, 4], min_pixels=5,
+        drawn=[2, 0, 4], min_pixels=[5],
     )  # fmt: skip
     assert RareClassRecord(dataset, 2, None).content(3) == found
 

@@ -12,7 +12,12 @@ from torch import nn
 
 from mmseg.datasets.pipelines import RandomCrop
 from mmseg.datasets.pseudo_label_margins import MarkMargins
-from mmseg.datasets.rare_class_sampling import class_probabilities, class_ratios, crop_with_class
+from mmseg.datasets.rare_class_sampling import (
+    class_probabilities,
+    class_ratios,
+    count_pixels,
+    crop_with_class,
+)
 from mmseg.models.builder import LOSSES, SEGMENTORS
 from mmseg.models.training_pass import GivenWeights
 from mmseg.models.uda.feature_distance import downscale_label, feature_distance
@@ -198,7 +203,7 @@ def test_margins_of_pixels_and_fractions_together():
 
 def test_rare_class_sampling_at_a_high_temperature():
     cases = json.loads((GOLDEN / 'rare_class_sampling_005.json').read_text())
-    classes, ratios = class_ratios(cases['sample_class_stats'])
+    classes, ratios = class_ratios(count_pixels(cases['sample_class_stats']))
     for temperature, expected in cases['class_probs'].items():
         found = class_probabilities(ratios, float(temperature))
         for c, probability in zip(classes, found, strict=True):

@@ -12,7 +12,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
-from mmseg.engine.checks.data import check_dataset, datasets_of
+from mmseg.engine.checks.data import check_dataset, check_sampling, datasets_of
 from mmseg.engine.config import load_config, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
 
@@ -44,16 +44,22 @@ def main(argv=None):
     args = parse_args(argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
     images = examined = problems = 0
+    reports = []
     for use in datasets_of(cfg):
         report = check_dataset(use, args.full, args.nproc if args.full else 1)
+        reports.append(report)
         print(f'{report.place}: {report.num_images} images, {report.num_examined} decoded')
         for problem in report.problems:
             print(f'- {problem}')
-        if report.sampling is not None:
-            print(report.sampling)
         images += report.num_images
         examined += report.num_examined
         problems += len(report.problems)
+    try:
+        if (sampling := check_sampling(cfg, reports)) is not None:
+            print(sampling)
+    except UserError as error:
+        print(f'- {error}')
+        problems += 1
     decoded = f'{images} images ({examined} of them decoded{"" if args.full else "; --full: all"})'
     if problems:
         raise UserError(f'{problems} problem(s) found in {decoded}; see above.')

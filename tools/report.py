@@ -20,6 +20,7 @@ import jinja2
 from PIL import Image
 from prettytable import PrettyTable
 
+from mmseg.engine.data_sets import labelled_sets
 from mmseg.engine.logs import RARE_CLASS_FILE
 from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
 from mmseg.utils.files import write_text
@@ -108,7 +109,7 @@ def _state(run):
 
 def _facts(run):
     config, data, seconds = run.config, run.config['data'], run.log.seconds
-    labelled = data['train'].get('source', data['train'])
+    labelled = labelled_sets(data['train']).values()
     return {
         'configuration': run.configuration,
         'seed': run.seed,
@@ -117,7 +118,7 @@ def _facts(run):
         'training time': timedelta(seconds=round(seconds)),
         'per iteration': f'{seconds / max(1, run.reached):.3g} s',
         'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
-        'labels for training': f'{labelled["type"]}, {labelled.get("data_root")}',
+        'labels for training': '; '.join(f'{s["type"]}, {s.get("data_root")}' for s in labelled),
         'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
         'method': config['uda']['type'] if config.get('uda') else 'supervised',
         'started from': config.get('load_from') or '–',
@@ -177,14 +178,27 @@ def _iou(runs):
 
 def _records(work_dir):
     """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
-    plots = dict(confusion=None, sampling=None)
+    plots = dict(confusion=None, sampling=None, sources=None)
     for path in sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))[-1:]:
         found = json.loads(path.read_text(encoding='utf-8'))
         plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
     drawn = Path(work_dir, RARE_CLASS_FILE)
     if drawn.is_file():
-        plots['sampling'] = _svg(draw_sampling(json.loads(drawn.read_text(encoding='utf-8'))))
+        found = json.loads(drawn.read_text(encoding='utf-8'))
+        plots['sampling'] = _svg(draw_sampling(found))
+        if 'sources' in found:
+            plots['sources'] = _sources_table(found['sources'])
     return plots
+
+
+def _sources_table(sources):
+    images, drawn = (sum(source[key] for source in sources) for key in ('images', 'drawn'))
+    rows = [
+        [s['name'], s['images'], f'{s["images"] / images:.1%}', s['drawn'],
+         f'{s["drawn"] / drawn:.1%}']
+        for s in sources
+    ]  # fmt: skip
+    return _table(['source', 'images', 'ratio of all', 'samples drawn', 'ratio of all '], rows)
 
 
 def _images(work_dir, folder, count):

@@ -17,6 +17,7 @@ from prettytable import PrettyTable
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from mmseg.engine.data_sets import is_target, labelled_sets, training_sets
 from mmseg.engine.performance import build_grouped_optimizer, speed_up
 from mmseg.models.uda import build_train_model
 from mmseg.utils.seeding import Step
@@ -100,7 +101,8 @@ def _make_state(optimizer):
 def empty_batch(cfg):
     """Make a batch of the size that the pipelines of data.train crop to."""
     train, number = cfg.data.get('train') or {}, cfg.data.get('samples_per_gpu')
-    steps = (train.get('source') or train).get('pipeline') or ()
+    sources = list(labelled_sets(train).values())
+    steps = sources[0].get('pipeline') or () if sources else ()
     crops = [step.crop_size for step in steps if step.type == 'RandomCrop']
     if not (crops and number and cfg.get('optimizer')):
         raise UserError('it needs data.samples_per_gpu, optimizer, and a RandomCrop in data.train')
@@ -109,10 +111,15 @@ def empty_batch(cfg):
     metas = [dict(img_norm_cfg=dict(mean=[0.0] * 3, std=[1.0] * 3))] * number
     batch = dict(img=empty(image), img_metas=metas)
     batch['gt_semantic_seg'] = empty(label, dtype=torch.int64)
-    if 'target' in train:
+    targets = [target for place, target in training_sets(train).items() if is_target(place)]
+    if targets:
         batch.update(target_img=empty(image), target_img_metas=metas)
-        if train.target.get('crop_pseudo_margins'):
-            batch['valid_pseudo_mask'] = empty(label, dtype=torch.bool)
+    if any(target.get('crop_pseudo_margins') for target in targets):
+        batch['valid_pseudo_mask'] = empty(label, dtype=torch.bool)
+    if any(target.get('labelled') for target in targets):
+        batch.update(
+            {f'labelled_{key}': batch[key] for key in ('img', 'img_metas', 'gt_semantic_seg')}
+        )
     return batch
 
 

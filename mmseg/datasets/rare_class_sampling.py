@@ -17,12 +17,16 @@ _BALANCING_REDRAWS = 10  # of RandomCrop
 _SIZES_READ = 9  # labels, for the size that a ratio is of
 
 
-def class_ratios(sample_class_stats, label_map=None):
-    """Compute the train ids that occur, most frequent last, and f_c, the ratio of each's pixels."""
+def count_pixels(sample_class_stats, label_map=None):
+    """Add up the pixels of each train id over the labels of a class index."""
     pixels = Counter()
     for sample in sample_class_stats:
         pixels.update({int(c): count for c, count in sample.items() if c != 'file'})
-    pixels = _chosen(pixels, label_map)
+    return Counter(_chosen(pixels, label_map))
+
+
+def class_ratios(pixels):
+    """Compute the train ids that occur, most frequent last, and f_c, the ratio of each's pixels."""
     classes = sorted(pixels, key=lambda c: (pixels[c], c))
     ratios = np.array([pixels[c] for c in classes], np.float64)
     return classes, ratios / ratios.sum()
@@ -49,23 +53,30 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
     return round(min_pixels * float(np.median(sizes)))
 
 
-class RareClassSampler:
-    """Draws (class, source image) pairs, of images that have more than ``min_pixels`` of the class.
+class ClassIndex:
+    """The class index of one data set: the pixels of each class, and the images that have it.
 
-    ``label_names`` are relative to ``label_dir``, and ``label_map`` maps the train ids of the class
-    index in ``data_root`` to those of chosen classes.
+    Args:
+        data_root (str): Folder of the index's files.
+        label_names (list[str]): Relative to ``label_dir``, of the images in their order.
+        min_pixels (float): An image with a class has more pixels of it; below 1 a ratio of them.
+        label_map (dict | None): From the train ids of the index to those of chosen classes.
+
+    Attributes:
+        pixels (Counter): By train id.
+        images (dict[int, ndarray]): Numbers of the images with enough of a class, by train id.
     """
 
-    def __init__(self, data_root, label_names, label_dir, min_pixels, class_temp, label_map=None):
+    def __init__(self, data_root, label_names, label_dir, min_pixels, label_map=None):
         finder = LabelFinder(label_names)
         stats, samples = (read_index_file(data_root, name) for name in (STATS_FILE, SAMPLES_FILE))
         stats = [entry for entry in stats if not finder.is_hidden_copy(entry['file'])]
         with_class = _chosen({int(c): entries for c, entries in samples.items()}, label_map)
+        self.data_root = data_root
         self.min_pixels = pixels_of_ratio(min_pixels, label_names, label_dir)
-        self.classes, self.ratios = class_ratios(stats, label_map)
-        self.probabilities = class_probabilities(self.ratios, class_temp)
-        self.images_with_class = {}
-        for c in self.classes:
+        self.pixels = count_pixels(stats, label_map)
+        self.images = {}
+        for c in self.pixels:
             names = [name for name, count in with_class.get(c, []) if count > self.min_pixels]
             names = [name for name in names if not finder.is_hidden_copy(name)]
             images = [finder.find(name) for name in names]
@@ -76,18 +87,45 @@ class RareClassSampler:
                     'other data. Where images were removed, move their raw labels away, too.'
                 )
             # Arrays, since lists of 25,000 images take 120 MB more.
-            self.images_with_class[c] = np.array(images, np.int64)
-        short = [c for c in self.classes if not len(self.images_with_class[c])]
+            self.images[c] = np.array(images, np.int64)
+
+
+class RareClassSampler:
+    """Draws (class, source image) pairs, of images that have more than ``min_pixels`` of the class.
+
+    Args:
+        indices (list[ClassIndex]): Of each source. Their pixels are counted together.
+        class_temp (float): T of P(c) = softmax((1 - f_c) / T).
+        starts (Sequence[int]): Number of each source's first image, counted through all sources.
+        over_sets (bool): Draw each source that has the class as often as any other, not each image.
+    """
+
+    def __init__(self, indices, class_temp, starts=(0,), over_sets=False):
+        self.min_pixels = [index.min_pixels for index in indices]
+        self.classes, self.ratios = class_ratios(sum((i.pixels for i in indices), Counter()))
+        self.probabilities = class_probabilities(self.ratios, class_temp)
+        # By class: an array for each source that has it, or one for all of them.
+        self.images_with_class = {}
+        for c in self.classes:
+            parts = [
+                start + index.images[c]
+                for start, index in zip(starts, indices, strict=True)
+                if len(index.images.get(c, ()))
+            ]
+            self.images_with_class[c] = parts if over_sets or not parts else [np.concatenate(parts)]
+        short = [c for c in self.classes if not self.images_with_class[c]]
         if short:
+            roots = ', '.join(dict.fromkeys(index.data_root for index in indices))
             raise UserError(
-                f'no image in {data_root} has more than min_pixels={self.min_pixels} pixels of '
-                f'train id(s) {short}. Lower data.train.rare_class_sampling.min_pixels.'
+                f'no image in {roots} has more than min_pixels={_one_or_all(self.min_pixels)} '
+                f'pixels of train id(s) {short}. Lower data.train.rare_class_sampling.min_pixels.'
             )
 
     def draw(self, rng):
-        """Draw the train id of a class and the index of a source image with it."""
+        """Draw the train id of a class and the number of a source image with it."""
         class_id = self.classes[rng.choice(len(self.classes), p=self.probabilities)]
-        images = self.images_with_class[class_id]
+        parts = self.images_with_class[class_id]
+        images = parts[rng.integers(len(parts))] if len(parts) > 1 else parts[0]
         return class_id, int(images[rng.integers(len(images))])
 
     def summary(self, names):
@@ -96,8 +134,13 @@ class RareClassSampler:
         drawn = ', '.join(f'{names[c]}: {ratio:.2%}, {drawn:.2%}' for c, ratio, drawn in each)
         return (
             f'Rare Class Sampling (class: ratio of pixels, drawn): {drawn}; from images with more '
-            f'than {self.min_pixels} pixels of the class (min_pixels).'
+            f'than {_one_or_all(self.min_pixels)} pixels of the class (min_pixels).'
         )
+
+
+def _one_or_all(values):
+    """A value that all sources share, or that of each: a ratio of images of several sizes."""
+    return ' / '.join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
 def _chosen(values, label_map):

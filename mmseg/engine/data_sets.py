@@ -3,6 +3,7 @@
 import re
 
 from mmseg.datasets.builder import DATASETS
+from mmseg.utils.user_error import UserError
 
 # Training data that hold data sets of files: their source(s), and their target(s).
 _PARTS = {'UDADataset': ('source', 'target'), 'DGDataset': ('source',)}
@@ -18,9 +19,14 @@ def each(place, value):
     """
     if value is None:
         return {}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and value:
         return {f'{place}[{i}]': config for i, config in enumerate(value)}
-    if 'type' not in value and value and all(isinstance(v, dict) for v in value.values()):
+    if (
+        isinstance(value, dict)
+        and value
+        and 'type' not in value
+        and all(isinstance(v, dict) for v in value.values())
+    ):
         return {f'{place}.{name}': config for name, config in value.items()}
     return {place: value}
 
@@ -38,6 +44,11 @@ def first_named(value):
 
 def training_sets(train):
     """Return the configs of the data sets of ``data.train`` by place, the sources first."""
+    if not isinstance(train, dict):
+        raise UserError(
+            f"data.train is {train!r}; it has to be a dict: dict(type='DGDataset', source=[...]) "
+            'trains on several data sets'
+        )
     parts = _PARTS.get(train.get('type'))
     if parts is None:
         return each('data.train', train)

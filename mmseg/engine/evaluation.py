@@ -12,6 +12,7 @@ from mmcv.utils import print_log
 from mmseg.datasets.dataloader import build_loader, to_device
 from mmseg.datasets.file_errors import EXPLAINED
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
+from mmseg.engine.data_sets import labelled_sets
 from mmseg.engine.logs import EVALUATION_FOLDER
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
 from mmseg.utils.collective import sum_over_ranks
@@ -128,10 +129,12 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
 
 
 def is_from_synthia(cfg):
-    """Whether a config trains on Synthia with all its classes, which are 16 of Cityscapes'."""
-    train = cfg.data.get('train') or {}
-    source = train.get('source', train)
-    return source.get('type') == 'SynthiaDataset' and source.get('classes') is None
+    """Whether a config trains on Synthia alone with all its classes, 16 of Cityscapes'."""
+    sources = labelled_sets(cfg.data.get('train') or {}).values()
+    return bool(sources) and all(
+        source.get('type') == 'SynthiaDataset' and source.get('classes') is None
+        for source in sources
+    )
 
 
 def found_classes(work_dir):

@@ -116,6 +116,7 @@ class RareClassRecord(Hook):
         self.evaluation = evaluation
         self._counted = 0
         self._drawn = np.zeros(len(dataset.CLASSES), int)
+        self._drawn_from = np.zeros(len(dataset.sources.datasets), int)
 
     def after_train_iter(self, runner):
         due = self.is_last_iter(runner) or (self.evaluation and self.evaluation.is_due(runner))
@@ -124,17 +125,21 @@ class RareClassRecord(Hook):
             write_text(osp.join(runner.work_dir, RARE_CLASS_FILE), content + '\n')
 
     def content(self, iteration):
-        """Return ``share`` (of pixels), ``wanted`` (probability), ``drawn`` (samples) by class."""
-        stop = iteration * self.samples_per_iteration
+        """Return ``share`` (of pixels), ``wanted`` (probability), ``drawn`` (samples) by class.
+
+        With several sources ``sources`` has the images of each, and how many samples they gave.
+        """
+        stop, sources = iteration * self.samples_per_iteration, self.dataset.sources
         for number in range(self._counted, stop):
-            class_id, _, _ = self.dataset.draw_pair(number)
+            class_id, source_index, *_ = self.dataset.draw(number)
             self._drawn[class_id] += 1
+            self._drawn_from[sources.set_of(source_index)] += 1
         self._counted = stop
         sampler = self.dataset.sampler
         share, wanted = np.zeros((2, len(self._drawn)))
         share[sampler.classes] = sampler.ratios
         wanted[sampler.classes] = sampler.probabilities
-        return dict(
+        found = dict(
             iter=iteration,
             classes=list(self.dataset.CLASSES),
             share=share.tolist(),
@@ -142,3 +147,12 @@ class RareClassRecord(Hook):
             drawn=self._drawn.tolist(),
             min_pixels=sampler.min_pixels,
         )
+        if len(sources.datasets) > 1:
+            images = [len(source) for source in sources.datasets]
+            found['sources'] = [
+                dict(name=name, images=number, drawn=drawn)
+                for name, number, drawn in zip(
+                    sources.names, images, self._drawn_from.tolist(), strict=True
+                )
+            ]
+        return found

@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmseg.engine.checkpoint import check_holds_state, load_file, saved_checkpoints
 from mmseg.engine.checks.config import check_keys, check_values
-from mmseg.engine.checks.data import check_dataset, datasets_of
+from mmseg.engine.checks.data import check_dataset, check_sampling, datasets_of
 from mmseg.models.weights import local_file
 from mmseg.utils.user_error import UserError
 
@@ -18,15 +18,19 @@ def check_config(cfg, name):
 
 def check_files(*cfgs):
     """Check the data sets, weight files and loggers of training configs, common ones once."""
-    checked = []
+    checked = []  # uses and reports; a use holds a config, which is no key of a dict
     for cfg in cfgs:
         check_loggers(cfg)
+        reports = []
         for use in datasets_of(cfg):
-            if use not in checked:
+            report = next((found for known, found in checked if known == use), None)
+            if report is None:
                 report = check_dataset(use)
-                if report.problems:
-                    raise UserError(report.problems[0])
-                checked.append(use)
+                checked.append((use, report))
+            if report.problems:
+                raise UserError(report.problems[0])
+            reports.append(report)
+        check_sampling(cfg, reports)
         # A run that resumes has its weights in its own checkpoints.
         if not (osp.isdir(cfg.get('work_dir') or '') and saved_checkpoints(cfg.work_dir)):
             check_weights(cfg)

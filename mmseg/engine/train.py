@@ -12,7 +12,7 @@ from mmcv.runner import LrUpdaterHook, get_dist_info
 from mmseg.datasets import build_dataset
 from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.file_errors import build_files
-from mmseg.datasets.uda_dataset import SeededEpochs, UDADataset
+from mmseg.datasets.uda_dataset import DGDataset, SeededEpochs
 from mmseg.engine.checkpoint import check_holds_state, finish, load_file, newest_loadable
 from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
@@ -25,6 +25,7 @@ from mmseg.engine.tensorboard import TensorboardImages
 from mmseg.engine.trained import start_from
 from mmseg.models.uda import build_train_model
 from mmseg.utils.collective import gather_over_ranks
+from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
 
@@ -62,7 +63,9 @@ def train(cfg, device, changes=''):
     if world_size > 1:
         model.student.distribute(cfg.get('find_unused_parameters', False))
     records = []
-    if isinstance(dataset, UDADataset) and dataset.sampler is not None:
+    if getattr(dataset, 'labelled', None) is not None and rank == 0:
+        _write_labelled(cfg.work_dir, dataset.labelled.datasets, logger)
+    if isinstance(dataset, DGDataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
         batch_size = cfg.data.samples_per_gpu * world_size
         records.append(RareClassRecord(dataset, batch_size, evaluation))
@@ -111,6 +114,16 @@ def train(cfg, device, changes=''):
     checkpoint = None
     runner.run(build_loader(dataset, batches, cfg.data.workers_per_gpu, device))
     return runner.stopped_by
+
+
+def _write_labelled(work_dir, datasets, logger):
+    """Write down which images of the target have labels, a file for each of several targets."""
+    for number, dataset in enumerate(datasets):
+        suffix = f'_{number}' if len(datasets) > 1 else ''
+        path = osp.join(work_dir, f'labelled_target{suffix}.txt')
+        names = [info['filename'] for info in dataset.img_infos]
+        write_text(path, ''.join(f'{name}\n' for name in names))
+        logger.info('%d images of %s have labels: %s', len(names), dataset.img_dir, path)
 
 
 def _try_schedule(runner):
@@ -167,7 +180,7 @@ def _check_ranks_agree(checkpoint):
 
 def build_train_dataset(cfg):
     """The training data set: sample number i is a function of (``cfg.seed``, i)."""
-    if cfg.data.train.type == 'UDADataset':
+    if cfg.data.train.type in ('UDADataset', 'DGDataset'):
         return build_dataset(cfg.data.train, dict(seed=cfg.seed))
     return SeededEpochs(build_files(cfg.data.train), cfg.seed)
 

@@ -11,6 +11,7 @@ import tools.openmp  # noqa: F401
 
 from mmseg.engine.checks.data import file_of, list_files
 from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.data_sets import labelled_sets
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.convert_datasets import train_ids
 
@@ -24,7 +25,7 @@ def count_label(name: str, folder: str, load) -> dict[int, int]:
 @reports_user_errors
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(
-        description='Write the class index, which Rare Class Sampling needs, of the source of a '
+        description='Write the class index, which Rare Class Sampling needs, of each source of a '
         'config, or of its only training set, into its data_root.'
     )
     parser.add_argument('config', help='a Python or JSON config file')
@@ -33,16 +34,20 @@ def main(argv=None) -> None:
     )
     args = train_ids.parse_args(parser, argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
-    config = cfg.data.train.get('source', cfg.data.train)
-    # The index is of all classes, whichever of them a config chooses.
-    config = {key: value for key, value in config.items() if key not in ('classes', 'palette')}
-    listing = list_files(config, True, file_of(cfg))
+    for config in labelled_sets(cfg.data.train).values():
+        # The index is of all classes, whichever of them a config chooses.
+        config = {key: value for key, value in config.items() if key not in ('classes', 'palette')}
+        write_index(list_files(config, True, file_of(cfg)), args.nproc)
+
+
+def write_index(listing, nproc: int) -> None:
+    """Write the class index of listed files into the ``data_root`` of their data set."""
     dataset, missing = listing.dataset, listing.unlabelled
     if missing:
         raise UserError(f'{dataset.ann_dir} lacks {len(missing)} label(s), e.g. {missing[0]}.')
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     count = partial(count_label, folder=dataset.ann_dir, load=dataset.gt_seg_map_loader)
-    counts = train_ids.for_all(count, names, args.nproc)
+    counts = train_ids.for_all(count, names, nproc)
     root, folder = Path(dataset.data_root or ''), Path(dataset.ann_dir)
     try:
         train_ids.write_class_index(root, [folder / name for name in names], counts, folder)

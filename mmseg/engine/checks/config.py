@@ -25,6 +25,7 @@ from mmseg.core.builder import (
 )
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
+from mmseg.datasets.joined import UNIFORM_OVER
 from mmseg.datasets.pipelines import MultiScaleFlipAug, Normalize
 from mmseg.engine.checks.errors import arguments_of, config_errors, lr_hook, unknown_key
 from mmseg.engine.class_lists import shared_class_list
@@ -227,6 +228,7 @@ VALUES = {
         **_keys(SWITCH, 'blur print_grad_magnitude flip_pseudo_labels'),
     },
     'data.train': {
+        'uniform_over': _one_of(*UNIFORM_OVER),
         'resized_dir': _or_none(TEXT), 'sync_crop_size': _or_none(SIZE), 'seg_map_suffix': TEXT,
     },
 }  # fmt: skip
@@ -412,7 +414,7 @@ def _check_networks(cfg):
     _check_arguments('optimizer', cfg.optimizer, {'constructor', 'paramwise_cfg'})
     _check_constructor(cfg.optimizer.to_dict())
     size = cfg.data.samples_per_gpu // (cfg.get('speed') or {}).get('accumulate', 1)
-    method = repr((cfg.model, cfg.get('uda'), cfg.optimizer, size))
+    method = repr((cfg.model, cfg.get('uda'), cfg.optimizer, size, cfg.data.train.get('type')))
     if method not in _BUILT:
         _build_method(cfg, size)
         _BUILT.add(method)
@@ -426,6 +428,11 @@ def _build_method(cfg, size):
     with config_errors('model', cfg.model), _NoWeights():
         method = build_train_model(copy.deepcopy(cfg))
     method.check_batch(size)
+    if method.needs_target and cfg.data.train.get('type') == 'DGDataset':
+        raise UserError(
+            f"uda.type={cfg.uda.type!r} needs a target: set data.train.type='UDADataset' and its "
+            'target, or (DACS) uda.source_only=True'
+        )
     with config_errors('optimizer', cfg.optimizer):
         build_grouped_optimizer(method.model, cfg.optimizer, method.trained_beside())
 

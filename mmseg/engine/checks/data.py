@@ -26,12 +26,15 @@ from mmseg.datasets.id_map import PNG_KEYWORD, TRAIN_IDS_SUFFIX
 from mmseg.datasets.own_dataset import OwnDataset
 from mmseg.datasets.rare_class_sampling import (
     STATS_FILE,
+    ClassIndex,
     LabelFinder,
     RareClassSampler,
     read_index_file,
 )
+from mmseg.datasets.target_sets import keep_labelled, without_options
 from mmseg.engine.checks.errors import config_errors
-from mmseg.engine.data_sets import each, is_target, training_sets
+from mmseg.engine.class_lists import shared_class_list
+from mmseg.engine.data_sets import each, is_target, labelled_sets, training_sets
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS, visible_files
 from mmseg.utils.user_error import UserError
@@ -52,6 +55,8 @@ class DatasetUse:
     needs_labels: bool  # False for a target, of which training reads images alone
     num_classes: int  # that the network predicts
     rare_class_sampling: dict | None = None  # where images are drawn by the class index
+    labelled: object = None  # which images of a target have labels; None: all, or none
+    seed: int = 0  # from which they are drawn
     config_file: str = field(default='CONFIG', compare=False)  # for messages
 
 
@@ -88,7 +93,8 @@ class Report:
     num_images: int = 0
     num_examined: int = 0
     problems: list[str] = field(default_factory=list)
-    sampling: str | None = None  # what Rare Class Sampling draws, where it is on
+    index: ClassIndex | None = None  # where Rare Class Sampling is on
+    converter: str | None = None  # the command that makes the index
 
 
 def datasets_of(cfg):
@@ -96,21 +102,20 @@ def datasets_of(cfg):
     num_classes, train = last_head(cfg.model)['num_classes'], cfg.data.train
     use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
     rcs = train.get('rare_class_sampling')
-    uses = [
-        use(place, _without_margins(config), False)
-        if is_target(place)
-        else use(place, config, True, rare_class_sampling=rcs)
-        for place, config in training_sets(train).items()
-    ]
+    uses = []
+    for place, config in training_sets(train).items():
+        if not is_target(place):
+            uses.append(use(place, config, True, rare_class_sampling=rcs))
+            continue
+        target, labelled = without_options(config), config.get('labelled')
+        uses.append(use(place, target, False))
+        if labelled:
+            uses.append(use(place, target, True, labelled=labelled, seed=cfg.seed))
     if cfg.get('evaluation') is not None:
         uses += [
             use(place, config, True) for place, config in each('data.val', cfg.data.val).items()
         ]
     return uses
-
-
-def _without_margins(target):
-    return {key: value for key, value in target.items() if key != 'crop_pseudo_margins'}
 
 
 def file_of(cfg):
@@ -123,7 +128,9 @@ def check_dataset(use, full=False, nproc=1):
     report = Report(use.place)
     try:
         with config_errors(use.place, use.config):
-            listing = list_files(use.config, use.needs_labels, use.config_file)
+            listing = list_files(
+                use.config, use.needs_labels, use.config_file, use.labelled, use.seed
+            )
             load = image_loader(use.config['pipeline'])
     except UserError as error:
         report.problems.append(str(error))
@@ -140,17 +147,35 @@ def check_dataset(use, full=False, nproc=1):
         crop = too_large_crop(use.place, use.config['pipeline'], sizes)
     report.problems += [] if crop is None else [crop]
     if use.rare_class_sampling is not None:
+        report.converter = listing.converter
         try:
-            report.sampling = _check_class_index(use.rare_class_sampling, listing, stats)
+            report.index = _check_class_index(use.rare_class_sampling, listing, stats)
         except UserError as error:
             report.problems.append(f'{error} Make the class index with: {listing.converter}')
     return report
 
 
+def check_sampling(cfg, reports):
+    """Check Rare Class Sampling from all sources of a config, whose data sets have these reports.
+
+    Returns:
+        str | None: What it will draw, in a line; None without it, or if a class index is missing.
+    """
+    rcs, indices = cfg.data.train.get('rare_class_sampling'), [r.index for r in reports if r.index]
+    if rcs is None or len(indices) < len(labelled_sets(cfg.data.train)):
+        return None
+    names = shared_class_list(cfg)[0]
+    try:
+        return RareClassSampler(indices, rcs['class_temp'], [0] * len(indices)).summary(names)
+    except UserError as error:
+        commands = '; '.join(report.converter for report in reports if report.index)
+        raise UserError(f'{error} Make the class index with: {commands}') from error
+
+
 # Files
 
 
-def list_files(config, needs_labels, config_file='CONFIG'):
+def list_files(config, needs_labels, config_file='CONFIG', labelled=None, seed=0):
     """List the files of a data set as training will see them, at least one image."""
     _check_folders(config, needs_labels, how_to_get(config, config_file))
     logging.disable(logging.INFO)  # it logs the number of images, which is for training to say
@@ -162,6 +187,8 @@ def list_files(config, needs_labels, config_file='CONFIG'):
         where = f'{dataset.img_dir} holds no {images_of(dataset)}'
         where = f'{dataset.split} lists no images' if dataset.split else where
         raise UserError(f'{where} ({config["type"]}). {how_to_get(config, config_file)}')
+    if labelled is not None:
+        keep_labelled(dataset, labelled, seed)
     listing = Listing(dataset, convert_command(config, config_file), [], [])
     present = set(visible_files(dataset.ann_dir)) if needs_labels else set()
     for info in dataset.img_infos:
@@ -398,7 +425,7 @@ def too_large_crop(place, pipeline, sizes):
 
 
 def _check_class_index(rcs, listing, stats):
-    """Check the class index against the labels; returns what Rare Class Sampling will draw."""
+    """Check the class index against the labels, and return it."""
     dataset = listing.dataset
     root, labels = dataset.data_root or '', [info['ann']['seg_map'] for info in dataset.img_infos]
     finder, path = LabelFinder(labels), osp.join(root, STATS_FILE)
@@ -407,8 +434,8 @@ def _check_class_index(rcs, listing, stats):
             finder.find(entry['file']): {int(c): n for c, n in entry.items() if c != 'file'}
             for entry in read_index_file(root, STATS_FILE)
         }
-        options = (rcs['min_pixels'], rcs['class_temp'], dataset.label_map)
-        sampler = RareClassSampler(root, labels, dataset.ann_dir, *options)
+        options = (rcs['min_pixels'], dataset.label_map)
+        index = ClassIndex(root, labels, dataset.ann_dir, *options)
     except (UserError, OSError) as error:  # OSError: of a label whose size is wanted
         raise UserError(f'{str(error).rstrip(".")}.') from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -424,7 +451,7 @@ def _check_class_index(rcs, listing, stats):
     if wrong:
         few = f'{len(wrong)} of {len(stats)} labels read have: {summarize(wrong)}'
         raise UserError(f'{path} counts other pixels than {few}.')
-    return sampler.summary(dataset.CLASSES)
+    return index
 
 
 # Mends

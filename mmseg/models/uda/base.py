@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import itertools
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ class UDAMethod(nn.Module):
 
     Attributes:
         terms (tuple[str]): Names of what ``losses`` yields, in this order.
+        needs_target (bool): Whether ``losses`` reads images of a target.
         model (BaseSegmentor): The student: what is trained, tested and exported.
         student (Student): Calls it, on one device or many: losses, logits and features at once.
         gradients (Gradients): Micro-batches, loss scaling and clipping.
@@ -36,6 +38,7 @@ class UDAMethod(nn.Module):
     """
 
     terms = ()
+    needs_target = True
 
     def __init__(self, model, debug_img_interval=0, print_grad_magnitude=False):
         super().__init__()
@@ -101,7 +104,9 @@ class UDAMethod(nn.Module):
         """Carry out one iteration; return ``log_vars`` (name to float) and ``num_samples``.
 
         A batch has ``img`` (N, 3, H, W), ``img_metas`` and ``gt_semantic_seg`` (N, 1, H, W), with a
-        target also ``target_img`` and ``target_img_metas``.
+        target also ``target_img`` and ``target_img_metas``. Where a few images of the target have
+        labels it has the first three of such images, too, with ``labelled_`` before their names;
+        their losses are one more term.
 
         Raises:
             NonFiniteError: Before the optimizer's step; all weights and buffers are as they were.
@@ -132,23 +137,33 @@ class UDAMethod(nn.Module):
         if interval and step.iteration % interval == 0 and step.work_dir is not None:
             step = dataclasses.replace(step, pictures={})
         self.student.begin(step)
-        terms = self.losses(batch, step)
-        for term in self.terms:
+        names, all_losses = self.terms, self.losses(batch, step)
+        if 'labelled_img' in batch:
+            names = (*names, 'labelled')
+            all_losses = itertools.chain(all_losses, self._labelled_losses(batch))
+        for term in names:
             # The ranks average their gradients in the last backward pass of an iteration.
-            averages = is_last and term == self.terms[-1]
+            averages = is_last and term == names[-1]
             with contextlib.nullcontext() if averages else self.student.no_sync():
-                losses = next(terms)
+                losses = next(all_losses)
                 if self.print_grad_magnitude:
                     logged |= self._gradient_norms(losses, term)
                 total, values = total_loss(losses)
                 self.gradients.add(total)
             logged |= values
             logged['loss'] = logged.get('loss', 0) + total.detach()
-        assert next(terms, None) is None, 'losses() yields more than its terms'
+        assert next(all_losses, None) is None, 'losses() yields more than its terms'
         if step.pictures:
             save_debug_images(step, batch['img_metas'][0]['img_norm_cfg'], self.PALETTE)
             self.student.begin(None)  # and keep no picture
         return logged
+
+    def _labelled_losses(self, batch):
+        """Yield the losses of target images that have labels, where a few do."""
+        img, metas = batch['labelled_img'], batch['labelled_img_metas']
+        label = batch['labelled_gt_semantic_seg']
+        losses = self.student(img, metas, label, row='labelled').losses
+        yield {f'labelled.{name}': loss for name, loss in losses.items()}
 
     def _gradient_norms(self, losses, term):
         """Compute the L2 norm of each loss's gradient over the student, to see which dominates."""
@@ -168,6 +183,7 @@ class Supervised(UDAMethod):
     """Trains a segmentor on labelled images; its checkpoints are those of the segmentor alone."""
 
     terms = ('labels',)
+    needs_target = False
 
     def losses(self, batch, step):
         """Yield the losses of the heads."""

@@ -92,6 +92,8 @@ class DACS(MaskingMethod):
         self.set_up_masking(
             model, alpha, pseudo_threshold, self.augment, not source_only, self.flip
         )
+        masks_target = self.mic is not None and self.mic.images != 'separatesrc'
+        self.needs_target = not source_only or masks_target
         classes = imnet_feature_dist_classes
         classes = None if classes is None else torch.tensor(classes, dtype=torch.long)
         self.register_buffer('fd_classes', classes, persistent=False)
