@@ -1,7 +1,9 @@
 """StreetScenes: exact labels, in the real formats, the same from the same seed."""
 
+import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -10,15 +12,21 @@ import pytest
 from cityscapesscripts.helpers.labels import id2label, name2label
 from PIL import Image
 
+from mmseg.datasets.acdc import ACDCDataset
+from mmseg.engine.checks.data import DatasetUse, check_dataset
 from tools import make_street_scenes
 from tools.convert_datasets import cityscapes, gta
 from tools.street_scenes import formats, layout, scene
 from tools.street_scenes.camera import NEAR, Camera
 from tools.street_scenes.paint import Picture, Sprite
-from tools.street_scenes.styles import STYLES
+from tools.street_scenes.styles import CONDITIONS, STYLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = ['--num-source', '3', '--num-target', '4', '--num-val', '1']
+OLD_README = """StreetScenes: procedurally drawn street scenes, seed 0.
+
+gta/ is the labelled source, a clean game-like look, in the format of the GTA data set.
+"""
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +35,7 @@ def pictures() -> dict[str, Picture]:
     chance = dict.fromkeys(layout.CHANCE, 1.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, 'CHANCE', chance)
-        return {domain: scene.draw_scene(0, domain, 5) for domain in ('source', 'target')}
+        return {domain: scene.draw_scene(0, domain, 5) for domain in STYLES}
 
 
 @pytest.fixture(scope='module')
@@ -35,6 +43,15 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'street_scenes'
     make_street_scenes.main([str(root), *SMALL, '--nproc', '2'])
     return root
+
+
+@pytest.fixture
+def old_root(root, tmp_path, monkeypatch) -> Path:
+    """The scenes as a version without conditions left them, below the current folder."""
+    shutil.copytree(root, tmp_path / 'data' / 'street_scenes')
+    monkeypatch.chdir(tmp_path)
+    Path('data/street_scenes/README.txt').write_text(OLD_README)
+    return Path('data/street_scenes')
 
 
 def camera(**changes) -> Camera:
@@ -87,16 +104,19 @@ def test_the_image_changes_at_the_labelled_pixels_alone():
     np.testing.assert_array_equal(changed, formats.label_ids(picture) == name2label['car'].id)
 
 
-@pytest.mark.parametrize('domain', ['source', 'target'])
-def test_labels_are_exact_in_both_formats(tmp_path, pictures, domain):
+@pytest.mark.parametrize('domain', STYLES)
+def test_labels_are_exact_in_all_formats(tmp_path, pictures, domain):
     picture = pictures[domain]
     paths = [tmp_path / name for name in ('image.png', 'label.png', 'image2.png', 'label.json')]
     formats.write_gta(picture, *paths[:2])
     formats.write_cityscapes(picture, *paths[2:])
+    formats.write_acdc(picture, tmp_path / 'image3.png', tmp_path / 'train_ids.png')
     expected = painted_train_ids(picture)
     np.testing.assert_array_equal(gta.read_train_ids(paths[1]), expected)
     np.testing.assert_array_equal(cityscapes.read_train_ids(paths[3]), expected)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'train_ids.png')), expected)
     assert paths[0].read_bytes() == paths[2].read_bytes()
+    assert paths[0].read_bytes() == (tmp_path / 'image3.png').read_bytes()
     np.testing.assert_array_equal(np.asarray(Image.open(paths[0])), picture.image)
 
 
@@ -156,14 +176,46 @@ def test_the_domains_look_different(pictures):
     assert colour['source'] > 1.5 * colour['target']
 
 
-def test_a_scene_depends_on_seed_domain_and_index_alone():
-    first = scene.draw_scene(3, 'target', 7)
+@pytest.mark.parametrize('index', range(3))
+def test_night_is_darker_and_fog_has_less_contrast(index, monkeypatch):
+    monkeypatch.setattr(scene, 'DOMAIN_NUMBER', dict.fromkeys(STYLES, 1))  # the same street
+    grey = {
+        domain: scene.draw_scene(0, domain, index).image.mean(axis=2)
+        for domain in ('target', *CONDITIONS)
+    }
+    assert grey['night'].mean() < 0.6 * grey['target'].mean()
+    assert grey['night'].mean() > 35 and grey['night'].std() > 15  # dark, and yet not black
+    assert grey['fog'].mean() > 0.9 * grey['target'].mean()
+    assert grey['fog'].std() < 0.85 * grey['target'].std()
+
+
+@pytest.mark.parametrize(
+    ('domain', 'num_objects', 'colour'),
+    [('source', 98, (125.18, 127.51, 124.97)), ('target', 127, (92.76, 96.13, 94.15))],
+)
+def test_the_first_two_styles_are_what_they_were_without_the_others(domain, num_objects, colour):
+    picture = scene.draw_scene(0, domain, 2)
+    assert len(picture.objects) == num_objects
+    assert picture.image.mean((0, 1)) == pytest.approx(colour, abs=0.05)
+
+
+@pytest.mark.parametrize('domain', ['target', *CONDITIONS])
+def test_a_scene_depends_on_seed_domain_and_index_alone(domain):
+    first = scene.draw_scene(3, domain, 7)
     np.random.default_rng(0).random(5)
-    again = scene.draw_scene(3, 'target', 7)
+    again = scene.draw_scene(3, domain, 7)
     np.testing.assert_array_equal(first.image, again.image)
     assert first.objects == again.objects
-    assert not np.array_equal(first.image, scene.draw_scene(4, 'target', 7).image)
-    assert not np.array_equal(first.image, scene.draw_scene(3, 'target', 8).image)
+    assert not np.array_equal(first.image, scene.draw_scene(4, domain, 7).image)
+    assert not np.array_equal(first.image, scene.draw_scene(3, domain, 8).image)
+
+
+def test_every_condition_has_streets_of_its_own():
+    labels = [
+        formats.label_ids(scene.draw_scene(3, domain, 7)) for domain in ('target', *CONDITIONS)
+    ]
+    shares = [np.mean(a == b) for a, b in combinations(labels, 2)]
+    assert max(shares) < 0.8, shares
 
 
 def test_nothing_depends_on_nproc(root, tmp_path):
@@ -184,6 +236,49 @@ def test_a_restart_draws_what_is_missing_alone(root, tmp_path, monkeypatch):
     assert redrawn == {*lost, root / 'gta' / 'images' / '00002.png'}
 
 
+def check_acdc(split, conditions):
+    config = {
+        'type': 'ACDCDataset',
+        'data_root': 'data/street_scenes/acdc/',
+        'img_dir': f'rgb_anon/{split}',
+        'ann_dir': f'gt/{split}',
+        'conditions': conditions,
+        'pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}],
+    }
+    return check_dataset(DatasetUse('data.val', config, True, 19), full=True)
+
+
+def test_styles_are_added_to_a_folder_of_an_older_version(old_root):
+    before = snapshot(old_root)
+    (advice,) = check_acdc('val', CONDITIONS).problems
+    assert 'Draw the scenes with: ' in advice
+    command = advice.partition('python tools/make_street_scenes.py ')[2].split()
+    make_street_scenes.main([*command, *SMALL, '--nproc', '1'])
+
+    for split, count in (('train', 4), ('val', 1)):
+        both, night = check_acdc(split, CONDITIONS), check_acdc(split, 'night')
+        assert both.problems == night.problems == []
+        assert both.num_examined == 2 * count and night.num_examined == count
+    for others in (None, 'rain'):
+        (problem,) = check_acdc('val', others).problems
+        assert "State conditions=['night', 'fog']" in problem and ' '.join(command) in problem
+    after = snapshot(old_root)
+    assert 'acdc/' in after.pop('README.txt').decode() and before.pop('README.txt')
+    assert {name: after[name] for name in before} == before
+    number = make_street_scenes.FIRST_VAL
+    for condition in CONDITIONS:
+        sequence = f'{condition.upper()}0201'
+        name = f'{condition}/val/{sequence}/{sequence}_frame_000001'
+        image, label = (
+            np.asarray(Image.open(old_root / f'acdc/{kind}.png'))
+            for kind in (f'rgb_anon/{name}_rgb_anon', f'gt/{name}_gt_labelTrainIds')
+        )
+        expected = scene.draw_scene(0, condition, number)
+        np.testing.assert_array_equal(image, expected.image)
+        np.testing.assert_array_equal(label, painted_train_ids(expected))
+        assert set(np.unique(label)) <= {*range(len(ACDCDataset.CLASSES)), 255}
+
+
 def test_scenes_are_drawn_in_any_size():
     small, large = (scene.draw_scene(0, 'source', 5, size) for size in (None, (960, 528)))
     assert small.image.shape == (264, 480, 3) and large.image.shape == (528, 960, 3)
@@ -201,6 +296,12 @@ def test_another_seed_and_foreign_folders_are_refused(root, tmp_path):
     with pytest.raises(SystemExit, match='not empty'):
         make_street_scenes.main([str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ['holiday.png']
+
+
+def test_a_folder_of_an_older_version_has_a_seed_too(old_root):
+    with pytest.raises(SystemExit, match='another seed'):
+        make_street_scenes.main([str(old_root), '--seed', '10', *SMALL])
+    assert (old_root / 'README.txt').read_text() == OLD_README
 
 
 @pytest.mark.parametrize('arguments', [['--num-val', '-1'], ['--nproc', '0'], ['--seed', '-1']])

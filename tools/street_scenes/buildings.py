@@ -32,6 +32,7 @@ def paint_building(
         'shop': rng.random() < 0.45,
         'bricks': rng.random() < 0.3,
         'awnings': style.clothes,
+        'lit': style.lit_windows,
     }
     side = np.sign(s)
     gable = rng.random() < 0.5
@@ -110,6 +111,9 @@ def _facade(rng, length, height, colour, look, sprite) -> np.ndarray:
         for i in range(bays):
             left = i * bay + (bay - wide) / 2
             glass = np.array([66, 82, 100]) * rng.uniform(0.6, 1.5)
+            if look['lit']:
+                lit = rng.random() < look['lit']
+                glass = np.array([250, 206, 140]) * rng.uniform(0.6, 1) if lit else glass * 0.4
             box(left - 0.1, top - 0.1, left + wide + 0.1, top + tall + 0.16, trim)
             box(left, top, left + wide, top + tall, glass)
             box(left, top, left + wide, top + tall * 0.3, glass * 0.7)

@@ -1,4 +1,7 @@
-"""Writes scenes as the real data sets are written: GTA's palette PNGs, Cityscapes' polygons."""
+"""Writes scenes as the real data sets are written.
+
+GTA has palette PNGs, Cityscapes polygons, and ACDC train ids.
+"""
 
 import io
 import json
@@ -8,10 +11,12 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label, name2label
 from PIL import Image, ImageDraw
 
-from tools.convert_datasets.train_ids import write_atomically
+from tools.convert_datasets.gta import TRAIN_ID_TABLE
+from tools.convert_datasets.train_ids import as_png, write_atomically
 from tools.street_scenes.paint import Picture
 
 CITIES = {'train': ('arlen', 'brackwede', 'corvin'), 'val': ('dunmore',)}
+DRIVES = {'train': ('0101', '0102', '0103'), 'val': ('0201',)}  # numbers of ACDC's sequences
 
 
 def gta_paths(root: Path, index: int) -> tuple[Path, Path]:
@@ -28,6 +33,19 @@ def cityscapes_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
     return (
         folder / 'leftImg8bit' / split / city / f'{stem}_leftImg8bit.png',
         folder / 'gtFine' / split / city / f'{stem}_gtFine_polygons.json',
+    )
+
+
+def acdc_paths(root: Path, condition: str, split: str, index: int) -> tuple[Path, Path]:
+    """Returns where image and label of scene ``index`` of a condition's split go."""
+    drives = DRIVES[split]
+    sequence = f'{condition.upper()}{drives[index % len(drives)]}'
+    below = Path(condition, split, sequence)
+    stem = f'{sequence}_frame_{index // len(drives) + 1:06d}'
+    folder = root / 'acdc'
+    return (
+        folder / 'rgb_anon' / below / f'{stem}_rgb_anon.png',
+        folder / 'gt' / below / f'{stem}_gt_labelTrainIds.png',
     )
 
 
@@ -58,6 +76,12 @@ def write_cityscapes(picture: Picture, image_path: Path, annotation_path: Path) 
     annotation = {'imgHeight': height, 'imgWidth': width, 'objects': objects}
     _write(image_path, _png(Image.fromarray(picture.image)))
     _write(annotation_path, json.dumps(annotation).encode())
+
+
+def write_acdc(picture: Picture, image_path: Path, label_path: Path) -> None:
+    """Writes an image and its label, a PNG of train ids; the label last."""
+    _write(image_path, _png(Image.fromarray(picture.image)))
+    _write(label_path, as_png(TRAIN_ID_TABLE[label_ids(picture)]))
 
 
 def _png(image: Image.Image) -> bytes:

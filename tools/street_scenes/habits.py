@@ -50,3 +50,4 @@ HABITS = {
         0.65, 32.0, 5.5, (3, 6), 0.3, 0.9,
     ),
 }  # fmt: skip
+HABITS |= {'night': HABITS['target'], 'fog': HABITS['target']}  # the same camera, other weather

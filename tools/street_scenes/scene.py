@@ -8,7 +8,7 @@ from tools.street_scenes.layout import Scene
 from tools.street_scenes.paint import Picture, Sprite
 from tools.street_scenes.styles import STYLES
 
-DOMAIN_NUMBER = {'source': 0, 'target': 1}
+DOMAIN_NUMBER = {'source': 0, 'target': 1, 'night': 2, 'fog': 3}
 
 
 def draw_scene(seed: int, domain: str, index: int, size: tuple[int, int] | None = None) -> Picture:
@@ -16,7 +16,7 @@ def draw_scene(seed: int, domain: str, index: int, size: tuple[int, int] | None 
 
     Args:
         seed: of the data set.
-        domain: 'source' (game-like) or 'target' (camera-like).
+        domain: 'source' (game-like), 'target' (camera-like), or that camera's 'night' or 'fog'.
         index: number of the scene in its domain.
         size: (width, height) in pixels; None is the domain's own.
     """

@@ -1,11 +1,11 @@
-"""The two domains' looks: colours, light, haze and what the camera does to the picture.
+"""The domains' looks: colours, light, haze and what the camera does to the picture.
 
 ``game``, the source: sunny, saturated, crisp, hard shadows. ``camera``, the target: overcast,
-greyer, hazy, soft and noisy. Shapes and layout come from one code, so a class is the same thing in
-both.
+greyer, hazy, soft and noisy. ``night`` and ``fog`` are what that camera sees in two of ACDC's
+conditions. Shapes and layout come from one code, so a class is the same thing in all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,7 +13,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Style:
-    """Colours are RGB in 0..255; ``sun`` is the unit vector (s, y, z) towards the sun."""
+    """Colours are RGB in 0..255; ``sun`` is the unit vector (s, y, z) towards the sun.
+
+    ``lit_windows`` is the share of the windows with light in them, ``glow`` how strongly bright
+    light spreads around its source. Where it does, the lamps of vehicles are on.
+    """
 
     facades: list
     roofs: list
@@ -39,6 +43,8 @@ class Style:
     noise: float
     blur: float
     vignette: float
+    lit_windows: float = 0.0
+    glow: float = 0.0
 
     def lit(self, colour, normal) -> np.ndarray:
         """Returns the colour of a surface with this normal vector in the scene's light."""
@@ -59,6 +65,9 @@ class Style:
         """What lens, sensor and processing make of the scene: uint8 (H, W, 3) to the same."""
         height, width = image.shape[:2]
         out = image.astype(np.float32)
+        if self.glow:
+            bright = np.maximum(out - 150, 0)
+            out += self.glow * cv2.GaussianBlur(bright, (0, 0), height / 40)
         if self.blur:
             out = cv2.GaussianBlur(out, (0, 0), self.blur)
         grey = out @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -197,4 +206,50 @@ def camera(rng: np.random.Generator) -> Style:
     )
 
 
-STYLES = {'source': game, 'target': camera}
+def night(rng: np.random.Generator) -> Style:
+    """The camera by night: lamps, head lamps and windows are the light there is."""
+    day = camera(rng)
+    sodium = rng.uniform(-0.1, 0.14)  # from bluish lamps to those of sodium
+    light = rng.uniform(0.38, 0.5)
+    return replace(
+        day,
+        leaves=list(light * np.array(day.leaves)),
+        grass=tuple(light * np.array(day.grass)),
+        asphalt=tuple((light + 0.2) * np.array(day.asphalt)),  # in the light of our own lamps
+        pavement=tuple(light * np.array(day.pavement)),
+        zenith=(10, 13, 24),
+        skyline=(38, 37, 48),
+        clouds=0.0,
+        ambient=light,
+        diffuse=0.08,
+        shadow=0.0,
+        haze=(30, 29, 38),
+        haze_distance=rng.uniform(70, 130),
+        contrast=1.0,
+        gain=(1 + sodium, 1.0, 1 - sodium),
+        noise=rng.uniform(7, 11),
+        lit_windows=rng.uniform(0.1, 0.35),
+        glow=4.0,
+    )
+
+
+def fog(rng: np.random.Generator) -> Style:
+    """The camera in fog: what is some tens of metres away fades into it."""
+    day = camera(rng)
+    pale = tuple(np.array([204, 208, 210]) + rng.uniform(-22, 14))
+    return replace(
+        day,
+        zenith=pale,
+        skyline=pale,
+        clouds=0.0,
+        diffuse=0.06,
+        shadow=0.0,
+        haze=pale,
+        haze_distance=rng.uniform(18, 42),
+        saturation=0.7 * day.saturation,
+        contrast=rng.uniform(0.65, 0.8),
+    )
+
+
+CONDITIONS = ('night', 'fog')  # of the target's camera, under their names in ACDC
+STYLES = {'source': game, 'target': camera, 'night': night, 'fog': fog}

@@ -68,11 +68,11 @@ class _Drawer:
         normal /= math.copysign(length, normal @ (centre - self.middle))
         return normal if normal @ (self.camera.eye_seen_from(centre[2]) - centre) > 0 else None
 
-    def face(self, points, colour, cover=True) -> bool:
+    def face(self, points, colour, cover=True, shines=False) -> bool:
         normal = self.faces_us(points)
         if normal is None:
             return False
-        shade = self.picture.style.lit(colour, normal)
+        shade = colour if shines else self.picture.style.lit(colour, normal)
         self.sprite.polygon(self.camera.project(points), shade, cover)
         return True
 
@@ -185,7 +185,8 @@ class _Drawer:
             up = np.array([low, low, high, high]) * self.vehicle.height
             for sign in (-1, 1):
                 across = np.array([0.68, 0.94, 0.94, 0.68]) * sign
-                self.face(self.vehicle.street([end] * 4, across, up), colour, cover=False)
+                lamp = self.vehicle.street([end] * 4, across, up)
+                self.face(lamp, colour, cover=False, shines=self.picture.style.glow > 0)
             plate = np.array([0.27, 0.27, 0.34, 0.34]) * self.vehicle.height
             if kind in ('car', 'van'):
                 self.face(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmseg.datasets.acdc import ACDCDataset
+from mmseg.datasets.acdc import CONDITIONS, ACDCDataset
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.file_errors import (
@@ -44,6 +44,7 @@ _NAMED = 3
 _CONVERTERS = {'GTADataset': 'gta', 'SynthiaDataset': 'synthia', 'CityscapesDataset': 'cityscapes'}
 _IMAGES = {'gta': 'images', 'synthia': 'RGB', 'cityscapes': 'leftImg8bit'}  # below their root
 _STREET_SCENES = 'data/street_scenes'
+_STYLES = ['night', 'fog']  # that it has in ACDC's format
 
 
 @dataclass(frozen=True)
@@ -484,10 +485,21 @@ def convert_command(config, config_file):
 def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
-        return f'Draw the scenes with: python tools/make_street_scenes.py {_STREET_SCENES}'
+        return _how_to_draw(config)
     has_converter = config['type'] in (*_CONVERTERS, 'OwnDataset')
     then = f', then run: {convert_command(config, config_file)}' if has_converter else '.'
     return f'Put or link the data set there (docs/data.md) or correct {config_file}{then}'
+
+
+def _how_to_draw(config):
+    command = f'python tools/make_street_scenes.py {_STREET_SCENES}'
+    if config['type'] != 'ACDCDataset':
+        return f'Draw the scenes with: {command}'
+    command += f' --styles {" ".join(_STYLES)}'
+    conditions = config.get('conditions') or CONDITIONS
+    if set([conditions] if isinstance(conditions, str) else conditions) <= set(_STYLES):
+        return f'Draw the scenes with: {command}'
+    return f'State conditions={_STYLES}, all that StreetScenes has, and draw them with: {command}'
 
 
 def _labels_hint(use, listing):
