@@ -33,6 +33,8 @@ COMPONENTS = [
 FULL_2 = replace(FULL, cpl='cpl2')
 FULL_HR = replace(FULL_2, min_crop=2.0)
 FULL_HR_NO_MARGINS = replace(FULL_HR, cpl=None)
+# Domain generalisation with SHADE.
+DG = Method('dacs_fdthings_srconly', rcs=0.01, generalises=True, shade=True)
 ADVSEG, MINENT = Method('advseg', optimizer='sgd'), Method('minent', optimizer='sgd')
 
 
@@ -204,6 +206,13 @@ STUDIES = {
     49: SuccessorStudy(
         'HRDA on Cityscapes to ACDC and to Dark Zurich',
         grid([HRDA], [FULL_HR_NO_MARGINS], [ACDC_HR, DARK_ZURICH_HR]),
+    ),
+    50: SuccessorStudy(
+        'HRDA: domain generalisation with SHADE, DAFormer and HRDA on GTA alone',
+        [
+            *grid([DAFORMER], [DG], [GTA_CAUG]),
+            *grid([hrda('384-0.1')], [replace(DG, min_crop=2.0)], [GTA_CAUG_HR]),
+        ],
     ),
     80: SuccessorStudy(
         'MIC, Table 2: MIC with HRDA on four benchmarks',

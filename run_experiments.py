@@ -166,6 +166,8 @@ def small_scale(config):
         train = TARGET_WITH_LABELS
     bases = list(config['_base_'])  # runtime, model, data, …
     data_file = 'street_scenes_128x128' if uda is None else 'uda_street_scenes_128x128'
+    if bases[2].startswith('_base_/datasets/dg_'):
+        data_file = 'dg_street_scenes_128x128'
     bases[2] = f'_base_/datasets/{data_file}.py'
     iterations = START_UP_TEST_ITERATIONS
     # Gigabytes of optimizer state in every run would help nobody.

@@ -106,6 +106,7 @@ class Architecture:
     backbone: dict = field(default_factory=dict)
 
 
+STYLES = {'concentration_coeff': 0.0156, 'base_style_num': 64}  # SHADE's
 NO_DECODER_BN = {'norm_cfg': None}
 VFM_LOSS = {'loss_decode': {'_delete_': True, 'type': 'VFMCrossEntropyLoss'}}
 # Brings the last MiT map (512 channels, stride 32) to the stride 8 of the CNNs.
@@ -220,6 +221,8 @@ class Method:
     sync_crop: int | None = None  # side of the box that is cut from source and target at last
     cpl: str | None = None  # a name of CROP_ROWS or IMAGE_MARGINS
     masking: Masking | None = None
+    generalises: bool = False  # trains without a target
+    shade: bool = False  # style hallucination
     optimizer: str = 'adamw'
 
     @property
@@ -234,7 +237,8 @@ class Method:
         sync_crop = f'_sf{self.sync_crop}x{self.sync_crop}' if self.sync_crop else ''
         cpl = f'_{self.cpl}' if self.cpl else ''
         masking = self.masking.name if self.masking else ''
-        return self.uda + rcs + min_crop + tries + sync_crop + cpl + masking
+        start, end = 'dg' if self.generalises else '', '_shade_shb' if self.shade else ''
+        return start + self.uda + rcs + min_crop + tries + sync_crop + cpl + masking + end
 
 
 # Source and target, with the crop if it is not 512x512 → the file of _base_/datasets for each kind
@@ -252,13 +256,20 @@ DATASETS = {
     'cityscapes2acdc': {'uda': 'uda_cityscapes_to_acdc_512x512'},
     'cityscapes2darkzurich': {'uda': 'uda_cityscapes_to_darkzurich_512x512'},
     'cityscapes2cityscapes': {'uda': 'uda_cityscapes_to_cityscapes_512x512'},
-    'gtaCAug2cityscapes': {'uda': 'uda_gtaCAug_to_cityscapes_512x512'},
+    'gtaCAug2cityscapes': {
+        'uda': 'uda_gtaCAug_to_cityscapes_512x512',
+        'dg': 'dg_gtaCAug_512x512',
+    },
     **{
         f'{source}HR2{target}HR_1024x1024': {'uda': f'uda_{source}HR_to_{target}HR_1024x1024'}
         for source, target in (
-            *(('gta', 'cityscapes'), ('gtaCAug', 'cityscapes'), ('synthia', 'cityscapes')),
+            *(('gta', 'cityscapes'), ('synthia', 'cityscapes')),
             *(('cityscapes', 'acdc'), ('cityscapes', 'darkzurich')),
         )
+    },
+    'gtaCAugHR2cityscapesHR_1024x1024': {
+        'uda': 'uda_gtaCAugHR_to_cityscapesHR_1024x1024',
+        'dg': 'dg_gtaCAugHR_1024x1024',
     },
     # VFM-UDA's, normalised as with ImageNet or as with CLIP.
     'gtaVFM2cityscapesVFM_1024x1024': {'uda': 'uda_gta_to_cityscapes_vfm_1024x1024'},
@@ -308,7 +319,8 @@ def run_config(run, experiment):
     bases = ['_base_/default_runtime.py', model_file, data_file]
     config = {'seed': run.seed, 'n_gpus': 1, 'model': model, 'data': data}
     if not run.method.supervised:
-        bases.append(f'_base_/uda/{run.method.uda}.py')
+        shade = '_shade' if run.method.shade else ''
+        bases.append(f'_base_/uda/{run.method.uda}{shade}.py')
         masking = run.method.masking.settings if run.method.masking else {}
         config['uda'] = {**CROP_ROWS.get(run.method.cpl, {}), **masking}
     schedules = dict.fromkeys((run.method.optimizer, run.schedule))  # VFM-UDA's is one file
@@ -341,6 +353,8 @@ def model_part(run, crop):
     backbone = {**encoder.backbone, **architecture.backbone}
     if run.method.masking and run.method.masking.block == 'token':
         backbone['mask_token'] = True
+    if run.method.shade:
+        backbone['style_hallucination_cfg'] = STYLES
     model, head = {'pretrained': encoder.pretrained, 'backbone': backbone}, {}
     side = run.method.sync_crop or crop
     if hrda:
@@ -394,7 +408,7 @@ def data_part(run):
     """Return the data's base file and its settings."""
     method = run.method
     files = look_up(DATASETS, run.dataset, 'pair of data sets')
-    kind = method.uda if method.supervised else 'uda'
+    kind = method.uda if method.supervised else 'dg' if method.generalises else 'uda'
     file = look_up(files, kind, f'way of training on {run.dataset},')
     train = {}
     if method.rcs is not None:

@@ -1,0 +1,20 @@
+# DAFormer, trained on GTA, Synthia and UrbanSyn alone. Test it on unseen sets:
+#   python tools/test.py work_dirs/local-basic/RUN/latest.pth --on cityscapes bdd100k mapillary
+# Network and method are in the first base, with reasons.
+# Memory, estimated: MEM
+_base_ = [
+    '../_base_/dg_daformer_mitb5.py',
+    '../_base_/datasets/dg_gta_synthia_urbansynCAug_512x512.py',
+]
+seed = 0
+data = dict(
+    samples_per_gpu=2,
+    workers_per_gpu=4,
+    train=dict(
+        # As in adaptation, over the pixels of all three sources.
+        rare_class_sampling=dict(min_pixels=3000, class_temp=0.01, min_crop_ratio=0.5)
+    ),
+)
+name = 'gta_syn_urb_dg_daformer_s0'
+name_dataset = 'gta_synthia_urbansynCAug'
+name_uda = 'dacs_fdthings_srconly_rcs0.01_shade'
