@@ -176,6 +176,12 @@ def test_the_domains_look_different(pictures):
     assert colour['source'] > 1.5 * colour['target']
 
 
+def edges_far_away(grey) -> float:
+    """Returns the mean strength of the edges around the horizon, noise apart."""
+    rows = cv2.GaussianBlur(grey, (0, 0), 2)[60:130]
+    return np.hypot(*np.gradient(rows)).mean()
+
+
 @pytest.mark.parametrize('index', range(3))
 def test_night_is_darker_and_fog_has_less_contrast(index, monkeypatch):
     monkeypatch.setattr(scene, 'DOMAIN_NUMBER', dict.fromkeys(STYLES, 1))  # the same street
@@ -187,6 +193,7 @@ def test_night_is_darker_and_fog_has_less_contrast(index, monkeypatch):
     assert grey['night'].mean() > 35 and grey['night'].std() > 15  # dark, and yet not black
     assert grey['fog'].mean() > 0.9 * grey['target'].mean()
     assert grey['fog'].std() < 0.85 * grey['target'].std()
+    assert edges_far_away(grey['fog']) < 0.65 * edges_far_away(grey['target'])
 
 
 @pytest.mark.parametrize(
