@@ -20,6 +20,7 @@ from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
 from mmseg.datasets.file_errors import image_loader, read_image, unused_range
 from mmseg.engine.checks.data import dark_images
 from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.data_sets import first_named
 from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
 from mmseg.engine.predict import predict_images
@@ -149,7 +150,7 @@ def _predict_images(args, segmentor, paths, outputs):
 
 def _read_images(paths, cfg, skipped):
     """Yield names and images as tests load them; report and skip what cannot be read."""
-    load, dark = image_loader(cfg.data.test.pipeline), {}
+    load, dark = image_loader(first_named(cfg.data.test).pipeline), {}
     for path in paths:
         try:
             image = read_image(path, load)

@@ -62,7 +62,7 @@ def method_of(segmentor, cfg):
 def try_network(cfg, segmentor=None, sample=SAMPLE):
     segmentor = segmentor or build_segmentor(cfg.model)
     optimizer = build_grouped_optimizer(segmentor, cfg.optimizer)
-    dry_run(cfg, method_of(segmentor, cfg), optimizer, sample, TEST_SAMPLE)
+    dry_run(cfg, method_of(segmentor, cfg), optimizer, sample, {'data.val': TEST_SAMPLE})
 
 
 def test_nothing_is_changed(cfg):
@@ -73,7 +73,7 @@ def test_nothing_is_changed(cfg):
     segmentor.backbone.register_forward_hook(
         lambda module, inputs, _: seen.append((module.training, *inputs[0].shape))
     )
-    dry_run(cfg, method_of(segmentor, cfg), optimizer, SAMPLE, TEST_SAMPLE)
+    dry_run(cfg, method_of(segmentor, cfg), optimizer, SAMPLE, {'data.val': TEST_SAMPLE})
 
     assert seen == [(True, 2, 3, 64, 96), (False, 1, 3, 128, 256)]
     for name, value in segmentor.state_dict().items():

@@ -20,7 +20,15 @@ import numpy as np
 from prettytable import PrettyTable
 
 from tools.command_line import exit_with
-from tools.run_folder import Log, find_config, find_work_dirs, is_ratio, json_logs, read_log
+from tools.run_folder import (
+    Log,
+    find_config,
+    find_work_dirs,
+    is_ratio,
+    json_logs,
+    read_log,
+    sets_in,
+)
 from tools.same_run import compare
 
 # What run_experiments.py puts around a config's name.
@@ -78,7 +86,7 @@ def parse_args(argv):
 
 
 def main(argv=None):
-    """Print the table; returns it."""
+    """Print the tables; returns them as text."""
     args = parse_args(argv)
     try:
         results = read_results(find_work_dirs(args.folders))
@@ -86,15 +94,15 @@ def main(argv=None):
         exit_with(error)
     if not results:
         sys.exit(f'Error: there is no run in {", ".join(args.folders)}.')
-    table = results_table(results)
-    print(table)
+    tables = results_tables(results)
+    print(tables)
     if args.csv:
         # Importing mmseg takes seconds, which the table alone does not need.
         from mmseg.utils.files import write_text
         from mmseg.utils.user_error import reports_user_errors
 
         reports_user_errors(write_text)(args.csv, results_csv(results))
-    return table
+    return tables
 
 
 def read_results(work_dirs):
@@ -140,7 +148,21 @@ def _differences(result, other):
     return compare({**result.config, 'seed': 0}, {**other.config, 'seed': 0})[0]
 
 
-def results_table(results, metric='mIoU'):
+def results_tables(results):
+    """Tabulate the mIoU; of runs with several validation sets it is their mean, and each follows.
+
+    Returns:
+        str: The tables, one below the other.
+    """
+    keys = dict.fromkeys(key for result in results for key in result.metrics)
+    tables = [results_table(results, 'mIoU')]
+    for name in sets_in(keys):
+        metric = f'{name}/mIoU'
+        tables.append(results_table([r for r in results if metric in r.metrics], metric))
+    return '\n'.join(map(str, tables))
+
+
+def results_table(results, metric):
     """Tabulate a metric by configuration and seed; means are over finished runs."""
     seeds = sorted({result.seed for result in results})
     head = [f'{metric} (%)', *(f'seed {seed}' for seed in seeds), 'mean', 'std']

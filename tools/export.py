@@ -17,6 +17,7 @@ from torch import nn
 
 from mmseg.datasets.file_errors import read_image
 from mmseg.engine.config import load_config
+from mmseg.engine.data_sets import first_named
 from mmseg.engine.trained import load_trained
 from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import UserError, reports_user_errors
@@ -100,9 +101,8 @@ class ImageToLabels(nn.Module):
 
 def norm_cfg_of(cfg):
     """The mean, std and to_rgb that a config's test pipeline normalises with."""
-    steps = [
-        part for step in cfg.data.test.pipeline for part in (step, *step.get('transforms', ()))
-    ]
+    pipeline = first_named(cfg.data.test).pipeline
+    steps = [part for step in pipeline for part in (step, *step.get('transforms', ()))]
     for step in steps:
         if step['type'] == 'Normalize':
             return dict(mean=step['mean'], std=step['std'], to_rgb=step.get('to_rgb', True))

@@ -3,6 +3,7 @@
 import os.path as osp
 
 from mmseg.engine.config import config_in_checkpoint, load_config
+from mmseg.engine.data_sets import first_named
 from mmseg.models.weights import load_file
 from mmseg.utils.user_error import UserError
 from tools.runs import config_of
@@ -23,7 +24,7 @@ def inference_size(cfg):
     """Height and width that a config predicts at: of the images, or of the sliding windows."""
     if cfg.model.test_cfg.mode == 'slide':
         return tuple(cfg.model.test_cfg.crop_size)
-    for step in cfg.data.test.pipeline:
+    for step in first_named(cfg.data.test).pipeline:
         scale = step.get('img_scale')
         if isinstance(scale, tuple) and all(isinstance(side, int) for side in scale):
             return scale[1], scale[0]

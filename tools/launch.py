@@ -207,12 +207,12 @@ def _trainings(runs, device):
 
 def _show_results(folder):
     """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
-    from tools.collect_results import read_results, results_csv, results_table
+    from tools.collect_results import read_results, results_csv, results_tables
     from tools.run_folder import find_work_dirs
 
     results = read_results(find_work_dirs([folder]))
     if results:
-        table, csv = results_table(results), osp.join(folder, 'results.csv')
-        write_text(osp.join(folder, 'results.txt'), f'{table}\n')
+        tables, csv = results_tables(results), osp.join(folder, 'results.csv')
+        write_text(osp.join(folder, 'results.txt'), f'{tables}\n')
         write_text(csv, results_csv(results))
-        print(f'{table}\nThe same, and IoU per class, is in {csv}')
+        print(f'{tables}\nThe same, and IoU per class, is in {csv}')

@@ -20,14 +20,14 @@ import jinja2
 from PIL import Image
 from prettytable import PrettyTable
 
-from mmseg.engine.data_sets import labelled_sets
-from mmseg.engine.logs import RARE_CLASS_FILE
+from mmseg.engine.data_sets import labelled_sets, named
+from mmseg.engine.logs import RARE_CLASS_FILE, evaluated_sets, metric_key
 from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.analyze_logs import draw_curves
 from tools.collect_results import read_results
-from tools.run_folder import find_work_dirs
+from tools.run_folder import find_work_dirs, sets_in
 from tools.same_run import MISSING, differences, settings
 
 
@@ -86,7 +86,7 @@ def page_of(runs):
         runs=_table_by_run({key: [column[key] for column in facts] for key in facts[0]}),
         curves=_curves(runs),
         is_uda=bool(subject.config.get('uda')),
-        **_iou(runs),
+        classes=_classes(runs),
         **_records(subject.work_dir),
         samples=[_images(run.work_dir, 'evaluation', 4) for run in runs],
         mixes=_images(subject.work_dir, 'class_mix_debug', 2),
@@ -119,7 +119,10 @@ def _facts(run):
         'per iteration': f'{seconds / max(1, run.reached):.3g} s',
         'batch': f'{data["samples_per_gpu"]} × {config.get("n_gpus") or 1} devices',
         'labels for training': '; '.join(f'{s["type"]}, {s.get("data_root")}' for s in labelled),
-        'tested on': f'{data["val"]["type"]}, {data["val"].get("data_root")}',
+        'tested on': '; '.join(
+            f'{f"{name}: " if name else ""}{s["type"]}, {s.get("data_root")}'
+            for name, s in named(data['val']).items()
+        ),
         'method': config['uda']['type'] if config.get('uda') else 'supervised',
         'started from': config.get('load_from') or '–',
         'folder': run.work_dir,
@@ -142,7 +145,8 @@ def _curves(runs):
     """Plots of logged values; None where nothing is logged yet."""
     logs = {f'{i}: {_title(run)}': run.log for i, run in enumerate(runs, 1)}
     keys = list(dict.fromkeys(key for run in runs for key in run.log.keys()))  # noqa: SIM118
-    plots = dict(miou=['mIoU'], losses=[*losses_of(keys), 'lr'], pseudo=['pseudo_label_weight'])
+    mious = ['mIoU', *(f'{name}/mIoU' for name in sets_in(keys))]
+    plots = dict(miou=mious, losses=[*losses_of(keys), 'lr'], pseudo=['pseudo_label_weight'])
     return {
         name: _svg(draw_curves(logs, wanted)) if set(wanted) & set(keys) else None
         for name, wanted in plots.items()
@@ -154,16 +158,26 @@ def losses_of(keys):
     return [key for key in keys if 'loss' in key and '.grad.' not in key and key != 'loss']
 
 
-def _iou(runs):
-    """Bars and table of the IoU per class, with the differences to the last run."""
+def _classes(runs):
+    """Bars and table of the IoU per class of each validation set, by its name, '' of the only one.
+
+    With the differences to the last run.
+    """
     tested = {f'run {i}': run.metrics for i, run in enumerate(runs, 1) if run.metrics}
     if not tested:
-        return dict(iou_bars=None, iou_table=None)
+        return {}
+    names = sets_in(runs[0].metrics or next(reversed(tested.values())))
+    return {name: _classes_of(name, tested) for name in names or ['']}
+
+
+def _classes_of(name, tested):
     *_, reference = tested.values()
-    keys = [key for key in runs[0].metrics or reference if key.startswith('IoU.')]
+    prefix, mean = metric_key(name, 'IoU.'), metric_key(name, 'mIoU')
+    first = next((metrics for metrics in tested.values() if mean in metrics), reference)
+    keys = [key for key in first if key.startswith(prefix)]
     rows = []
-    for key in [*keys, 'mIoU']:
-        row = [key.removeprefix('IoU.')]
+    for key in [*keys, mean]:
+        row = [key.removeprefix(prefix).removeprefix(f'{name}/')]
         for metrics in tested.values():
             value = metrics.get(key, math.nan)
             gain = '' if metrics is reference else f' ({value - reference.get(key, math.nan):+.1f})'
@@ -173,15 +187,15 @@ def _iou(runs):
         name: [metrics.get(key, math.nan) for key in keys] for name, metrics in tested.items()
     }
     bars = draw_bars([row[0] for row in rows[:-1]], series, 'IoU (%)')
-    return dict(iou_bars=_svg(bars), iou_table=_table(['class', *tested], rows))
+    return dict(bars=_svg(bars), table=_table(['class', *tested], rows))
 
 
 def _records(work_dir):
     """Plots of what a run recorded of its last evaluation and of Rare Class Sampling."""
-    plots = dict(confusion=None, sampling=None, sources=None)
+    plots = dict(confusion={}, sampling=None, sources=None)
     for path in sorted(Path(work_dir, 'evaluation').glob('iter_*[0-9].json'))[-1:]:
-        found = json.loads(path.read_text(encoding='utf-8'))
-        plots['confusion'] = _svg(draw_confusion(found['confusion'], found['classes']))
+        for name, found in evaluated_sets(json.loads(path.read_text(encoding='utf-8'))).items():
+            plots['confusion'][name] = _svg(draw_confusion(found['confusion'], found['classes']))
     drawn = Path(work_dir, RARE_CLASS_FILE)
     if drawn.is_file():
         found = json.loads(drawn.read_text(encoding='utf-8'))
@@ -202,14 +216,20 @@ def _sources_table(sources):
 
 
 def _images(work_dir, folder, count):
-    """Images of the first and the last iteration that has any, by iteration."""
+    """Images of the first and the last iteration that has any, by iteration.
+
+    ``count`` of them, of each data set where several have names.
+    """
     found = {}
     for path in sorted(Path(work_dir, folder).glob('*.png')):
-        name = re.fullmatch(r'(?:iter_)?(\d+)_\d+\.png', path.name)
-        if name:
-            found.setdefault(int(name[1]), []).append(path)
+        match = re.fullmatch(r'(?:iter_)?(\d+)_(?:(.+)_)?\d+\.png', path.name)
+        if match:
+            found.setdefault(int(match[1]), {}).setdefault(match[2], []).append(path)
     shown = sorted({min(found), max(found)}) if found else []
-    return {iteration: [_jpeg(path) for path in found[iteration][:count]] for iteration in shown}
+    return {
+        iteration: [_jpeg(path) for paths in found[iteration].values() for path in paths[:count]]
+        for iteration in shown
+    }
 
 
 def _jpeg(path):

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 
 _LOG = re.compile(r'\d{8}_\d{6}\.log\.json')
 _NO_CURVES = ('mode', 'epoch', 'iter')
-_RATIO = re.compile(r'aAcc|m?(IoU|Acc|Dice|Fscore|Precision|Recall)(\d*|\..*)')
+_RATIO = re.compile(
+    r'([\w/-]+/)?(aAcc|m?(IoU|Acc|Dice|Fscore|Precision|Recall)(\d*|\..*))'
+)  # the first group: of one of several data sets
+_OF_SET = re.compile(r'([\w/-]+)/mIoU')
 
 
 def find_config(work_dir):
@@ -61,6 +64,11 @@ def _files(work_dir, pattern):
 def is_ratio(key):
     """Whether MMSegmentation logs a key's values between 0 and 1; they are shown in percent."""
     return _RATIO.fullmatch(key) is not None
+
+
+def sets_in(keys):
+    """Return the names of the data sets of which there is a ``NAME/mIoU``; none of a single one."""
+    return [match[1] for match in map(_OF_SET.fullmatch, keys) if match]
 
 
 @dataclass(frozen=True)

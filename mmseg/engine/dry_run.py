@@ -22,8 +22,10 @@ from mmseg.utils.user_error import UserError
 _LACKS_DATA = re.compile(r'\bmeta (tensor|device)|\bdevices?\b.*\bmeta\b', re.IGNORECASE)
 
 
-def dry_run(cfg, model, optimizer, sample, test_sample=None):
-    """Try what a run will do on its samples (mmcv's), without a test sample no evaluation.
+def dry_run(cfg, model, optimizer, sample, test_samples=()):
+    """Try what a run will do on its samples (mmcv's), without test samples no evaluation.
+
+    Test samples are one of each data set of the evaluation, by the data set's place in the config.
 
     The model, the optimizer and the state of random numbers stay as they are.
     """
@@ -46,9 +48,9 @@ def dry_run(cfg, model, optimizer, sample, test_sample=None):
     batch = {key: _batch(sample[key].data, size) for key in ('img', 'img_metas', 'gt_semantic_seg')}
     _try(place, TrainingPass(student), **batch, generator=torch.Generator())
 
-    if test_sample is not None:
-        place[1:] = [', evaluated as model.test_cfg and data.val say,']
-        student.eval()
+    student.eval()
+    for path, test_sample in dict(test_samples).items():
+        place[1:] = [f', evaluated as model.test_cfg and {path} say,']
         size = loading(cfg, 'val')['batch_size']
         for img, meta in zip(test_sample['img'], test_sample['img_metas'], strict=True):
             img = img.data

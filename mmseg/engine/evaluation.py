@@ -13,7 +13,7 @@ from mmseg.datasets.dataloader import build_loader, to_device
 from mmseg.datasets.file_errors import EXPLAINED
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.engine.data_sets import labelled_sets
-from mmseg.engine.logs import EVALUATION_FOLDER
+from mmseg.engine.logs import EVALUATION_FOLDER, evaluated_sets, metric_key
 from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
@@ -98,15 +98,23 @@ def areas_of_classes(areas):
     return both, true + predicted - both, predicted, true
 
 
-def write_confusion(path, dataset, areas, iteration):
+def write_confusion(path, datasets, areas, iteration):
     """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON.
 
-    Also the ``label_table`` of a data set that has one.
+    Also the ``label_table`` of a data set that has one. Named data sets have all but ``iter`` by
+    their names, in ``sets``.
+
+    Args:
+        datasets (dict[str, CustomDataset]): By name, '' of the only one.
+        areas (dict[str, Tensor]): What :func:`sum_areas` gave, by name.
     """
-    confusion = areas[:-1, :-1].tolist()
-    content = dict(iter=iteration, classes=list(dataset.CLASSES), confusion=confusion)
-    if hasattr(dataset, 'label_table'):
-        content['label_table'] = dataset.label_table
+    sets = {}
+    for name, dataset in datasets.items():
+        confusion = areas[name][:-1, :-1].tolist()
+        sets[name] = dict(classes=list(dataset.CLASSES), confusion=confusion)
+        if hasattr(dataset, 'label_table'):
+            sets[name]['label_table'] = dataset.label_table
+    content = dict(iter=iteration, **(sets[''] if '' in sets else dict(sets=sets)))
     write_text(path, json.dumps(content) + '\n')
 
 
@@ -128,6 +136,23 @@ def evaluate(dataset, areas, logger, metric='mIoU', from_synthia=False):
     return found
 
 
+def join_metrics(found):
+    """Join the metrics of data sets, name → metrics, as they are logged: ``acdc/fog/mIoU``.
+
+    ``mIoU``, and every other metric of all classes, is also there as the mean over the data sets.
+    """
+    joined = {
+        metric_key(name, metric): value
+        for name, metrics in found.items()
+        for metric, value in metrics.items()
+    }
+    first, *_ = found.values()
+    for metric in first:
+        if '.' not in metric:
+            joined[metric] = float(np.mean([metrics[metric] for metrics in found.values()]))
+    return joined
+
+
 def is_from_synthia(cfg):
     """Whether a config trains on Synthia alone with all its classes, 16 of Cityscapes'."""
     sources = labelled_sets(cfg.data.get('train') or {}).values()
@@ -137,12 +162,15 @@ def is_from_synthia(cfg):
     )
 
 
-def found_classes(work_dir):
-    """Return the names of classes of which any evaluation of a run has found a pixel."""
+def found_classes(work_dir, dataset_name=''):
+    """Return the names of classes of which any evaluation of a run has found a pixel.
+
+    ``dataset_name`` is of one of several data sets.
+    """
     found = set()
     for path in glob.glob(osp.join(glob.escape(work_dir), EVALUATION_FOLDER, 'iter_*.json')):
         with open(path, encoding='utf-8') as file:
-            content = json.load(file)
+            content = evaluated_sets(json.load(file))[dataset_name]
         rows = enumerate(zip(content['classes'], content['confusion'], strict=True))
         found.update(name for number, (name, row) in rows if row[number])
     return found

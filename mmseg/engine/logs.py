@@ -30,6 +30,26 @@ def evaluation_stem(work_dir, iteration):
     return osp.join(work_dir, EVALUATION_FOLDER, f'iter_{iteration:06d}')
 
 
+def evaluation_image(stem, name, number):
+    """Path of an image of an evaluation; ``name`` is that of its data set, '' of the only one."""
+    return f'{stem}_{file_part(name)}_{number}.png' if name else f'{stem}_{number}.png'
+
+
+def file_part(name):
+    """A data set's name in those of files: ``acdc.fog``; names themselves hold no dots."""
+    return name.replace('/', '.')
+
+
+def evaluated_sets(content):
+    """Return classes and confusion by data set, '' of the only one, from an ``iter_N.json``."""
+    return content.get('sets', {'': content})
+
+
+def metric_key(name, metric):
+    """Key in logs of a data set's metric: ``acdc/fog/mIoU``, or ``mIoU`` of the only one."""
+    return f'{name}/{metric}' if name else metric
+
+
 def open_log(cfg):
     """Open the run's log, or the one that it began; return it and the timestamp in its name."""
     os.makedirs(cfg.work_dir, exist_ok=True)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from mmseg.apis.inference import LoadImage
 from mmseg.datasets.dataloader import collate, to_device
 from mmseg.datasets.pipelines import Compose
+from mmseg.engine.data_sets import first_named
 from mmseg.models.windows import MIN_INPUT_SIZE
 
 # MMSegmentation predicts a batch by the meta of its first image.
@@ -62,7 +63,8 @@ def predict_images(segmentor, images, with_confidence=False):
         Name, image (H, W, 3) BGR uint8, train ids (H, W) uint8, and their probabilities or None.
     """
     device = next(segmentor.parameters()).device
-    for name, image, batch in _prefetch(_prepared(images, segmentor.cfg.data.test.pipeline)):
+    pipeline = first_named(segmentor.cfg.data.test).pipeline
+    for name, image, batch in _prefetch(_prepared(images, pipeline)):
         inputs = segmentor, to_device(batch['img'], device), batch['img_metas']
         if with_confidence:
             labels, confidences = predict_with_confidence(*inputs)

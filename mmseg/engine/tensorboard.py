@@ -35,15 +35,20 @@ def purge_after_resume(runner):
             hook.writer.file_writer.add_event(start, runner.iter + 1)
 
 
-def show_evaluation(runner, images, confusion, classes):
-    """Show images (number to BGR uint8) and the confusion matrix of an evaluation, on rank 0."""
+def show_evaluation(runner, dataset_name, images, confusion, classes):
+    """Show images (number to BGR uint8) and the confusion matrix of a data set, on rank 0."""
     if not _writers(runner):
         return
+    folder = f'evaluation/{dataset_name}' if dataset_name else 'evaluation'
     for number, image in sorted(images.items()):
-        _show(runner, f'evaluation/{number}', image)
-    _show(runner, 'evaluation/confusion', as_image(draw_confusion(confusion, classes)))
+        _show(runner, f'{folder}/{number}', image)
+    _show(runner, f'{folder}/confusion', as_image(draw_confusion(confusion, classes)))
+
+
+def show_sampling(runner):
+    """Show what Rare Class Sampling should draw and drew so far, where it is on."""
     path = osp.join(runner.work_dir, RARE_CLASS_FILE)
-    if osp.isfile(path):
+    if osp.isfile(path) and _writers(runner):
         with open(path, encoding='utf-8') as file:
             found = json.load(file)
         _show(runner, 'rare_class_sampling', as_image(draw_sampling(found)))

@@ -15,6 +15,7 @@ from mmseg.datasets.file_errors import build_files
 from mmseg.datasets.uda_dataset import DGDataset, SeededEpochs
 from mmseg.engine.checkpoint import check_holds_state, finish, load_file, newest_loadable
 from mmseg.engine.checks.errors import config_errors
+from mmseg.engine.data_sets import named
 from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
@@ -154,10 +155,8 @@ def _build_parts(cfg, device, resumed):
         sample = dataset[0]
         check_training_sample(sample)
     with config_errors('data.val'):
-        evaluation, test_sample = _evaluation(cfg), None
-        if evaluation is not None:
-            test_sample = evaluation.dataset[0]
-            check_test_sample('data.val', test_sample)
+        evaluation = _evaluation(cfg)
+        test_samples = _test_samples(evaluation)
     with config_errors('model'):
         torch.manual_seed(cfg.seed)
         model = _build_model(cfg, dataset, device, resumed)
@@ -165,7 +164,7 @@ def _build_parts(cfg, device, resumed):
         lr = cfg.optimizer.lr * (get_dist_info()[1] if cfg.get('scale_lr') else 1)
         optimizer_cfg = {**cfg.optimizer, 'lr': lr}
         optimizer = build_grouped_optimizer(model.model, optimizer_cfg, model.trained_beside())
-    dry_run(cfg, model, optimizer, sample, test_sample)
+    dry_run(cfg, model, optimizer, sample, test_samples)
     return dataset, evaluation, model, optimizer
 
 
@@ -204,14 +203,27 @@ def _build_model(cfg, dataset, device, resumed):
 def _evaluation(cfg):
     if cfg.get('evaluation') is None:
         return None
-    dataset = build_files(cfg.data.val, dict(test_mode=True))
+    datasets = {
+        name: build_files(config, dict(test_mode=True))
+        for name, config in named(cfg.data.val).items()
+    }
     return Evaluation(
-        dataset,
+        datasets,
         interval=cfg.evaluation.interval,
         metric=cfg.evaluation.get('metric', 'mIoU'),
         loading=loading(cfg, 'val'),
         from_synthia=is_from_synthia(cfg),
     )
+
+
+def _test_samples(evaluation):
+    """The first sample of each data set of the evaluation, checked, by its place in the config."""
+    samples = {}
+    for name, dataset in evaluation.datasets.items() if evaluation is not None else ():
+        place = f'data.val.{name}' if name else 'data.val'
+        samples[place] = dataset[0]
+        check_test_sample(place, samples[place])
+    return samples
 
 
 def _checkpoint_to_resume(cfg, warn):

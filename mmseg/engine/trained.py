@@ -9,6 +9,7 @@ from mmseg.engine.checkpoint import segmentor_weights
 from mmseg.engine.checks.config import check_windows
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import config_in_checkpoint
+from mmseg.engine.data_sets import first_named
 from mmseg.models import build_segmentor
 from mmseg.models.adapters.base import is_of_adapter
 from mmseg.models.builder import build_head
@@ -45,7 +46,7 @@ def load_trained(cfg, path, device, which='student', overrides=None):
     segmentor.cfg = cfg
     segmentor.iteration = meta.get('iter')
     # Published checkpoints have no meta; the data set knows its classes, too.
-    names, palette = class_list(cfg.data.test)
+    names, palette = class_list(first_named(cfg.data.test))
     segmentor.CLASSES = meta.get('CLASSES', names)
     segmentor.PALETTE = meta.get('PALETTE', palette)
     if names is not None and list(segmentor.CLASSES) != names:
