@@ -1,18 +1,19 @@
 """Style hallucination (SHADE) against runs of the published implementation and by its parts."""
 
+from logging import getLogger
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from mmcv.parallel import DataContainer
 
-from mmseg.models import build_backbone
-from mmseg.models.builder import SEGMENTORS
+from mmseg.engine.stop import StopRequest
+from mmseg.engine.style_prototypes import StyleImages, StylePrototypes
+from mmseg.models.builder import SEGMENTORS, build_backbone, build_segmentor
 from mmseg.models.segmentors.hrda_encoder_decoder import HRDAEncoderDecoder
-from mmseg.models.style_hallucination import (
-    StyleHallucination,
-    channel_statistics,
-    farthest_points,
-    image_styles,
-)
+from mmseg.models.style_hallucination import StyleHallucination, farthest_points
 from mmseg.models.uda.style_consistency import style_consistency
 from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import Step
@@ -30,7 +31,7 @@ def array(name, shape):
 
 
 def shade(network='daformer', weight=10.0, **options):
-    """DAFormer-DG or HRDA-DG with golden prototypes; the frozen encoder is 0.9 times the student's."""
+    """DAFormer-DG or HRDA-DG with the golden prototypes and frozen encoder."""
     model = hrda_model(hr_crop_size=(48, 48)) if network == 'hrda' else tiny_model()
     model.backbone['style_hallucination_cfg'] = STYLES
     options = dict(source_only=True, debug_img_interval=0) | FD | options
@@ -105,3 +106,199 @@ def test_three_iterations_equal_the_golden_ones(monkeypatch, network):
             gradients = {n: weight.grad for n, weight in method.model.named_parameters()}
             assert_sums(gradients, iteration['gradients'], 5e-3)
     assert_sums(method.model.state_dict(), expected['student'], 5e-3)
+
+
+# What is drawn
+
+
+def test_weights_are_of_the_dirichlet_distribution():
+    """Its moments of each order; each seed draws for itself."""
+    hallucination = StyleHallucination(32, 0.0156, 64)
+    with hallucination.of_images(range(4000)):
+        weights = hallucination.draw_weights()
+    assert weights.shape == (4000, 64) and (weights >= 0).all()
+    assert torch.allclose(weights.sum(dim=1), torch.ones(4000, dtype=torch.double))
+    a, total = 0.0156, 64 * 0.0156
+    assert (weights.mean(dim=0) - 1 / 64).abs().max() < 0.01
+    square = (a + 1) / (total + 1)
+    cube = square * (a + 2) / (total + 2)
+    assert weights.square().sum(dim=1).mean().item() == pytest.approx(square, abs=0.02)
+    assert weights.pow(3).sum(dim=1).mean().item() == pytest.approx(cube, abs=0.02)
+
+
+def drawn(step, images=2, network='hrda'):
+    """The weights that a pass on some images draws, one tensor for each call of the encoder."""
+    found, method = [], shade(network, imnet_feature_dist_lambda=0)
+    original = StyleHallucination.draw_weights
+    data = random_batch(size=128)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            StyleHallucination, 'draw_weights', lambda s: found.append(original(s)) or found[-1]
+        )
+        losses = method.losses({key: value[:images] for key, value in data.items()}, step)
+        next(losses)
+    return found
+
+
+def test_styles_follow_from_seed_iteration_and_image():
+    context, detail = drawn(Step(3, 7))
+    assert not torch.equal(context, detail)
+    assert not torch.equal(context[0], context[1])
+    for rank in range(2):
+        for whole, part in zip((context, detail), drawn(Step(3, 7, rank), 1), strict=True):
+            assert torch.equal(whole[rank], part[0])
+    for other in (Step(3, 8), Step(4, 7)):
+        assert not torch.equal(context, drawn(other)[0])
+
+
+@pytest.mark.parametrize('network', ['daformer', pytest.param('hrda', marks=pytest.mark.long)])
+def test_two_micro_batches_have_the_gradients_of_one(network):
+    """With BatchNorm in eval mode and as many things in each half."""
+    gradients = []
+    for parts in (1, 2):
+        method = shade(network).double()
+        method.model.decode_head.eval()
+        method.gradients = Gradients(parts)
+        optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
+        data = random_batch(size=dict(daformer=64, hrda=128)[network])
+        data['img'] = data['img'].double()
+        data['gt_semantic_seg'] = data['gt_semantic_seg'][:1].expand(2, -1, -1, -1)
+        method.train_step(data, optimizer, step=Step(5, 2))
+        gradients.append([weight.grad for weight in method.model.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        assert torch.allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
+# Where styles are hallucinated, and where not
+
+
+def test_only_the_students_pass_on_source_images_is_doubled(monkeypatch):
+    """Pseudo-labels, the mixed and the masked pass, and the frozen encoder see the batch alone."""
+    mask = dict(type='block', mask_ratio=0.7, mask_block_size=16)
+    method = shade(source_only=False, mask_mode='separatetrg', mask_generator=mask)
+    method.start_from_student()
+    sizes = []
+
+    def note(encoder, inputs, features):
+        name = {id(network): name for name, network in method.named_children()}
+        owner = next(n for n in method.networks() if encoder in n.children())
+        sizes.append((name[id(owner)], len(inputs[0]), *{len(feature) for feature in features}))
+
+    for network in method.networks():
+        network.backbone.register_forward_hook(note)
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
+    found = method.train_step(random_batch(), optimizer, step=Step(0, 0))['log_vars']
+    assert sizes == [
+        ('model', 2, 4), ('imnet_model', 2, 2), ('ema_model', 2, 2), ('model', 2, 2),
+        ('model', 2, 2),
+    ]  # fmt: skip
+    assert found['style.loss_style_consistency'] > 0
+    terms = [value for name, value in found.items() if '.loss' in name]
+    assert found['loss'] == pytest.approx(sum(terms))
+
+
+def test_styles_without_their_consistency():
+    found = shade(weight=0).train_step(
+        random_batch(), torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0),
+        step=Step(0, 0),
+    )['log_vars']  # fmt: skip
+    assert found['decode.loss_ce'] > 0 and not any(name.startswith('style') for name in found)
+
+
+def test_consistency_of_impossible_classes_has_a_gradient():
+    logits = torch.zeros(2, 3, 1, 1)
+    logits[0, 0], logits[1, 1] = 1e4, 1e4
+    logits.requires_grad_()
+    loss = style_consistency(logits)
+    assert loss.item() == pytest.approx(np.log(2))
+    loss.backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_an_encoder_starts_from_a_file_without_prototypes_and_with_others(tmp_path):
+    plain = fill(build_backbone(dict(type='mit_b0')))
+    path = tmp_path / 'mit_b0.pth'
+    torch.save(plain.state_dict(), path)
+    config = dict(type='mit_b0', pretrained=str(path), style_hallucination_cfg=STYLES)
+    encoder = build_backbone(config)
+    encoder.init_weights()
+    assert torch.equal(encoder.norm4.weight, plain.norm4.weight)
+    torch.save(fill(encoder).state_dict(), path)
+    plain = build_backbone(dict(type='mit_b0', pretrained=str(path)))
+    plain.init_weights()
+    assert torch.equal(encoder.norm4.weight, plain.norm4.weight)
+
+
+# The prototypes
+
+
+class Source(list):
+    """Images with noise of the global generator, as augmentations have it."""
+
+    def __getitem__(self, index):
+        img = super().__getitem__(index)
+        return {'img': DataContainer(img + 0.1 * torch.rand(3, 1, 1))}
+
+
+def source(images=11):
+    """Images of as many colours and contrasts."""
+    noise = array('source', (images, 3, 128, 128))
+    scale, shift = array('scale', (images, 3, 1, 1)).exp(), array('shift', (images, 3, 1, 1))
+    return Source(noise * scale + shift)
+
+
+def runner(model, iteration=0, rank=0, world_size=1):
+    return SimpleNamespace(
+        model=SimpleNamespace(model=model), iter=iteration, seed=3, rank=rank, logger=getLogger(),
+        world_size=world_size, device=torch.device('cpu'),
+    )  # fmt: skip
+
+
+def picked(model, iteration=0, **options):
+    """The prototypes that a run picks before an iteration, (4, 2, 32)."""
+    options = dict(interval=2, samples_per_gpu=2, workers_per_gpu=0) | options
+    hallucination = model.backbone.style_hallucination
+    prototypes = StylePrototypes(source(), hallucination, **options)
+    assert prototypes.run(runner(model, iteration), StopRequest()) is None
+    return torch.stack([hallucination.proto_mean, hallucination.proto_std], dim=1).clone()
+
+
+def student(network):
+    model = hrda_model() if network == 'hrda' else tiny_model()
+    model.backbone['style_hallucination_cfg'] = dict(STYLES, base_style_num=4)
+    return fill(build_segmentor(model))
+
+
+@pytest.mark.parametrize('network', ['daformer', 'hrda'])
+def test_prototypes_are_far_apart_among_the_styles_of_the_source(network):
+    model = student(network)
+    found = picked(model).double().flatten(1).numpy()
+
+    # All of 10 of the 11 images, by other means.
+    images = StyleImages(source(), 3, 0)
+    assert sorted(images.order) == list(range(11)) != images.order
+    img = torch.stack([images[number]['img'].data for number in range(10)])
+    if network == 'hrda':
+        img = F.interpolate(img, (64, 64), mode='bilinear', align_corners=False)
+    with torch.no_grad():
+        pixels = model.backbone(img)[0].flatten(2).double().numpy()
+    styles = np.concatenate([pixels.mean(2), pixels.std(2, ddof=1) + 1e-7], axis=1)
+    distance = np.linalg.norm(styles[:, None] - styles[None], axis=2)
+    chosen = [int(np.linalg.norm(styles - found[0], axis=1).argmin())]
+    while len(chosen) < 4:
+        chosen.append(int(distance[chosen].min(axis=0).argmax()))
+    assert np.allclose(found, styles[chosen], rtol=1e-5, atol=1e-5)
+
+
+def test_prototypes_follow_from_seed_iteration_and_weights(one_thread):
+    model = student('daformer').train()
+    first = picked(model)
+    assert torch.equal(picked(model), first)
+    assert torch.equal(picked(model, workers_per_gpu=2), first)
+    assert not torch.equal(picked(model, iteration=2), first)
+    assert all(not module.training for module in model.modules())
+
+
+def test_too_few_images_for_so_many_prototypes():
+    with pytest.raises(UserError, match='picks 4 styles, and the source has 3 images in whole'):
+        StylePrototypes(source(5), StyleHallucination(32, 1, 4), 2, 3, 0)

@@ -179,12 +179,11 @@ class MixTransformer(AdaptedEncoder):
 
     def forward(self, img):
         """Return four maps (batch, out_channels[i], height / stride, width / stride)."""
-        features, feature = [], img
-        for stage in range(1, 5):
-            feature = in_format_of(self._stage(stage, feature), img)
-            if stage == 1 and self.style_hallucination is not None:
-                feature = self.style_hallucination(feature)
-            features.append(feature)
+        features = [self.first_map(img)]
+        if self.style_hallucination is not None:
+            features = [self.style_hallucination(*features)]
+        for stage in range(2, 5):
+            features.append(self._stage(stage, features[-1]))
         return features
 
     def first_map(self, img):
@@ -195,7 +194,7 @@ class MixTransformer(AdaptedEncoder):
         tokens, size = getattr(self, f'patch_embed{stage}')(feature)
         for block in getattr(self, f'block{stage}'):
             tokens = checkpointed(block, tokens, size) if self.with_cp else block(tokens, size)
-        return to_map(getattr(self, f'norm{stage}')(tokens), size)
+        return in_format_of(to_map(getattr(self, f'norm{stage}')(tokens), size), feature)
 
 
 def _variant(name, out_channels, depths):
