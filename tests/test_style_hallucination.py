@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.parallel import DataContainer
+from mmcv.runner import get_dist_info
 
+from mmseg.engine.distributed import init_distributed
 from mmseg.engine.stop import StopRequest
 from mmseg.engine.style_prototypes import StyleImages, StylePrototypes
 from mmseg.models.builder import SEGMENTORS, build_backbone, build_segmentor
@@ -19,7 +21,8 @@ from mmseg.utils.gradients import Gradients
 from mmseg.utils.seeding import Step
 from mmseg.utils.user_error import UserError
 from tests.golden.fill import array_for, fill
-from tests.test_dacs import batch, random_batch, tiny_model
+from tests.ranks import Ranks
+from tests.test_dacs import batch, build_dacs, random_batch, tiny_model
 from tests.test_hrda import assert_near, assert_sums, golden, golden_json, hrda_model
 from tests.test_mic import FD
 
@@ -302,3 +305,49 @@ def test_prototypes_follow_from_seed_iteration_and_weights(one_thread):
 def test_too_few_images_for_so_many_prototypes():
     with pytest.raises(UserError, match='picks 4 styles, and the source has 3 images in whole'):
         StylePrototypes(source(5), StyleHallucination(32, 1, 4), 2, 3, 0)
+
+
+# Several ranks
+
+
+def pick_and_train(rank=0, world_size=1):
+    """Pick prototypes, then train for an iteration on this rank's half of a batch."""
+    model = tiny_model()
+    model.backbone['style_hallucination_cfg'] = dict(STYLES, base_style_num=4)
+    head = model.decode_head  # without BatchNorm
+    head.norm_cfg = head.decoder_params.fusion_cfg.norm_cfg = dict(type='GN', num_groups=4)
+    method = build_dacs(model, source_only=True, style_consistency_lambda=10)
+    fill(method.model.double())
+    if world_size > 1:
+        method.student.distribute()
+    hallucination = method.styles.hallucination
+    images = Source(img.double() for img in source())
+    prototypes = StylePrototypes(images, hallucination, 1, samples_per_gpu=2, workers_per_gpu=0)
+    prototypes.run(runner(method.model, 0, rank, world_size), StopRequest())
+    method.train()
+    data = {key: value[rank::world_size] for key, value in random_batch().items()}
+    data['img'] = data['img'].double()
+    optimizer = torch.optim.SGD(method.model.parameters(), lr=0.0)
+    log = method.train_step(data, optimizer, step=Step(0, 0, rank))['log_vars']
+    gradients = [weight.grad for weight in method.model.parameters()]
+    return dict(log=log, gradients=gradients, prototypes=hallucination.state_dict())
+
+
+def run_rank():
+    with init_distributed('cpu'):
+        rank, world_size = get_dist_info()
+        torch.save(pick_and_train(rank, world_size), f'rank_{rank}.pt')
+
+
+@pytest.mark.long
+def test_two_ranks_have_the_prototypes_losses_and_gradients_of_one(tmp_path, one_thread):
+    assert Ranks(tmp_path, run_rank).end() == [0, 0], (tmp_path / 'printed_0.txt').read_text()
+    alone = pick_and_train()
+    for rank in range(2):  # of the five batches the first one has three
+        found = torch.load(tmp_path / f'rank_{rank}.pt')
+        for name, value in alone['prototypes'].items():
+            assert torch.equal(found['prototypes'][name], value), name
+        for name, value in alone['log'].items():
+            assert found['log'][name] == pytest.approx(value, rel=1e-6), name
+        for one, other in zip(found['gradients'], alone['gradients'], strict=True):
+            assert torch.allclose(one, other, atol=1e-9, rtol=0)

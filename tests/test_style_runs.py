@@ -11,6 +11,7 @@ from mmseg.engine import style_prototypes
 from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.config import load_config
 from mmseg.utils.user_error import UserError
+from tests.test_distributed_runs import Run, uda_ranks
 from tests.test_engine import _signal_at
 from tests.tiny_runs import (
     FEATURE_DISTANCE,
@@ -110,6 +111,30 @@ def test_other_runs_start_from_a_checkpoint_with_prototypes_and_from_one_without
         run = run_in(tmp_path / name, street_scenes, *options, arguments=['--load-from', str(pth)])
         assert (PROTOTYPES in run.load()['state_dict']) == (name == 'shade')
         pth = run.folder / run.checkpoint
+
+
+class SignalWhilePicking:
+    """Lets a rank get a signal when the styles of so many batches have been computed."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def install(self):
+        signal_while_picking(pytest.MonkeyPatch(), self.call)
+
+
+@pytest.mark.long
+def test_a_signal_to_one_rank_ends_all_of_them(workplace):
+    """While prototypes are picked for the second time, from four images on each rank."""
+    options = (*SHADE, f'{HOOK}.samples_per_gpu=1')
+    ranks = uda_ranks(workplace, SignalWhilePicking(5), planned_rank=1, options=options)
+    assert ranks.end() == [128 + signal.SIGTERM] * 2
+    assert sorted(path.name for path in workplace.glob('run/*.pth')) == [
+        'latest.pth', 'resume_2.pth',
+    ]  # fmt: skip
+    assert uda_ranks(workplace, options=options).end() == [0, 0]
+    picked = re.findall(r'iteration (\d): 4 proto.* of 8', Run(workplace).log())
+    assert picked == ['1', '3']
 
 
 # Mistakes
