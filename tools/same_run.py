@@ -49,13 +49,14 @@ def _is_list_of_dicts(value):
 # The sections that results follow from; the rest are names, intervals, logs and variables.
 _SECTIONS = {
     *('model', 'uda', 'data', 'runner', 'speed', 'optimizer', 'optimizer_config', 'lr_config'),
-    *('seed', 'load_from', 'load_from_without_classifier', 'scale_lr'),
+    *('seed', 'load_from', 'load_from_without_classifier', 'scale_lr', 'style_hallucination_hook'),
 }
 # What does not change results inside these; `_batch` compares the batch as a whole.
 _WITHOUT_INFLUENCE = re.compile(
     r'data\.(workers_per_gpu|samples_per_gpu|(val|test)_dataloader|test|train\.resized_dir)(\..*)?'
     r'|speed\.(accumulate|channels_last|compile)'
-    r'|uda\.(debug_img_interval|print_grad_magnitude)'
+    r'|uda\.(debug_img_interval|print_grad_magnitude|share_src_backward)'
+    r'|style_hallucination_hook\.workers_per_gpu'
     # The published code wrote these two into its train_cfg; only False is possible for the third.
     r'|model\.train_cfg\.(work_dir|log_config)|lr_config\.by_epoch'
     r'|model\.test_cfg\.batched_slide'

@@ -48,11 +48,16 @@ class SeededRunner(IterBasedRunner):
         self._resumed_log_window = {}
         self._saved = 0  # the last iteration whose state is in the folder
         self._lacks_evaluation = False
-        self._evaluation = None
+        self._evaluation = self._prototypes = None
         self._timer = IterTimerHook()
 
-    def register_hooks(self, lr_config, checkpoint_config, log_config, evaluation, records):
-        """Register the hooks of a run; the configs are MMSegmentation's."""
+    def register_hooks(
+        self, lr_config, checkpoint_config, log_config, evaluation, records, prototypes=None
+    ):
+        """Register the hooks of a run; the configs are MMSegmentation's.
+
+        Evaluation, and picking the prototypes of styles, take their time: they can be stopped.
+        """
         # Everything counts iterations here; mmcv's own defaults are epochs.
         self.register_lr_hook({'by_epoch': False, **lr_config})
         self.register_hook(self._timer, priority=_TIMER)
@@ -62,7 +67,7 @@ class SeededRunner(IterBasedRunner):
         ]
         self.register_logger_hooks({**log_config, 'hooks': hooks})
         self._log_interval = log_config['interval']
-        self._evaluation = evaluation
+        self._evaluation, self._prototypes = evaluation, prototypes
         for record in records:
             self.register_hook(record, priority=_RECORD)
         self.register_hook(CheckpointHook(**checkpoint_config), priority=_CHECKPOINT)
@@ -94,9 +99,11 @@ class SeededRunner(IterBasedRunner):
         batches = iter(loader)
         while number is None and self.iter < self.max_iters:
             try:
-                batch = stop.interrupt(next, batches)
-                # All ranks stop before the same iteration.
-                number = signal_of_any(stop.signal)
+                number = self._begin_iteration(stop)
+                if number is None:
+                    batch = stop.interrupt(next, batches)
+                    # All ranks stop before the same iteration.
+                    number = signal_of_any(stop.signal)
             except Exception:
                 self._save_if_newer()
                 raise
@@ -140,6 +147,15 @@ class SeededRunner(IterBasedRunner):
             f'above and in the log). {path} is the state before it, and the same command repeats '
             'it. Look at those files, or start another run with a lower optimizer.lr.'
         )
+
+    def _begin_iteration(self, stop):
+        """Pick prototypes of styles where they are due; returns the signal that ended it."""
+        if self._prototypes is None or not self._prototypes.is_due(self):
+            return None
+        number = self._prototypes.run(self, stop)
+        self.model.train()
+        self._timer.before_epoch(self)  # as after an evaluation
+        return number
 
     def _end_iteration(self, stop):
         """Evaluate where it is due, and count the iteration; returns the signal that ended it."""

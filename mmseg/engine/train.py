@@ -22,6 +22,7 @@ from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
 from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
 from mmseg.engine.performance import build_grouped_optimizer, set_determinism, speed_up
 from mmseg.engine.runner import SeededRunner
+from mmseg.engine.style_prototypes import StylePrototypes
 from mmseg.engine.tensorboard import TensorboardImages
 from mmseg.engine.trained import start_from
 from mmseg.models.uda import build_train_model
@@ -59,6 +60,10 @@ def train(cfg, device, changes=''):
         return None
 
     dataset, evaluation, model, optimizer = _build_parts(cfg, device, checkpoint is not None)
+    prototypes = None
+    if cfg.get('style_hallucination_hook') is not None:
+        hallucination = model.model.backbone.style_hallucination
+        prototypes = StylePrototypes(dataset.source, hallucination, **cfg.style_hallucination_hook)
     grad_clip = (cfg.get('optimizer_config') or {}).get('grad_clip')
     speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
     if world_size > 1:
@@ -90,6 +95,7 @@ def train(cfg, device, changes=''):
             cfg.log_config,
             evaluation,
             records,
+            prototypes,
         )
         _try_schedule(runner)
     if checkpoint is not None:

@@ -14,6 +14,7 @@ from mmseg.models import build_segmentor
 from mmseg.models.adapters.base import is_of_adapter
 from mmseg.models.builder import build_head
 from mmseg.models.encoder_channels import head_configs
+from mmseg.models.style_hallucination import fit_prototypes
 from mmseg.models.training_pass import heads_of
 from mmseg.models.weights import load_file, load_strictly
 from mmseg.utils.user_error import UserError
@@ -92,7 +93,8 @@ def start_from(segmentor, model, path, without_classifier=False):
 def _weights_for(segmentor, content, which='student'):
     """One network of a checkpoint, as a segmentor that takes weights of others names them."""
     weights = segmentor_weights(content.get('state_dict', content), which)
-    return getattr(segmentor, 'convert_weights', dict)(weights)
+    weights = getattr(segmentor, 'convert_weights', dict)(weights)
+    return fit_prototypes(weights, segmentor.state_dict())
 
 
 def _classifier_weights(segmentor, model):

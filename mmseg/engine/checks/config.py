@@ -185,6 +185,10 @@ SECTIONS = {
         'uda.augmentations.source uda.augmentations.target uda.augmentations.mix',
     ),
     'uda.feature_distance': {'teacher': TABLE, 'weight': NOT_NEGATIVE},
+    'model.backbone.style_hallucination_cfg': {
+        'concentration_coeff': POSITIVE, 'base_style_num': COUNT, 'style_dim': _or_none(COUNT),
+    },
+    'style_hallucination_hook': {'interval': COUNT, **LOADER},
     'speed': {
         'amp': _or_none(_one_of('bf16', 'fp16')), 'channels_last': SWITCH,
         'compile': _or_none(COMPILER), 'accumulate': COUNT,
@@ -221,11 +225,12 @@ VALUES = {
         **_keys(RATIO, 'alpha pseudo_threshold color_jitter_strength color_jitter_probability'),
         **_keys(WHOLE, 'pseudo_weight_ignore_top pseudo_weight_ignore_bottom debug_img_interval'),
         **_keys(NOT_NEGATIVE, 'imnet_feature_dist_lambda mask_lambda lr_D_power lr_D_min'),
+        'style_consistency_lambda': NOT_NEGATIVE,
         'lr_D': POSITIVE,
         'mask_alpha': SAME_OR_RATIO, 'mask_pseudo_threshold': _or_none(SAME_OR_RATIO),
         'imnet_feature_dist_classes': _or_none(_list_of(WHOLE)),
         'imnet_feature_dist_scale_min_ratio': _or_none(RATIO),
-        **_keys(SWITCH, 'blur print_grad_magnitude flip_pseudo_labels'),
+        **_keys(SWITCH, 'blur print_grad_magnitude flip_pseudo_labels share_src_backward'),
     },
     'data.train': {
         'uniform_over': _one_of(*UNIFORM_OVER),
@@ -241,6 +246,10 @@ REQUIRED = (
     'lr_config.policy', 'log_config.interval', 'log_config.hooks', 'checkpoint_config.interval',
     'evaluation.interval', 'optimizer_config.grad_clip.max_norm',
     'uda.mask_generator.mask_ratio', 'uda.feature_distance.teacher',
+    *(f'model.backbone.style_hallucination_cfg.{key}' for key in
+      ('concentration_coeff', 'base_style_num')),
+    *(f'style_hallucination_hook.{key}' for key in
+      ('interval', 'samples_per_gpu', 'workers_per_gpu')),
     *(f'uda.augmentations.{images}.{key}' for images in ('source', 'target', 'mix')
       for key in ('jitter', 'jitter_probability')),
     *(f'uda.{key}.main' for key in ('lambda_adv_target', 'lambda_ent')),
@@ -250,6 +259,7 @@ REQUIRED = (
 OPTIONAL = (
     'evaluation', 'optimizer_config.grad_clip', 'data.train.rare_class_sampling',
     'uda.mask_generator', 'uda.lambda_adv_target', 'uda.lambda_ent', 'uda.feature_distance',
+    'model.backbone.style_hallucination_cfg', 'style_hallucination_hook',
     *(f'uda.augmentations.{images}' for images in ('source', 'target', 'mix')),
 )  # fmt: skip
 SETTINGS = set(SECTIONS[''])
@@ -277,6 +287,7 @@ def check_values(cfg, name):
         if size % parts:
             raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
         check_windows(cfg.model.test_cfg)
+        _check_styles(cfg)
         _check_margins(cfg)
         _check_classes(cfg)
 
@@ -433,6 +444,12 @@ def _build_method(cfg, size):
             f"uda.type={cfg.uda.type!r} needs a target: set data.train.type='UDADataset' and its "
             'target, or (DACS) uda.source_only=True'
         )
+    hallucination = getattr(method.model.backbone, 'style_hallucination', None)
+    if hallucination is not None and not method.hallucinates_styles:
+        raise UserError(
+            "model.backbone.style_hallucination_cfg is for uda.type='DACS', with source_only=True "
+            'for the source alone: leave it out'
+        )
     with config_errors('optimizer', cfg.optimizer):
         build_grouped_optimizer(method.model, cfg.optimizer, method.trained_beside())
 
@@ -469,6 +486,12 @@ def check_windows(test_cfg):
         raise UserError("model.test_cfg: mode='slide' needs crop_size and stride")
     if stride[0] > crop[0] or stride[1] > crop[1]:
         raise UserError(f'model.test_cfg.stride={stride} leaves gaps: crop_size={crop} is smaller')
+
+
+def _check_styles(cfg):
+    path, hook = 'model.backbone.style_hallucination_cfg', 'style_hallucination_hook'
+    if (_at(cfg, path) is None) != (cfg.get(hook) is None):
+        raise UserError(f'{path} and {hook} go together: one is missing')
 
 
 def _check_margins(cfg):

@@ -14,6 +14,7 @@ from mmseg.models.adapters.base import AdaptedEncoder
 from mmseg.models.backbones.mit_weights import to_our_names
 from mmseg.models.builder import BACKBONES
 from mmseg.models.memory import checkpointed, in_format_of
+from mmseg.models.style_hallucination import StyleHallucination, fit_prototypes
 from mmseg.models.weights import pretrained_init_cfg
 
 
@@ -131,6 +132,8 @@ class MixTransformer(AdaptedEncoder):
         with_cp: activation checkpointing of each block: less memory, more time.
         adapt: an adapter, all that is trained: dict(type='LoRA') or 'SoMA', with the options of
             that class in mmseg/models/adapters.
+        style_hallucination_cfg: options of `StyleHallucination`, which a method lets add images of
+            other styles behind the first stage; None: no such thing.
         style, ema_drop_path_rate: stand in published configs and mean nothing.
     """
 
@@ -141,7 +144,7 @@ class MixTransformer(AdaptedEncoder):
 
     def __init__(
         self, pretrained=None, init_cfg=None, drop_path_rate=0.1, with_cp=False, adapt=None,
-        style=None, ema_drop_path_rate=None,
+        style_hallucination_cfg=None, style=None, ema_drop_path_rate=None,
     ):  # fmt: skip
         super().__init__(pretrained_init_cfg(pretrained, init_cfg))
         self.with_cp = with_cp
@@ -157,6 +160,11 @@ class MixTransformer(AdaptedEncoder):
             self.add_module(f'block{stage + 1}', blocks)
             self.add_module(f'norm{stage + 1}', nn.LayerNorm(dim, eps=1e-6))
             in_channels, first = dim, first + depth
+        self.style_hallucination = None
+        if style_hallucination_cfg is not None:
+            self.style_hallucination = StyleHallucination(
+                self.out_channels[0], **style_hallucination_cfg
+            )
         self.adapt(adapt)
 
     def init_weights(self):
@@ -167,19 +175,26 @@ class MixTransformer(AdaptedEncoder):
 
     def convert_weights(self, weights):
         """Translate the names of a weight file (see `StrictPretrained`)."""
-        return to_our_names(weights)
+        return fit_prototypes(to_our_names(weights), self.state_dict())
 
     def forward(self, img):
         """Return four maps (batch, out_channels[i], height / stride, width / stride)."""
-        features, feature = [], img
-        for stage in range(1, 5):
-            tokens, size = getattr(self, f'patch_embed{stage}')(feature)
-            for block in getattr(self, f'block{stage}'):
-                tokens = checkpointed(block, tokens, size) if self.with_cp else block(tokens, size)
-            tokens = getattr(self, f'norm{stage}')(tokens)
-            feature = in_format_of(to_map(tokens, size), img)
-            features.append(feature)
+        features = [self.first_map(img)]
+        if self.style_hallucination is not None:
+            features = [self.style_hallucination(*features)]
+        for stage in range(2, 5):
+            features.append(self._stage(stage, features[-1]))
         return features
+
+    def first_map(self, img):
+        """Return the first of the maps alone, whose channels have the style of an image."""
+        return self._stage(1, img)
+
+    def _stage(self, stage, feature):
+        tokens, size = getattr(self, f'patch_embed{stage}')(feature)
+        for block in getattr(self, f'block{stage}'):
+            tokens = checkpointed(block, tokens, size) if self.with_cp else block(tokens, size)
+        return in_format_of(to_map(getattr(self, f'norm{stage}')(tokens), size), feature)
 
 
 def _variant(name, out_channels, depths):

@@ -152,6 +152,11 @@ class HRDAEncoderDecoder(EncoderDecoder):
         context, detail = (img if scale == 1 else _resize(img, scale) for scale in self.scales)
         return context, _resize(_resize(detail, 0.5), 2) if self.blur_hr_crop else detail
 
+    def at_feature_scale(self, img):
+        """Resize images to `feature_scale`; where that is both, to the context's."""
+        scale = 0 if self.feature_scale == 'all' else self.scales.index(self.feature_scale)
+        return self._at_scales(img)[scale]
+
     def encode_decode(self, img, img_metas):
         """Return logits (N, C, H, W), the detail being predicted window by window.
 

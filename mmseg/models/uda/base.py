@@ -30,6 +30,7 @@ class UDAMethod(nn.Module):
     Attributes:
         terms (tuple[str]): Names of what ``losses`` yields, in this order.
         needs_target (bool): Whether ``losses`` reads images of a target.
+        hallucinates_styles (bool): Whether ``losses`` uses :class:`StyleHallucination`.
         model (BaseSegmentor): The student: what is trained, tested and exported.
         student (Student): Calls it, on one device or many: losses, logits and features at once.
         gradients (Gradients): Micro-batches, loss scaling and clipping.
@@ -39,6 +40,7 @@ class UDAMethod(nn.Module):
 
     terms = ()
     needs_target = True
+    hallucinates_styles = False
 
     def __init__(self, model, debug_img_interval=0, print_grad_magnitude=False):
         super().__init__()

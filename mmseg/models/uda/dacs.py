@@ -13,6 +13,7 @@ from mmseg.models.uda.feature_distance import FrozenEncoder, distance_of_views
 from mmseg.models.uda.feature_distillation import FeatureDistillation
 from mmseg.models.uda.masked_consistency import MaskingMethod
 from mmseg.models.uda.strong_augmentation import StrongAugmentation, build_augmentations
+from mmseg.models.uda.style_consistency import StyleConsistency
 from mmseg.models.uda.teacher import pseudo_label_weights, pseudo_labels
 from mmseg.utils.user_error import UserError
 
@@ -43,11 +44,15 @@ class DACS(MaskingMethod):
             ``mix`` takes the place of blur and jitter above.
         feature_distance (dict | None): Options of :class:`FeatureDistillation`, which works on
             source and target images.
-        imnet_feature_dist_scale_method: Stands in published configs and means nothing.
+        style_consistency_lambda (float): Weight of the consistency of styles, which the encoder
+            hallucinates from source images; 0 = off. See :class:`StyleConsistency` (SHADE).
+        imnet_feature_dist_scale_method, share_src_backward: Stand in published configs and mean
+            nothing.
         **kwargs: See :class:`MaskingMethod` (MIC) and :class:`UDAMethod`.
     """
 
     terms = ('src', 'mix')
+    hallucinates_styles = True
 
     def __init__(
         self, model, alpha=0.99, pseudo_threshold=0.968, pseudo_weight_ignore_top=0,
@@ -55,7 +60,8 @@ class DACS(MaskingMethod):
         imnet_feature_dist_classes=None, imnet_feature_dist_scale_min_ratio=None, mix='class',
         blur=True, color_jitter_strength=0.2, color_jitter_probability=0.2, source_only=False,
         debug_img_interval=1000, imnet_feature_dist_scale_method=None, flip_pseudo_labels=False,
-        augmentations=None, feature_distance=None, **kwargs,
+        augmentations=None, feature_distance=None, style_consistency_lambda=0,
+        share_src_backward=True, **kwargs,
     ):  # fmt: skip
         super().__init__(model, debug_img_interval=debug_img_interval, **kwargs)
         if mix != 'class':
@@ -70,6 +76,7 @@ class DACS(MaskingMethod):
         strong = StrongAugmentation(blur, color_jitter_strength, color_jitter_probability)
         augmentations = build_augmentations(strong, **augmentations or {})
         self.augment_source, self.augment_target, self.augment = augmentations
+        self.styles = StyleConsistency(self.model, style_consistency_lambda)
         self.ema_model = self.imnet_model = self.feature_distance = None
         if source_only:
             self.terms = ('src',)
@@ -103,17 +110,23 @@ class DACS(MaskingMethod):
         img, img_metas, label = batch['img'], batch['img_metas'], batch['gt_semantic_seg']
         norm = img_metas[0]['img_norm_cfg']
 
-        # Source: cross entropy, and the distance to the frozen ImageNet features.
+        # Source: cross entropy, in SHADE also in other styles, and the distance to the frozen
+        # ImageNet features.
         source_img = self.augment_source(img, norm, step, 'source ')
-        losses, _, views, _ = self.student(source_img, img_metas, label, row='source')
+        source_label, in_other_styles = self.styles.hallucinate(label, step)
+        with in_other_styles:
+            losses, logits, views, _ = self.student(
+                source_img, img_metas, source_label, row='source'
+            )
         if self.imnet_model is not None:
             distance, fd_label, fd_mask = distance_of_views(
                 self.imnet_model, views, heads_of(self.model)[0], self.fd_classes, self.fd_min_ratio
             )
             losses['src.loss_imnet_feat_dist'] = self.fd_lambda * distance
             step.show('source', {'FD label': fd_label, 'FD mask': fd_mask})
+        losses |= self.styles.losses(logits)
         yield losses
-        del losses, views, source_img  # the next passes need their memory
+        del losses, logits, views, source_img  # the next passes need their memory
         if self.ema_model is None:
             if self.mic is not None:
                 yield self.mic.losses(self.student, batch, step, self.ignore_rows)

@@ -51,7 +51,9 @@ def distance_of_views(frozen, views, head, classes=None, min_ratio=None):
                 view.label, size, min_ratio, head.num_classes, head.ignore_index
             )
             things = torch.isin(small, classes)
-        total = total + feature_distance(feature, frozen(view.img), things)
+        # Behind the images there may be their copies in other styles.
+        imagenet = frozen(view.img).repeat(len(feature) // len(view.img), 1, 1, 1)
+        total = total + feature_distance(feature, imagenet, things)
     return total, small, things
 
 
