@@ -81,20 +81,21 @@ def test_data_has_the_sizes_of_the_name(resolved):
     for (_, name), config in resolved.items():
         is_large = 'HR' in config.name_dataset
         train = config.data.train
-        target = train.get('target', train)
+        source = train.get('source', train)
+        target = train.get('target', config.data.val if train.type == 'DGDataset' else train)
         assert config.data.val.pipeline == config.data.test.pipeline
         test_size = config.data.val.pipeline[1].img_scale
-        sizes = [t.img_scale for t in target.pipeline if t.type == 'Resize']
+        sizes = [t.img_scale for t in target.pipeline if 'img_scale' in t]
         if 'acdc' in name or 'dzur' in name:
             assert test_size == (1920, 1080)
         else:
             assert test_size == ((2048, 1024) if is_large else (1024, 512))
         assert sizes == [test_size]
-        for data in (target, train.get('source', train)):
+        for data in (train.get('target', source), source):
             (crop,) = (t.crop_size for t in data.pipeline if t.type == 'RandomCrop')
             stated = config.name_dataset.rpartition('_')[2].partition('x')[0]
             assert crop == ((int(stated),) * 2 if stated.isdigit() else (512, 512))
-        distorts = 'PhotoMetricDistortion' in str(train.get('source', train))
+        distorts = 'PhotoMetricDistortion' in str(source)
         assert distorts == ('CAug' in name or 'target-only' in name)
 
 
@@ -134,7 +135,7 @@ def test_windows_are_as_large_as_training_crops(resolved):
         if not side:
             (side, _), *_ = (
                 t.crop_size
-                for t in config.data.train.get('target', config.data.train).pipeline
+                for t in (config.data.train.get('source') or config.data.train).pipeline
                 if t.type == 'RandomCrop'
             )
         assert config.model.test_cfg == dict(

@@ -19,7 +19,7 @@ class StylePrototypes:
     run that is stopped meanwhile, or resumes there, has the prototypes of one that is not.
 
     Args:
-        source (Dataset): Labelled images by the training pipeline, without Rare Class Sampling.
+        source (JoinedSets): Labelled images by the training pipeline, without Rare Class Sampling.
         hallucination (StyleHallucination): Of the student's encoder.
         interval (int): Iterations, from the first one on.
         samples_per_gpu (int): A last batch of fewer is left out.
