@@ -29,6 +29,10 @@ class JoinedSets:
     def __len__(self):
         return self.ends[-1]
 
+    def __getitem__(self, number):
+        dataset, index = self.find(number)
+        return dataset[index]
+
     def set_of(self, number):
         """Return the number of the set that an image is in."""
         return bisect_right(self.ends, number)

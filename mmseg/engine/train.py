@@ -63,7 +63,7 @@ def train(cfg, device, changes=''):
     prototypes = None
     if cfg.get('style_hallucination_hook') is not None:
         hallucination = model.model.backbone.style_hallucination
-        prototypes = StylePrototypes(dataset.source, hallucination, **cfg.style_hallucination_hook)
+        prototypes = StylePrototypes(dataset.sources, hallucination, **cfg.style_hallucination_hook)
     grad_clip = (cfg.get('optimizer_config') or {}).get('grad_clip')
     speed_up(model, device, grad_clip, **(cfg.get('speed') or {}))
     if world_size > 1:
