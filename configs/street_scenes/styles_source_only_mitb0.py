@@ -7,9 +7,9 @@ _base_ = [
     '../_base_/datasets/dg_street_scenes_styles_128x128.py',
     '../_base_/schedules/street_scenes.py',
 ]
-runner = dict(type='IterBasedRunner', max_iters=300)
-checkpoint_config = dict(by_epoch=False, interval=300, max_keep_ckpts=1)
-evaluation = dict(interval=300, metric='mIoU')
+runner = dict(type='IterBasedRunner', max_iters=150)
+checkpoint_config = dict(by_epoch=False, interval=150, max_keep_ckpts=1)
+evaluation = dict(interval=150, metric='mIoU')
 seed = 0
 n_gpus = 1
 
@@ -21,4 +21,4 @@ name_architecture = 'daformer_sepaspp_mitb0'
 name_encoder = 'mitb0'
 name_decoder = 'daformer_sepaspp'
 name_uda = 'source-only'
-name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_300it'
+name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_150it'

@@ -11,9 +11,9 @@ data = dict(
     train=dict(rare_class_sampling=dict(min_pixels=300, class_temp=0.01, min_crop_ratio=0.5))
 )
 uda = dict(pseudo_weight_ignore_bottom=13, pseudo_threshold=0.9, debug_img_interval=100)
-runner = dict(type='IterBasedRunner', max_iters=300)
-checkpoint_config = dict(by_epoch=False, interval=300, max_keep_ckpts=1)
-evaluation = dict(interval=300, metric='mIoU')
+runner = dict(type='IterBasedRunner', max_iters=150)
+checkpoint_config = dict(by_epoch=False, interval=150, max_keep_ckpts=1)
+evaluation = dict(interval=150, metric='mIoU')
 seed = 0
 n_gpus = 1
 
@@ -25,4 +25,4 @@ name_architecture = 'daformer_sepaspp_mitb0'
 name_encoder = 'mitb0'
 name_decoder = 'daformer_sepaspp'
 name_uda = 'dacs_rcs0.01_cpl'
-name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_300it'
+name_opt = 'adamw_4e-03_pmFalse_poly10warm_1x4_150it'
