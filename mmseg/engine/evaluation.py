@@ -14,13 +14,28 @@ from mmseg.datasets.file_errors import EXPLAINED
 from mmseg.datasets.synthia import CLASSES_13, CLASSES_16
 from mmseg.engine.data_sets import labelled_sets
 from mmseg.engine.logs import EVALUATION_FOLDER, evaluated_sets, metric_key
-from mmseg.engine.predict import TestSamples, collate_equal, predict_labels
+from mmseg.engine.predict import (
+    TestSamples,
+    collate_equal,
+    predict_labels,
+    predict_with_confidence,
+)
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 
 
-def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_gt=False):
+def predict(segmentor, dataset, device, **options):
+    """As :func:`predict_with_confidences`, without confidences: index, prediction, ground truth."""
+    for index, label, gt, _ in predict_with_confidences(
+        segmentor, dataset, device, with_confidences=False, **options
+    ):
+        yield index, label, gt
+
+
+def predict_with_confidences(
+    segmentor, dataset, device, num_workers=0, batch_size=1, with_gt=False, with_confidences=True
+):
     """Predict the images of a data set in order; each rank predicts its part of them.
 
     Args:
@@ -29,8 +44,9 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_gt=Fal
         batch_size (int): The most images at once; only neighbours of equal size are.
 
     Yields:
-        tuple[int, np.ndarray, np.ndarray | None]: Index, prediction and ground truth: train ids
-        (H, W) uint8 at the image's original size.
+        tuple[int, np.ndarray, np.ndarray | None, Tensor | None]: Index, prediction and ground
+        truth: train ids (H, W) uint8 at the image's original size; and the probabilities (H, W) of
+        what is predicted, on the device.
     """
     segmentor.eval()
     rank, world_size = get_dist_info()
@@ -39,9 +55,13 @@ def predict(segmentor, dataset, device, num_workers=0, batch_size=1, with_gt=Fal
     samples = TestSamples(dataset, with_gt)
     for batches in build_loader(samples, indices, num_workers, device, collate_equal):
         for batch in batches:
-            img = to_device(batch['img'], device)
-            labels = predict_labels(segmentor, img, batch['img_metas'])
-            yield from zip(batch['index'], labels, batch['gt'], strict=True)
+            inputs = segmentor, to_device(batch['img'], device), batch['img_metas']
+            if with_confidences:
+                labels, confidences = predict_with_confidence(*inputs)
+            else:
+                labels = predict_labels(*inputs)
+                confidences = [None] * len(labels)
+            yield from zip(batch['index'], labels, batch['gt'], confidences, strict=True)
 
 
 def loading(cfg, split):
@@ -98,7 +118,14 @@ def areas_of_classes(areas):
     return both, true + predicted - both, predicted, true
 
 
-def write_confusion(path, datasets, areas, iteration):
+def frequency_weighted_iou(areas):
+    """Mean of the classes' IoU, weighted by their true pixels; absent classes have none."""
+    both, union, _, true = areas_of_classes(areas)
+    iou = torch.where(true > 0, both / union.clamp(min=1), 0)
+    return float((true * iou).sum() / true.sum())
+
+
+def write_confusion(path, datasets, areas, iteration, **more):
     """Write ``iter``, ``classes`` and ``confusion`` (true class by predicted class) as JSON.
 
     Also the ``label_table`` of a data set that has one. Named data sets have all but ``iter`` by
@@ -107,6 +134,7 @@ def write_confusion(path, datasets, areas, iteration):
     Args:
         datasets (dict[str, CustomDataset]): By name, '' of the only one.
         areas (dict[str, Tensor]): What :func:`sum_areas` gave, by name.
+        more (dict): Further entries, beside ``iter``.
     """
     sets = {}
     for name, dataset in datasets.items():
@@ -114,7 +142,7 @@ def write_confusion(path, datasets, areas, iteration):
         sets[name] = dict(classes=list(dataset.CLASSES), confusion=confusion)
         if hasattr(dataset, 'label_table'):
             sets[name]['label_table'] = dataset.label_table
-    content = dict(iter=iteration, **(sets[''] if '' in sets else dict(sets=sets)))
+    content = dict(iter=iteration, **more, **(sets[''] if '' in sets else dict(sets=sets)))
     write_text(path, json.dumps(content) + '\n')
 
 

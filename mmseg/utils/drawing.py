@@ -150,6 +150,26 @@ def draw_bars(names, series, label):
     return figure
 
 
+def draw_reliability(bins, title):
+    """Plot a reliability diagram: accuracy by confidence, and how many pixels have which.
+
+    ``bins`` has ``pixels``, ``confidence`` and ``accuracy``, a value for each bin of equal width.
+    """
+    pixels, accuracy = np.array(bins['pixels']), np.array(bins['accuracy'])
+    edges = np.linspace(0, 1, len(pixels) + 1)
+    figure = Figure((5, 6), layout='constrained')
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.bar(edges[:-1], np.nan_to_num(accuracy), edges[1], align='edge', edgecolor='white')
+    upper.plot([0, 1], [0, 1], color='grey', linestyle='--', label='as confident as right')
+    upper.plot(bins['confidence'], accuracy, 'o', color='black', label='mean confidence')
+    upper.set(ylabel='ratio of right pixels', ylim=(0, 1), title=title)
+    upper.legend(loc='upper left')
+    ratios = 100 * pixels / max(1, pixels.sum())
+    lower.bar(edges[:-1], ratios, edges[1], align='edge', edgecolor='white')
+    lower.set(xlabel='confidence', ylabel='pixels (%)', xlim=(0, 1))
+    return figure
+
+
 def as_image(figure):
     """Render a figure as BGR uint8 (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
