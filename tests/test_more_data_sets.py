@@ -170,7 +170,7 @@ def test_labels_are_read_as_they_are_delivered(made, name):
         ('bdd100k', 'bdd100k', 'bdd100k'),
         ('mapillary', 'mapillary_vfm_uda', 'mapillary'),
         ('wilddash2', 'wilddash2', 'wilddash2'),
-        ('night_driving', 'night_driving', 'NighttimeDrivingTest'),
+        ('nighttime_driving', 'night_driving', 'NighttimeDrivingTest'),
         ('foggy_zurich', 'foggy_zurich', 'Foggy_Zurich'),
     ],
 )
