@@ -7,13 +7,13 @@ import pytest
 
 from tests.ranks import Ranks
 from tests.tiny_runs import files_below
-from tools import test
+from tools import prediction_files, test
 
 
 def evaluate_rank(config, checkpoint):
     """Test on one of several ranks; leaves its figures and the names of the pictures it drew."""
-    drawn, write = [], test.write_image
-    test.write_image = lambda picture, path, *more: (
+    drawn, write = [], prediction_files.write_image
+    prediction_files.write_image = lambda picture, path, *more: (
         drawn.append(path), write(picture, path, *more),
     )  # fmt: skip
     found = test.main([config, checkpoint, '--show-dir', 'pictures', '--device', 'cpu'])

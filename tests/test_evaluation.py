@@ -183,6 +183,9 @@ def test_several_images_at_once_give_the_same_metrics(trained_run, monkeypatch):
     expected = test.main(arguments)
     found = test.main([*arguments, '--cfg-options', 'data.test_dataloader.samples_per_gpu=2'])
     assert seen == [1, 1, 1, 2, 1]
+    of_confidences = {name: found.pop(name) for name in ('ECE', 'AUROC', 'AUPR', 'FPR95')}
+    for name, value in of_confidences.items():
+        assert value == pytest.approx(expected.pop(name), abs=1e-4)
     np.testing.assert_equal(found, expected)
 
 

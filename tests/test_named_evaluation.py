@@ -13,8 +13,16 @@ from mmseg.engine.config import load_config
 from mmseg.engine.evaluation import found_classes, join_metrics
 from mmseg.engine.trained import load_trained
 from tests.test_mistakes import refused
-from tests.tiny_runs import CHECKOUT, UDA_CONFIG, TrainedRun, only, records_in, run_experiment
-from tools import collect_results, report
+from tests.tiny_runs import (
+    CHECKOUT,
+    UDA_CONFIG,
+    TrainedRun,
+    files_below,
+    only,
+    records_in,
+    run_experiment,
+)
+from tools import collect_results, report, test
 from tools.given_config import inference_size
 
 NAMES = ('all', 'first/one')
@@ -115,6 +123,31 @@ def test_report_of_each_set(named_run, tmp_path):
     assert len(page.images['samples']) == 2 * (3 + 1)
     logged = named_run.log('val')[-1]
     assert f'mIoU {100 * logged["first/one/mIoU"]:.1f}' in page.sections['classes']
+
+
+def test_a_test_is_of_all_sets(named_run, tmp_path, capsys):
+    """Without --on, as test.sh has it; of one of them by its name."""
+    arguments = [named_run.config, named_run.checkpoint]
+    path = tmp_path / 'confusion.json'
+    found = test.main([*arguments, '--confusion', str(path), '--show-dir', str(tmp_path / 'shown')])
+    logged = named_run.log('val')[-1]
+    assert tuple(found) == NAMES and all(set(found[name]) == {'student'} for name in NAMES)
+    for name in NAMES:
+        miou = found[name]['student']['mIoU']
+        assert miou == pytest.approx(logged[f'{name}/mIoU'], abs=1e-4)
+    content = json.loads(path.read_text())
+    evaluated = json.loads(Path(named_run.work_dir, 'evaluation/iter_000004.json').read_text())
+    assert content.pop('tested')['first/one'] == dict(scale='256x128', labels='512×256')
+    assert content == evaluated
+    folders = {p.relative_to(tmp_path / 'shown').parts[0] for p in files_below(tmp_path / 'shown')}
+    assert folders == {'all', 'first.one'}
+    assert f'mean of all (2 sets) |        |         |         | {100 * logged["mIoU"]:16.2f}' in (
+        capsys.readouterr().out
+    )
+    of_one = test.main([*arguments, '--on', 'first/one', '--weights', 'student'])
+    np.testing.assert_equal(of_one, {'first/one': found['first/one']})
+    with pytest.raises(SystemExit, match=r'--on two: there is no such .* all, first/one, acdc, '):
+        test.main([*arguments, '--on', 'two'])
 
 
 def test_what_takes_one_data_set_takes_the_first(named_run, tmp_path):

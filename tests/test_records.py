@@ -68,7 +68,11 @@ def test_testing_writes_the_same_confusion_matrix(trained_run, tmp_path):
 
     path = str(tmp_path / 'folder' / 'confusion.json')
     test.main([trained_run.config, trained_run.checkpoint, '--confusion', path])
-    assert read(path) == read(trained_run.work_dir, 'evaluation/iter_000004.json')
+    found = read(path)
+    tested = found.pop('tested')
+    assert found == read(trained_run.work_dir, 'evaluation/iter_000004.json')
+    assert tested['iteration'] == 4 and tested['networks'] == ['student']
+    assert (tested['scale'], tested['labels'], tested['mode']) == ('256x128', '512×256', 'whole')
 
 
 def test_confusion_matrix_needs_labels(capsys):

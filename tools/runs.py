@@ -3,6 +3,7 @@
 import glob
 import json
 import os.path as osp
+import shutil
 import subprocess
 import time
 import uuid
@@ -98,11 +99,19 @@ def _waiting(content, pattern):
 
 def git_revision():
     """Return the commit of the code, with ``-dirty`` if files differ from it; '' outside git."""
+    if shutil.which('git') is None:
+        return ''
     result = subprocess.run(
         ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
         cwd=osp.dirname(osp.abspath(__file__)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     return result.stdout.strip() if result.returncode == 0 else ''
+
+
+def short_revision():
+    """Return the commit for people: ten digits, ``+changes`` after them; 'unknown' outside git."""
+    commit, _, is_dirty = git_revision().partition('-')
+    return (commit[:10] or 'unknown') + ('+changes' if is_dirty else '')
 
 
 def find_run(cfg, group, work_dir=None, new=False):

@@ -16,6 +16,7 @@ from mmseg.utils.user_error import UserError
 # A kill loses at most this much of a run, and an evaluation interval if that is shorter.
 RESUME_STATE_SECONDS = 10 * 60
 _NAME = re.compile(r'(iter|resume)_(\d+)\.pth')
+_PREFIXES = {'student': 'model.', 'teacher': 'ema_model.'}
 
 
 def save_file(content, path):
@@ -126,7 +127,7 @@ def newest_loadable(work_dir, warn):
 def segmentor_weights(state_dict, which='student'):
     """Pick the ``'student'`` or ``'teacher'`` of a UDA method's weights, or a segmentor's own."""
     state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
-    prefix = {'student': 'model.', 'teacher': 'ema_model.'}[which]
+    prefix = _PREFIXES[which]
     picked = {
         name.removeprefix(prefix): value
         for name, value in state_dict.items()
@@ -137,6 +138,13 @@ def segmentor_weights(state_dict, which='student'):
     if which == 'teacher':
         raise UserError('this checkpoint holds no teacher: use --weights student.')
     return state_dict
+
+
+def holds_teacher(path):
+    """Whether a checkpoint holds a teacher beside its student."""
+    content = load_file(path)
+    names = content.get('state_dict', content)
+    return any(name.removeprefix('module.').startswith(_PREFIXES['teacher']) for name in names)
 
 
 class ResumeStateHook(Hook):

@@ -42,6 +42,11 @@ def write_id_map(label, path, to_label_id, palette, origin):
     _save(image, path, origin, compress_level=6)
 
 
+def write_confidence(levels, path, origin):
+    """Write the PNG of confidences, whole numbers (H, W) uint16, as grey of 16 bits."""
+    _save(Image.fromarray(levels), path, origin, compress_level=1)
+
+
 def _save(image, path, origin, **options):
     ending = osp.splitext(path)[1]
     image_format = Image.registered_extensions().get(ending.lower())
