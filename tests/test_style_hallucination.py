@@ -302,6 +302,15 @@ def test_prototypes_follow_from_seed_iteration_and_weights(one_thread):
     assert all(not module.training for module in model.modules())
 
 
+def test_source_images_are_augmented_anew_each_time():
+    noise = []
+    for iteration in (0, 2):
+        images = StyleImages(source(), 3, iteration)
+        plain = list.__getitem__(images.source, images.order[0])
+        noise.append(images[0]['img'].data - plain)
+    assert not torch.allclose(*noise, atol=1e-3)
+
+
 def test_too_few_images_for_so_many_prototypes():
     with pytest.raises(UserError, match='picks 4 styles, and the source has 3 images in whole'):
         StylePrototypes(source(5), StyleHallucination(32, 1, 4), 2, 3, 0)
