@@ -15,7 +15,7 @@ from mmseg.engine.config import read_file
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, files_below
 from tools import test
-from tools.evaluation_sets import known_names
+from tools.evaluation_sets import chosen_sets, known_names
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -152,7 +152,19 @@ def test_a_row_is_what_a_test_of_that_set_alone_finds(run):
     assert f'ECE: {100 * alone["ECE"]:.2f}' in printed
 
 
-def test_the_scale_is_the_sets_own(run):
+def test_scales_are_the_sets_and_transforms_the_runs(run, shared_run):
+    checkpoint = str(shared_run.folder / shared_run.checkpoint)
+    options = ['--cfg-options', 'data.test.acdc.pipeline.1.flip=True']
+    args = test.parse_args([checkpoint, '--on', 'bdd100k', 'acdc/night', *options])
+    cfg, sets = chosen_sets(args)
+    augmentations = [entry.config.pipeline[1] for entry in sets]
+    assert [a.img_scale for a in augmentations] == [(1280, 720), (1920, 1080)]
+    assert [a.flip for a in augmentations] == [False, True]
+    assert all(a.transforms == cfg.data.test.pipeline[1].transforms for a in augmentations)
+    assert cfg.data.test.pipeline[1].img_scale == (256, 128)
+
+
+def test_options_of_a_group(run):
     options = ['--cfg-options', 'data.test.acdc.pipeline.1.img_scale=64,32']
     found, printed = run('--on', 'acdc/fog', 'acdc/night', *options)
     assert [rows_of(printed)[name][1] for name in found] == ['64x32'] * 2

@@ -49,6 +49,14 @@ def test_images_of_any_size_become_as_the_scale_says(name, shape, expected):
     assert scale_of(steps) == name
 
 
+def test_proportions_stay_whatever_the_config_says():
+    steps = pipeline()
+    steps[0]['transforms'][0]['keep_ratio'] = False
+    assert sizes(steps, (100, 100)) == [(64, 32)]
+    set_scale(steps, 'short40')
+    assert sizes(steps, (100, 200)) == [(80, 40)]
+
+
 def test_averaged_over_scales_of_any():
     steps = pipeline()
     set_scale(steps, 'half')
