@@ -116,22 +116,27 @@ IS_PALETTE = ('mapillary_vfm_uda', 'mapillary_rein')
 EACH = pytest.mark.parametrize('name', LAYOUTS)
 
 
+def make_set(root, name):
+    """Make one of the data sets, with one image; returns its config."""
+    config, (image, label), pixels, _ = LAYOUTS[name]
+    write(root / label, pixels, palette=name in IS_PALETTE)
+    height, width = pixels.shape[:2]
+    scale = 2 if name == 'synscapes' else 1
+    write(root / image, np.full((scale * height, scale * width, 3), 90, np.uint8))
+    if 'split' in config:
+        line = image if name == 'foggy_zurich' else Path(image).stem
+        (root / config['split']).parent.mkdir(exist_ok=True)
+        (root / config['split']).write_text(f'{line}\n')
+        write((root / image).with_name('of_train.jpg'), np.zeros((4, 8, 3), np.uint8))
+    return dict(config, data_root=str(root), pipeline=LOAD)
+
+
 @pytest.fixture
 def made(tmp_path):
     """Makes one of the data sets and returns its config and its label's path."""
 
     def make(name):
-        config, (image, label), pixels, _ = LAYOUTS[name]
-        write(tmp_path / label, pixels, palette=name in IS_PALETTE)
-        height, width = pixels.shape[:2]
-        scale = 2 if name == 'synscapes' else 1
-        write(tmp_path / image, np.full((scale * height, scale * width, 3), 90, np.uint8))
-        if 'split' in config:
-            line = image if name == 'foggy_zurich' else Path(image).stem
-            (tmp_path / config['split']).parent.mkdir(exist_ok=True)
-            (tmp_path / config['split']).write_text(f'{line}\n')
-            write((tmp_path / image).with_name('of_train.jpg'), np.zeros((4, 8, 3), np.uint8))
-        return dict(config, data_root=str(tmp_path), pipeline=LOAD), tmp_path / label
+        return make_set(tmp_path, name), tmp_path / LAYOUTS[name][1][1]
 
     return make
 

@@ -138,12 +138,23 @@ def _is_moved(key, values, configs):
     if match[3]:
         root = key.removesuffix(match[3]) + 'data_root'
         roots = [differences({}, config).get(root, ('', ''))[1] or '' for config in configs]
-    old, new = map(osp.join, roots, values)
-    if osp.exists(old) and osp.exists(new):
-        return osp.samefile(old, new)
+    (old, has_old), (new, has_new) = map(_find, map(osp.join, roots, values))
+    if has_old and has_new:
+        are_unpacked = osp.exists(old) and osp.exists(new)
+        return osp.samefile(old, new) if are_unpacked else osp.realpath(old) == osp.realpath(new)
     count = 2 if match[2] else 1  # `images` or `latest.pth` alone says nothing
     ends = [osp.normpath(path).split(os.sep)[-count:] for path in (old, new)]
-    return (osp.exists(old) or osp.exists(new)) and ends[0] == ends[1]
+    return (has_old or has_new) and ends[0] == ends[1]
+
+
+def _find(path):
+    """Return a path, one in a zip as if that were unpacked, and whether it is there."""
+    if '.zip' not in path:
+        return path, osp.exists(path)
+    # Takes seconds, and is rarely needed.
+    from mmseg.datasets import archives
+
+    return archives.unpacked(path), archives.is_folder(path) or archives.is_file(path)
 
 
 def _is_default(key, values, configs):

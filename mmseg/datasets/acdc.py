@@ -2,6 +2,7 @@
 
 import os.path as osp
 
+from mmseg.datasets.archives import is_folder
 from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.cityscapes import CityscapesDataset
 from mmseg.utils.user_error import UserError
@@ -36,7 +37,7 @@ class ACDCDataset(CityscapesDataset):
             raise UserError(f'conditions={conditions}: ACDC has {", ".join(CONDITIONS)}.')
         parent, split = osp.split(osp.normpath(folder))
         delivered = [osp.join(parent, condition, split) for condition in chosen]
-        is_delivered = any(map(osp.isdir, delivered)) and not osp.isdir(folder)
+        is_delivered = any(map(is_folder, delivered)) and not is_folder(folder)
         return delivered if conditions or is_delivered else [folder]
 
     def load_annotations(self, img_dir, img_suffix, ann_dir, seg_map_suffix, split):

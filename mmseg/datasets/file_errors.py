@@ -1,14 +1,15 @@
 """Load image and label files, everywhere in the same way; errors name the file."""
 
-import io
 import os.path as osp
 
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image
 
+from mmseg.datasets import archives
 from mmseg.datasets.builder import PIPELINES, build_dataset
+from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX
+from mmseg.datasets.label_tables import IN_ZIPS
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
 from mmseg.utils.files import DECODING_ERRORS, is_hidden
 from mmseg.utils.user_error import UserError
@@ -50,7 +51,10 @@ def build_files(config, default_args=None):
 
     Hidden files (unless its ``split`` lists them) and classes that are not chosen are left out.
     """
+    is_zipped, config, label_ids = _with_zips(config)
     dataset = build_dataset(config, default_args)
+    if label_ids is not None:
+        dataset.label_ids = label_ids
     if dataset.label_map:  # MMSegmentation maps all other classes to -1, which no byte can hold
         dataset.label_map = {
             old: dataset.ignore_index if new < 0 else new for old, new in dataset.label_map.items()
@@ -62,6 +66,8 @@ def build_files(config, default_args=None):
         dataset.img_infos = [info for info in infos if info['filename'] != dataset.img_suffix]
     dataset.load_image = None
     transforms = dataset.pipeline.transforms
+    for load in (*transforms, dataset.gt_seg_map_loader) if is_zipped else ():
+        _let_read_zips(load)
     for position, transform in enumerate(transforms):
         if isinstance(transform, LoadImageFromFile):
             transforms[position] = dataset.load_image = FileLoader(transform)
@@ -72,6 +78,38 @@ def build_files(config, default_args=None):
         dataset.gt_seg_map_loader, dataset, dataset.reduce_zero_label
     )
     return dataset
+
+
+def _with_zips(config):
+    """Let a data set's config read zips, if any of its paths leads through one.
+
+    Returns:
+        tuple[bool, dict, LabelTable | None]: Whether one does; the config; what maps the labels.
+    """
+    root, label_ids = config.get('data_root') or '', None
+    keys = [key for key in ('img_dir', 'ann_dir', 'split') if config.get(key) is not None]
+    paths = {key: osp.join(root, config[key]) for key in keys}
+    if not any(map(archives.is_archived, paths.values())):
+        return False, config, None
+    config = {'file_client_args': dict(backend=archives.BACKEND), **config}
+    if 'split' in paths:
+        config['split'] = osp.abspath(archives.locate(root, config['split']))
+    labels = paths.get('ann_dir', '')
+    if config['type'] in IN_ZIPS and 'seg_map_suffix' not in config and _holds_raw_labels(labels):
+        config['seg_map_suffix'], label_ids = IN_ZIPS[config['type']]
+    return True, config, label_ids
+
+
+def _holds_raw_labels(folder):
+    if not (archives.is_archived(folder) and archives.is_folder(folder)):
+        return False
+    return not any(name.endswith(TRAIN_IDS_SUFFIX) for name in archives.visible_files(folder))
+
+
+def _let_read_zips(load):
+    is_loader = isinstance(load, LoadImageFromFile | LoadAnnotations)
+    if is_loader and load.file_client_args == dict(backend='disk'):
+        load.file_client_args = dict(backend=archives.BACKEND)
 
 
 def _label_loader(load, dataset, reserves_zero):
@@ -88,16 +126,17 @@ def images_of(dataset):
 
 def image_loader(pipeline):
     """Build the transform that loads the images of a config's pipeline."""
-    for transform in pipeline:
+    for transform in (*pipeline, dict(type='LoadImageFromFile')):
         kind = PIPELINES.get(transform['type'])
         if kind is not None and issubclass(kind, LoadImageFromFile):
-            return FileLoader(PIPELINES.build(transform))
-    return FileLoader(LoadImageFromFile())
+            load = PIPELINES.build(transform)
+            _let_read_zips(load)
+            return FileLoader(load)
 
 
 def read_image(path, load=None):
     """Read an image as :func:`image_loader` does: (H, W, 3) BGR uint8."""
-    if not osp.isfile(path):
+    if not archives.is_file(path):
         raise UserError(f'image {path} does not exist.')
     load = load or image_loader([])
     image = load({'img_prefix': None, 'img_info': {'filename': path}})['img']
@@ -108,7 +147,8 @@ def unused_range(path, image, load):
     """Return the largest value of a 16-bit file that was loaded nearly black; else None."""
     if image.max() > 2**14 // 256 or isinstance(load.load, LoadImageInRange):
         return None
-    stored = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    content = np.frombuffer(archives.read_bytes(path), np.uint8)
+    stored = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     return None if stored is None or stored.dtype == np.uint8 else int(stored.max())
 
 
@@ -152,8 +192,7 @@ class LoadTrainIds(LoadAnnotations):
     def _decode(self, content):
         if self.label_ids is None:
             return mmcv.imfrombytes(content, 'unchanged', backend=self.imdecode_backend).squeeze()
-        with Image.open(io.BytesIO(content)) as image:
-            return self.label_ids(image)
+        return self.label_ids(content)
 
     def _check_ids(self, ids, path):
         if ids.ndim != 2:

@@ -5,12 +5,12 @@ import os.path as osp
 import mmcv
 from mmcv.utils import print_log
 
+from mmseg.datasets.archives import is_archived, unpacked, visible_files
 from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.custom import CustomDataset
 from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX, read_id_map
 from mmseg.utils import get_root_logger
 from mmseg.utils.drawing import distinct_palette
-from mmseg.utils.files import visible_files
 from mmseg.utils.user_error import UserError
 
 
@@ -38,6 +38,13 @@ class OwnDataset(CustomDataset):
                 f'id_map maps labels whose names end in {seg_map_suffix}, where their train ids '
                 'would be written. Leave id_map out if they hold train ids, or rename them'
             )
+        if self.id_map is not None and is_archived(self.own_ann_dir or ''):
+            raise UserError(
+                f'id_map is for labels that are unpacked, not for {self.own_ann_dir}: unpack them, '
+                'and let ann_dir be the absolute path of their folder. Images may stay in their zip'
+            )
+        if train_ids_dir is not None and is_archived(data_root):
+            train_ids_dir = osp.abspath(unpacked(osp.join(data_root, train_ids_dir)))
         super().__init__(
             data_root=data_root,
             classes=list(classes),
@@ -52,7 +59,8 @@ class OwnDataset(CustomDataset):
         """List the files as MMSegmentation does, with several endings of the images."""
         stems = None
         if split is not None:
-            stems = [line.strip() for line in mmcv.list_from_file(split) if line.strip()]
+            lines = mmcv.list_from_file(split, file_client_args=self.file_client_args)
+            stems = [line.strip() for line in lines if line.strip()]
         images = self._images_by_stem(img_dir, img_suffix, stems)
         infos = []
         for stem in images if stems is None else stems:

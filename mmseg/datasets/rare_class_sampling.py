@@ -1,5 +1,6 @@
 """Rare Class Sampling (section 3.3): source images and crops in which rare classes come often."""
 
+import io
 import json
 import os.path as osp
 from collections import Counter
@@ -7,6 +8,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from mmseg.datasets.archives import read_bytes
 from mmseg.utils.files import is_hidden
 from mmseg.utils.user_error import UserError
 
@@ -48,7 +50,8 @@ def pixels_of_ratio(min_pixels, label_names, label_dir):
         return min_pixels
     sizes = []
     for place in np.linspace(0, len(label_names) - 1, min(_SIZES_READ, len(label_names))):
-        with Image.open(osp.join(label_dir, label_names[int(place)])) as image:
+        content = read_bytes(osp.join(label_dir, label_names[int(place)]))
+        with Image.open(io.BytesIO(content)) as image:
             sizes.append(image.width * image.height)
     return round(min_pixels * float(np.median(sizes)))
 

@@ -10,6 +10,7 @@ import uuid
 
 import cv2
 
+from mmseg.datasets.archives import is_file, stamp
 from mmseg.datasets.pipelines.transforms import Resize
 from mmseg.utils.files import atomic_write
 from mmseg.utils.user_error import UserError
@@ -40,7 +41,7 @@ class _ResizedLoader:
     def __call__(self, results):
         name = results['img_info']['filename']
         original = osp.join(results['img_prefix'], name)
-        if not osp.isfile(original):
+        if not is_file(original):
             return self.load(results)  # reports what is missing
         kept = self._path_of(original)
         if not osp.isfile(kept):
@@ -61,10 +62,9 @@ class _ResizedLoader:
 
     def _path_of(self, original):
         """Another path where the original was changed, or where other pixels would come out."""
-        found = os.stat(original)
         identity = (
-            osp.abspath(original), found.st_mtime_ns, found.st_size, self.load, self.resize,
-            cv2.__version__, 'with the size before',
+            osp.abspath(original), *stamp(original), self.load, self.resize, cv2.__version__,
+            'with the size before',
         )  # fmt: skip
         name = hashlib.sha256(repr(identity).encode()).hexdigest()
         return osp.join(self.folder, f'{name}.ppm')

@@ -3,6 +3,7 @@
 import os.path as osp
 from fractions import Fraction
 
+from mmseg.datasets import archives
 from mmseg.datasets.file_errors import build_files
 from mmseg.utils.seeding import numpy_generator
 from mmseg.utils.user_error import UserError
@@ -103,12 +104,12 @@ def _fraction(labelled):
 
 
 def _read(path, root):
-    found = osp.join(root or '', path)
-    found = found if osp.isfile(found) else path
-    if not osp.isfile(found):
+    found = archives.locate(root or '', path)
+    found = found if archives.is_file(found) else path
+    if not archives.is_file(found):
         raise UserError(
             f'labelled={path!r} of a target is no file: give one that lists its images, a list of '
             "them, or a fraction such as '1/16'"
         )
-    with open(found, encoding='utf-8') as file:
-        return [line.strip() for line in file if line.strip()]
+    lines = archives.read_bytes(found).decode().splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -3,6 +3,7 @@
 import torch
 from torch.utils.data import Dataset
 
+from mmseg.datasets.archives import unpacked
 from mmseg.datasets.builder import DATASETS
 from mmseg.datasets.file_errors import build_files, images_of
 from mmseg.datasets.joined import JoinedSets
@@ -225,7 +226,7 @@ def join(datasets, resized_dir, uniform_over):
 def class_index(dataset, min_pixels):
     """Read the class index of a data set of files."""
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
-    root, folder = dataset.data_root or '', dataset.ann_dir
+    root, folder = unpacked(dataset.data_root or ''), dataset.ann_dir
     return ClassIndex(root, names, folder, min_pixels, dataset.label_map)
 
 

@@ -9,9 +9,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tools.openmp  # noqa: F401
 
+from mmseg.datasets.archives import unpacked
 from mmseg.engine.checks.data import file_of, list_files
 from mmseg.engine.config import load_config, parse_options
-from mmseg.engine.data_sets import labelled_sets
+from mmseg.engine.data_sets import class_of, labelled_sets
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.convert_datasets import train_ids
 
@@ -35,8 +36,9 @@ def main(argv=None) -> None:
     args = train_ids.parse_args(parser, argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
     for config in labelled_sets(cfg.data.train).values():
-        # The index is of all classes, whichever of them a config chooses.
-        config = {key: value for key, value in config.items() if key not in ('classes', 'palette')}
+        if class_of(config).CLASSES is not None:
+            # The index is of all classes, whichever of them a config chooses.
+            config = {key: v for key, v in config.items() if key not in ('classes', 'palette')}
         write_index(list_files(config, True, file_of(cfg)), args.nproc)
 
 
@@ -48,7 +50,7 @@ def write_index(listing, nproc: int) -> None:
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     count = partial(count_label, folder=dataset.ann_dir, load=dataset.gt_seg_map_loader)
     counts = train_ids.for_all(count, names, nproc)
-    root, folder = Path(dataset.data_root or ''), Path(dataset.ann_dir)
+    root, folder = (Path(unpacked(path)) for path in (dataset.data_root or '', dataset.ann_dir))
     try:
         train_ids.write_class_index(root, [folder / name for name in names], counts, folder)
     except OSError as error:

@@ -73,11 +73,18 @@ def main(argv=None) -> None:
 
 def convert(place: str, config: dict, args: argparse.Namespace) -> None:
     """Convert the data set that stands at ``place`` in the config and print what was found."""
+    from mmseg.datasets.archives import is_archived, unpacked
     from mmseg.datasets.id_map import PNG_KEYWORD
     from mmseg.engine.checks.data import list_files
     from mmseg.engine.data_sets import is_target
 
     dataset = list_files(config, needs_labels=False, config_file=args.config).dataset
+    if is_archived(dataset.own_ann_dir):
+        print(
+            f'{place}: {dataset.own_ann_dir} needs no conversion. Where it is a source, run: '
+            f'python tools/convert_datasets/class_index.py {args.config}'
+        )
+        return
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     train_ids = [Path(dataset.ann_dir, name) for name in names]
     labels = [Path(dataset.own_ann_dir, dataset.own_label(name)) for name in names]
@@ -92,8 +99,9 @@ def convert(place: str, config: dict, args: argparse.Namespace) -> None:
         counts, unknown = zip(*files.for_all(job.convert, pairs, args.nproc), strict=True)
     _print_counts(counts, unknown, dataset)
     if place.startswith('data.train') and not is_target(place):
-        files.write_class_index(Path(dataset.data_root), train_ids, counts, dataset.ann_dir)
-        print(f'Class index: {dataset.data_root}/sample_class_stats.json and two files beside it')
+        root = unpacked(dataset.data_root)
+        files.write_class_index(Path(root), train_ids, counts, dataset.ann_dir)
+        print(f'Class index: {root}/sample_class_stats.json and two files beside it')
 
 
 def _print_counts(counts, unknown, dataset):

@@ -1,5 +1,6 @@
 """What is wrong with the data sets of a config: one line each that names files and the mend."""
 
+import io
 import logging
 import os.path as osp
 import shlex
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from mmseg.datasets import archives
 from mmseg.datasets.acdc import CONDITIONS, ACDCDataset
 from mmseg.datasets.builder import DATASETS, PIPELINES
 from mmseg.datasets.custom import CustomDataset
@@ -36,7 +38,7 @@ from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.class_lists import shared_class_list
 from mmseg.engine.data_sets import each, is_target, labelled_sets, training_sets
 from mmseg.models.encoder_channels import last_head
-from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS, visible_files
+from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
 
 SAMPLE_SIZE = 8
@@ -191,11 +193,12 @@ def list_files(config, needs_labels, config_file='CONFIG', labelled=None, seed=0
     if labelled is not None:
         keep_labelled(dataset, labelled, seed)
     listing = Listing(dataset, convert_command(config, config_file), [], [])
-    present = set(visible_files(dataset.ann_dir)) if needs_labels else set()
+    present = set(archives.visible_files(dataset.ann_dir)) if needs_labels else set()
     for info in dataset.img_infos:
         label = info['ann']['seg_map'] if needs_labels else None
         # A split may list hidden files.
-        is_there = label in present or osp.isfile(osp.join(dataset.ann_dir or '', label or ''))
+        path = osp.join(dataset.ann_dir or '', label or '')
+        is_there = label in present or archives.is_file(path)
         if needs_labels and not is_there:
             listing.unlabelled.append(label)
             label = None
@@ -214,15 +217,20 @@ def _check_folders(config, needs_labels, how_to_get):
         if key == 'ann_dir' and config.get('train_ids_dir') is not None:
             key = 'train_ids_dir'
         folders = [osp.join(root, config[key])]
+        if key == 'train_ids_dir':
+            folders = [*map(archives.unpacked, folders)]
         if issubclass(cls, ACDCDataset):
             folders = cls.folders(*folders, config.get('conditions'))
         for folder in folders:
-            if osp.isdir(folder):
+            if archives.is_folder(folder):
                 continue
-            gone = root if root and not osp.isdir(root) and folder.startswith(root) else folder
-            raise UserError(f'{gone} is missing ({key} of {kind}). {how_to_get}')
-    if config.get('split') is not None and not osp.isfile(osp.join(root, config['split'])):
-        raise UserError(f'{osp.join(root, config["split"])} is missing (split).')
+            is_in_root = root and folder.startswith(root)
+            gone = root if is_in_root and not archives.is_folder(root) else folder
+            there = archives.folders_there(gone)
+            raise UserError(f'{gone} is missing ({key} of {kind}{there}). {how_to_get}')
+    split = config.get('split')
+    if split is not None and not archives.is_file(path := archives.locate(root, split)):
+        raise UserError(f'{path} is missing (split).')
 
 
 def warn_of_unused(dataset):
@@ -237,7 +245,7 @@ def warn_of_unused(dataset):
     has_labels = any(osp.realpath(folder) == osp.realpath(dataset.img_dir) for folder in label_dirs)
     unused = [
         name
-        for name in visible_files(dataset.img_dir)
+        for name in archives.visible_files(dataset.img_dir)
         if name.lower().endswith(IMAGE_ENDINGS)
         and name not in taken
         and not name.startswith(below)
@@ -262,7 +270,7 @@ def sample(pairs):
 def examine(pairs, img_dir, ann_dir, nproc=1, load=None, label_ids=None):
     """Decode images and labels below two folders; returns their :class:`SampleStats`.
 
-    ``label_ids`` gives the train ids of an opened label that holds others.
+    ``label_ids`` gives the train ids of the file of a label that holds others.
     """
     load = load or image_loader([])
     job = partial(
@@ -270,7 +278,7 @@ def examine(pairs, img_dir, ann_dir, nproc=1, load=None, label_ids=None):
         img_dir=img_dir,
         ann_dir=ann_dir,
         load=load,
-        label_ids=label_ids or np.asarray,
+        label_ids=label_ids,
     )
     is_short = len(pairs) <= SAMPLE_SIZE
     bar = partial(tqdm, desc=str(img_dir), total=len(pairs), disable=is_short or None)
@@ -285,8 +293,10 @@ def _examine_pair(pair, img_dir, ann_dir, load, label_ids):
     found = _examine_image(osp.join(img_dir, image), load)
     if label is not None:
         try:
-            with Image.open(osp.join(ann_dir, label)) as opened:
-                found |= {'pixels': _count_ids(opened, label_ids), 'label_size': opened.size}
+            content = archives.read_bytes(osp.join(ann_dir, label))
+            with Image.open(io.BytesIO(content)) as opened:
+                ids = np.asarray(opened) if label_ids is None else label_ids(content)
+                found |= {'pixels': _count_ids(ids, opened.mode), 'label_size': opened.size}
                 found['id_map'] = opened.info.get(PNG_KEYWORD)
         except DECODING_ERRORS as error:
             found['label_error'] = _reason(error)
@@ -297,7 +307,7 @@ def _examine_image(path, load):
     """Find the size of an image as training sees it, or what is wrong."""
     problem = f'{load!r} cannot decode it'
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(archives.read_bytes(path))) as image:
             image.load()  # OpenCV 4 takes what there is of a truncated JPEG
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         problem = _reason(error)  # OpenCV may know better
@@ -316,10 +326,9 @@ def _reason(error):
     return getattr(error, 'strerror', None) or str(error)
 
 
-def _count_ids(image, label_ids):
-    ids = label_ids(image)
+def _count_ids(ids, mode):
     if ids.ndim != 2:
-        raise ValueError(f'colours or transparency ({image.mode}) instead of ids')
+        raise ValueError(f'colours or transparency ({mode}) instead of ids')
     found, counts = np.unique(ids, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
@@ -330,7 +339,8 @@ def _count_ids(image, label_ids):
 def _file_problems(use, listing, stats):
     dataset, hint = listing.dataset, _labels_hint(use, listing)
     valid, id_map = _valid_ids(use, dataset), getattr(dataset, 'id_map', None)
-    is_converted = use.config['type'] in _CONVERTERS or id_map is not None
+    has_converter = use.config['type'] in _CONVERTERS and not _has_zipped_labels(use.config)
+    is_converted = has_converter or id_map is not None
     labels = [e for e in stats if e.pixels]
     found = [
         (dataset.img_dir, [f'{e.image} ({e.image_error})' for e in stats if e.image_error],
@@ -428,7 +438,8 @@ def too_large_crop(place, pipeline, sizes):
 def _check_class_index(rcs, listing, stats):
     """Check the class index against the labels, and return it."""
     dataset = listing.dataset
-    root, labels = dataset.data_root or '', [info['ann']['seg_map'] for info in dataset.img_infos]
+    root = archives.unpacked(dataset.data_root or '')
+    labels = [info['ann']['seg_map'] for info in dataset.img_infos]
     finder, path = LabelFinder(labels), osp.join(root, STATS_FILE)
     try:
         counts = {
@@ -468,7 +479,8 @@ def summarize(names):
 def convert_command(config, config_file):
     """The command that makes the train ids and the class index of a data set."""
     kind = config['type']
-    if kind not in _CONVERTERS and getattr(DATASETS.get(kind), 'CLASSES', None) is not None:
+    has_classes = getattr(DATASETS.get(kind), 'CLASSES', None) is not None
+    if _has_zipped_labels(config) or (kind not in _CONVERTERS and has_classes):
         return f'python tools/convert_datasets/class_index.py {shlex.quote(config_file)}'
     if kind not in _CONVERTERS:
         own = '' if kind == 'OwnDataset' else " (after stating it as type='OwnDataset')"
@@ -482,11 +494,17 @@ def convert_command(config, config_file):
     return f'python tools/convert_datasets/{name}.py {shlex.quote(raw)} --out {shlex.quote(root)}'
 
 
+def _has_zipped_labels(config):
+    root = config.get('data_root') or ''
+    return archives.is_archived(osp.join(root, config.get('ann_dir') or ''))
+
+
 def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
     if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return _how_to_draw(config)
     has_converter = config['type'] in (*_CONVERTERS, 'OwnDataset')
+    has_converter = has_converter and not _has_zipped_labels(config)
     then = f', then run: {convert_command(config, config_file)}' if has_converter else '.'
     return f'Put or link the data set there (docs/data.md) or correct {config_file}{then}'
 
@@ -505,12 +523,15 @@ def _how_to_draw(config):
 def _labels_hint(use, listing):
     """The sentence that says how wrong labels, or those to be made, become right ones."""
     kind, dataset = use.config['type'], listing.dataset
+    is_zipped = _has_zipped_labels(use.config)
     if kind == 'OwnDataset' and dataset.id_map is None:
+        if is_zipped:
+            return 'In a zip they have to hold train ids; if they hold others, unpack them.'
         return (
             f'Say in {use.config_file} which id or colour is which class, e.g. id_map=dict(road=7, '
             f'car=[26, 27]); then run: {listing.converter}'
         )
-    if kind not in (*_CONVERTERS, 'OwnDataset'):
+    if is_zipped or kind not in (*_CONVERTERS, 'OwnDataset'):
         ids = 'its own ids' if hasattr(dataset, 'label_ids') else 'train ids'
         return f'Get them again from the data set: they have to hold {ids} (docs/data.md).'
     suffix = dataset.seg_map_suffix
