@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from mmseg.datasets.acdc import CONDITIONS, ACDCDataset
+from mmseg.datasets.archives import is_folder
 from mmseg.datasets.builder import DATASETS
 from mmseg.engine.checks.data import DatasetUse, check_dataset, file_of, list_files, warn_of_unused
 from mmseg.engine.class_lists import class_list
@@ -77,7 +78,7 @@ def known_names():
 def absence_of(entry):
     """Say what is missing, and where, of a data set of which there is nothing; else None."""
     folders = _folders(entry.config)
-    if not folders or any(map(osp.isdir, folders)):
+    if not folders or any(map(is_folder, folders)):
         return None
     try:
         list_files(entry.config, True, entry.file)
