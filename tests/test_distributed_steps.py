@@ -21,7 +21,7 @@ def build(network='daformer'):
     In double precision: in single precision gradients differ by 4e-6 where they are 0.26.
     """
     options = {}
-    if network != 'daformer':
+    if network in ('mic_hrda', 'vfm_uda'):
         options = dict(
             mask_mode='separatetrgaug', mask_lambda=1,
             mask_generator=dict(type='block', mask_ratio=0.5, mask_block_size=16),
@@ -62,12 +62,16 @@ def build(network='daformer'):
     return method.double().train()
 
 
-def batch():
+def batch(network='daformer'):
     """Two source labels of other classes each, of which one has many more things."""
     data = random_batch()
     data['img'], data['target_img'] = data['img'].double(), data['target_img'].double()
     data['gt_semantic_seg'][0] %= 8
     data['gt_semantic_seg'][1] = data['gt_semantic_seg'][1] % 9 + 10
+    if network == 'few_labels':
+        data['labelled_img'] = data['target_img'].flip(2)
+        data['labelled_img_metas'] = data['target_img_metas']
+        data['labelled_gt_semantic_seg'] = data['gt_semantic_seg'].flip(3)
     return data
 
 
@@ -94,7 +98,7 @@ def train_rank(network):
         rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         messages, all_reduce = [], torch.distributed.all_reduce
         torch.distributed.all_reduce = lambda tensor: messages.append(1) or all_reduce(tensor)
-        data = batch()
+        data = batch(network)
         for key, values in data.items():
             size = len(values) // world_size
             data[key] = values[rank * size : (rank + 1) * size]
@@ -106,7 +110,8 @@ def _printed(folder):
     return '\n'.join(path.read_text() for path in sorted(folder.glob('printed_*.txt')))
 
 
-LONG = [pytest.param(name, marks=pytest.mark.long) for name in ('mic_hrda', 'vfm_uda')]
+LONG = ('mic_hrda', 'vfm_uda', 'few_labels')
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in LONG]
 
 
 @pytest.fixture(scope='module', params=['daformer', *LONG])
@@ -122,7 +127,8 @@ def two_ranks(tmp_path_factory, network):
 
 
 def test_two_ranks_have_the_gradients_losses_and_networks_of_one(two_ranks, network, one_thread):
-    alone = train(build(network), batch())
+    alone = train(build(network), batch(network))
+    assert ('labelled.decode.loss_ce' in alone['logs'][0]) == (network == 'few_labels')
     assert alone['logs'][0]['src.loss_imnet_feat_dist'] > 0
     assert 0 < alone['logs'][0]['pseudo_label_weight'] < 1
     for found in two_ranks:
