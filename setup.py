@@ -27,6 +27,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(11, 15)],
-    packages=find_namespace_packages(include=['mmseg', 'mmseg.*'], exclude=['*.__pycache__']),
+    packages=find_namespace_packages(
+        include=['mmseg', 'mmseg.*', 'daformer_runs'], exclude=['*.__pycache__']
+    ),
     cmdclass={'build_py': BuildWithoutInit},
 )

@@ -5,10 +5,10 @@ import json
 import cv2
 import pytest
 
+from daformer_runs.run_folder import read_log
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, run_python
 from tools import analyze_logs
-from tools.run_folder import read_log
 
 
 def train(iteration, loss, time=0.5, **more):

@@ -22,7 +22,7 @@ CONFIGS = sorted(path for path in EXAMPLES if path.startswith('configs/'))
 def checkout(tmp_path_factory, street_scenes):
     """A copy of the checkout with the files of the examples."""
     root = tmp_path_factory.mktemp('checkout')
-    for name in ('mmseg', 'tools', 'configs'):
+    for name in ('mmseg', 'daformer_runs', 'tools', 'configs'):
         shutil.copytree(CHECKOUT / name, root / name)
     for name in ('run_experiments.py', 'experiments.py'):
         shutil.copy(CHECKOUT / name, root)

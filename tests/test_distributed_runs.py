@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmcv.runner import get_dist_info
 
+from mmseg.engine.run_start import config_of
 from mmseg.engine.runner import SeededRunner
 from mmseg.models.uda.dacs import DACS
 from tests.killable_runs import SignalIn, SignalInEvaluation
@@ -31,7 +32,6 @@ from tests.tiny_runs import (
     run_experiment,
 )
 from tools import test, train
-from tools.runs import config_of
 
 
 class NaNIn:

@@ -15,6 +15,7 @@ COMMANDS = [command for page in PAGES for command in commands_of(page)]
 RUNNABLE = sorted({command.page for command in COMMANDS if command.runnable})
 # Programs that are not this project's.
 OTHERS = {'.', 'cd', 'git', 'mkdir', 'pip', 'pre-commit', 'python', 'tensorboard', 'torchrun'}
+FOLDERS = ('daformer_runs', 'demo', 'mmseg', 'tools')  # of code
 # What makes the runnable commands a matter of seconds; `make test-all` runs them as they are.
 SMALLER = {
     r'--num-source \d+': '--num-source 8',
@@ -93,7 +94,10 @@ def checkout(tmp_path, monkeypatch):
         if path.name in ('configs', 'docs'):
             ignored = shutil.ignore_patterns('generated')
             shutil.copytree(path, tmp_path / path.name, ignore=ignored)
-        elif path.name in ('demo', 'mmseg', 'tools') or path.suffix in ('.py', '.sh'):
+        elif path.name in ('daformer_runs', 'demo', 'mmseg', 'tools') or path.suffix in (
+            '.py',
+            '.sh',
+        ):
             os.symlink(path, tmp_path / path.name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -121,7 +125,7 @@ def test_runnable_commands_run_as_they_are(page):
 
 def test_the_architecture_names_files_that_exist():
     text = (CHECKOUT / 'docs/architecture.md').read_text(encoding='utf-8')
-    named = re.findall(r'\b((?:mmseg|tools)/[\w/]+\.py|\w+\.py)\b', text)
+    named = re.findall(r'\b((?:mmseg|daformer_runs|tools)/[\w/]+\.py|\w+\.py)\b', text)
     assert len(named) > 15
     for path in named:
         assert (CHECKOUT / path).is_file(), path

@@ -220,7 +220,7 @@ def test_full_memory_is_one_line(workplace, monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nMore.')
 
-    monkeypatch.setattr('tools.launch.train', full)
+    monkeypatch.setattr('mmseg.engine.run.train', full)
     with pytest.raises(SystemExit, match=r'^Error: the memory of cpu is full \(CUDA[^\n]*$'):
         run_experiment(UDA_CONFIG)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from daformer_runs.same_run import compare
 from mmseg.datasets import build_dataset
 from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.engine.checks.config import check_keys, check_values
@@ -14,7 +15,6 @@ from mmseg.engine.checks.data import check_dataset, datasets_of
 from mmseg.engine.config import as_dict, load_config
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import CHECKOUT, UDA_CONFIG, only
-from tools.same_run import compare
 
 CPU = torch.device('cpu')
 NORM = dict(mean=[0, 0, 0], std=[1, 1, 1], to_rgb=True)

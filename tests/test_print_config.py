@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from daformer_runs.same_run import MISSING, differences
 from mmseg.engine.config import as_dict, load_config
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, SOURCE_ONLY_CONFIG, UDA_CONFIG, run_python
 from tools import print_config
-from tools.same_run import MISSING, differences
 
 
 def shown(*arguments):

@@ -18,6 +18,7 @@ from mmseg.engine.checkpoint import (
     prune_resume_states,
     save_file,
 )
+from mmseg.engine.run_start import locked
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
 from tests.tiny_runs import (
@@ -28,7 +29,6 @@ from tests.tiny_runs import (
     files_below,
     run_experiment,
 )
-from tools.run_start import locked
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -49,7 +49,7 @@ def unfinished(copied_run):
 def started(monkeypatch):
     """The names of the runs that run_experiments.py wants to train; it trains none."""
     names = []
-    monkeypatch.setattr('tools.launch.train', lambda cfg, *_: names.append(cfg.name))
+    monkeypatch.setattr('mmseg.engine.run.train', lambda cfg, *_: names.append(cfg.name))
     return names
 
 
@@ -96,7 +96,7 @@ def test_resume_with_other_workers_and_intervals(workplace, trained_run, monkeyp
 
 def test_train_takes_changed_values_too(unfinished, monkeypatch):
     trained = []
-    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given))
+    monkeypatch.setattr('mmseg.engine.run.train', lambda *given: trained.append(given))
     train_here(unfinished.work_dir, *HARMLESS)
     ((cfg, _, changes),) = trained
     assert cfg.data.workers_per_gpu == 1 and cfg.model.backbone.with_cp is True
@@ -128,8 +128,8 @@ def test_default_that_a_later_release_states(unfinished, started, tmp_path, caps
         'optimizer = dict(amsgrad=False)\nnew_setting = None\n'
         'optimizer_config = dict(grad_clip=None)\n'
     )
+    from daformer_runs.same_run import compare_to_resume
     from mmseg.engine.config import as_dict, load_config
-    from tools.same_run import compare_to_resume
 
     one, other = (as_dict(load_config(str(path))) for path in (UDA_CONFIG, later))
     del one['uda']['color_jitter_strength'], one['speed']
@@ -139,7 +139,7 @@ def test_default_that_a_later_release_states(unfinished, started, tmp_path, caps
 
 
 def test_default_of_a_decoder_layer_that_a_later_release_states():
-    from tools.same_run import compare
+    from daformer_runs.same_run import compare
 
     def config(**options):
         layer = {'type': 'conv', 'kernel_size': 1, **options}
@@ -152,7 +152,7 @@ def test_default_of_a_decoder_layer_that_a_later_release_states():
 
 
 def test_moved_data_and_weights(tmp_path, monkeypatch):
-    from tools.same_run import compare
+    from daformer_runs.same_run import compare
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'disk/gta').mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_moved_data_and_weights(tmp_path, monkeypatch):
 
 
 def test_moved_folders_of_images(tmp_path, monkeypatch):
-    from tools.same_run import compare
+    from daformer_runs.same_run import compare
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'new/gta/images').mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_moved_folders_of_images(tmp_path, monkeypatch):
 
 
 def test_folders_below_their_root_or_absolute(tmp_path, monkeypatch):
-    from tools.same_run import compare
+    from daformer_runs.same_run import compare
 
     monkeypatch.chdir(tmp_path)
     for folder in ('data/gta/images', 'data/gta/labels', 'data/gta_2/images'):
@@ -247,7 +247,7 @@ def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, mo
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
     Path(unfinished.work_dir, 'code.tar.gz').write_bytes(b'of the first start')
     trained = []
-    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given))
+    monkeypatch.setattr('mmseg.engine.run.train', lambda *given: trained.append(given))
     train_here(unfinished.work_dir, 'data.samples_per_gpu=1')
     ((cfg, _, changes),) = trained
     assert cfg.data.samples_per_gpu == 1 and changes == ''
@@ -261,7 +261,7 @@ def test_run_without_checkpoints_starts_again_with_other_settings(unfinished, mo
 def test_given_config_in_the_folder_of_the_run_is_not_replaced(unfinished, monkeypatch):
     """What is given may be the config of a start that saved nothing, or one with bases."""
     os.remove(f'{unfinished.work_dir}/resume_3.pth')
-    monkeypatch.setattr('tools.launch.train', lambda *given: None)
+    monkeypatch.setattr('mmseg.engine.run.train', lambda *given: None)
     before = Path(unfinished.config).read_text()
     with pytest.raises(SystemExit, match=r'optimizer.lr: 0.004 → 0.01'):
         train_main([unfinished.config, '--work-dir', unfinished.work_dir,
@@ -308,7 +308,7 @@ def test_checkpoint_of_another_network_in_the_folder(unfinished):
 
 
 def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
-    from tools.same_run import compare, compare_to_resume
+    from daformer_runs.same_run import compare, compare_to_resume
 
     one = config_in(unfinished)
     split = {**one, 'n_gpus': 2, 'data': {**one['data'], 'samples_per_gpu': 1}}
@@ -321,9 +321,9 @@ def test_batch_split_over_processes_and_micro_batches(unfinished, monkeypatch):
 
 def test_folder_keeps_the_batch_that_its_run_began_with(unfinished, monkeypatch):
     """Also where fewer processes with more images each keep it; every such command resumes."""
-    monkeypatch.setattr('tools.launch.check_is_launched', lambda *given: None)
+    monkeypatch.setattr('mmseg.engine.run.check_is_launched', lambda *given: None)
     trained = []
-    monkeypatch.setattr('tools.launch.train', lambda *given: trained.append(given[0]))
+    monkeypatch.setattr('mmseg.engine.run.train', lambda *given: trained.append(given[0]))
     one = config_in(unfinished)
     began = {**one, 'n_gpus': 2, 'data': {**one['data'], 'samples_per_gpu': 1}}
     Path(unfinished.config).write_text(json.dumps(began))
@@ -336,8 +336,8 @@ def test_folder_keeps_the_batch_that_its_run_began_with(unfinished, monkeypatch)
 
 def test_every_setting_is_known_to_change_results_or_not():
     """A key at the top level that the list does not know would change a run silently."""
+    from daformer_runs.same_run import _SECTIONS
     from mmseg.engine.checks.config import SETTINGS
-    from tools.same_run import _SECTIONS
 
     harmless = {
         *('name', 'exp', 'work_dir', 'git_rev', 'resume_from', 'log_level', 'n_gpus'),

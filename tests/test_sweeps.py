@@ -255,7 +255,7 @@ def test_status_tells_every_state(sweep, copied_run):
 
 
 def test_status_knows_a_run_in_progress_by_its_lock(sweep):
-    from tools.run_start import locked
+    from mmseg.engine.run_start import locked
 
     reader, writer = os.pipe()
     child = os.fork()

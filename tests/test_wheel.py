@@ -47,7 +47,7 @@ def wheel(tmp_path_factory):
     # From a copy, since setuptools leaves build/ and *.egg-info where it runs.
     copy = folder / 'checkout'
     copy.mkdir()
-    for name in ('mmseg', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
+    for name in ('mmseg', 'daformer_runs', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
         path = osp.join(ROOT, name)
         (shutil.copytree if osp.isdir(path) else shutil.copy)(path, copy / name)
     (copy / NEW_FILE).parent.mkdir(exist_ok=True)

@@ -13,8 +13,8 @@ import tools.openmp  # noqa: F401
 
 from prettytable import PrettyTable
 
+from daformer_runs.run_folder import find_work_dirs, is_ratio, json_logs, read_log
 from tools.command_line import exit_with
-from tools.run_folder import find_work_dirs, is_ratio, json_logs, read_log
 
 _DEFAULT_KEYS = ('decode.loss_ce', 'mIoU', 'time', 'data_time')
 _LOWER_IS_BETTER = re.compile(r'loss|time|memory')

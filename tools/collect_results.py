@@ -19,8 +19,7 @@ import tools.openmp  # noqa: F401
 import numpy as np
 from prettytable import PrettyTable
 
-from tools.command_line import exit_with
-from tools.run_folder import (
+from daformer_runs.run_folder import (
     Log,
     find_config,
     find_work_dirs,
@@ -29,7 +28,8 @@ from tools.run_folder import (
     read_log,
     sets_in,
 )
-from tools.same_run import compare
+from daformer_runs.same_run import compare
+from tools.command_line import exit_with
 
 # What run_experiments.py puts around a config's name.
 _GENERATED_NAME = re.compile(r'\d{6}_\d{4}_(.*)_[0-9a-f]{5}')

@@ -4,9 +4,9 @@ import os.path as osp
 
 from mmseg.engine.config import config_in_checkpoint, load_config
 from mmseg.engine.data_sets import first_named
+from mmseg.engine.run_start import config_of
 from mmseg.models.weights import load_file
 from mmseg.utils.user_error import UserError
-from tools.runs import config_of
 
 
 def read_config(path, overrides=None):

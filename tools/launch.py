@@ -6,26 +6,14 @@ import os.path as osp
 import sys
 import tempfile
 
-import torch
-
-from mmseg.engine.checkpoint import is_finished
-from mmseg.engine.config import as_dict, complete_config, load_config, parse_options, read_file
-from mmseg.engine.distributed import (
-    check_is_launched,
-    check_processes,
-    init_distributed,
-    is_launched,
-    main_process_first,
-)
-from mmseg.engine.performance import keep_freed_memory
+from mmseg.engine.config import as_dict, complete_config, parse_options, read_file
+from mmseg.engine.distributed import check_processes, init_distributed, is_launched
 from mmseg.engine.preflight import check_config, check_files
-from mmseg.engine.train import train
-from mmseg.utils.collective import get_dist_info
-from mmseg.utils.files import reporting_write_errors, write_text
+from mmseg.engine.run import read_run, train_run
+from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.processes import Training, run_all, slots_for, train_with_torchrun
 from tools.run_config import with_bases_from
-from tools.run_start import started
 from tools.runs import Run, find_run
 from tools.status import lock_holder
 
@@ -34,14 +22,7 @@ from tools.status import lock_holder
 def train_file(args):
     """Train the config of tools/train.py, perhaps as one of several processes."""
     with init_distributed(args.device) as device:
-        with main_process_first() as is_rank_0:
-            cfg = load_config(args.config, _overrides(args))
-            name = osp.splitext(osp.basename(args.config))[0]
-            cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
-            if is_rank_0:
-                check_config(cfg, args.config)
-                check_is_launched(cfg, args.config)
-                check_files(cfg)
+        cfg = read_run(args.config, args.work_dir, _overrides(args))
         signal = train_run(cfg, device)
     if signal is not None:
         sys.exit(128 + signal)
@@ -153,29 +134,6 @@ def _train(run, args):
     print(f'Finished. Predictions and their IoU: sh test.sh {run.cfg.work_dir}')
 
 
-def train_run(cfg, device):
-    """Train in the run's locked folder; return the signal that stopped it before its end."""
-    keep_freed_memory(device)
-    is_rank_0 = get_dist_info()[0] == 0
-    with started(cfg) as changes:
-        if is_finished(cfg.work_dir, cfg.runner.max_iters):
-            if is_rank_0:
-                print(f'This run is finished: {cfg.work_dir}')
-            return None
-        try:
-            with reporting_write_errors(cfg.work_dir):
-                signal = train(cfg, device, changes)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f'the memory of {device} is full ({str(error).splitlines()[0]}). Free the device, '
-                'or set model.backbone.with_cp=True or speed.accumulate higher; the same command '
-                'resumes.'
-            ) from error
-    if is_rank_0 and signal is not None:
-        print(f'Stopped by signal {signal}. The same command resumes.')
-    return signal
-
-
 def _train_in_turn(runs, args):
     """Train one run after the other; return the names of those that failed."""
     failed = []
@@ -207,8 +165,8 @@ def _trainings(runs, device):
 
 def _show_results(folder):
     """Print the results of all runs in a folder as a table and leave it there, with a CSV."""
+    from daformer_runs.run_folder import find_work_dirs
     from tools.collect_results import read_results, results_csv, results_tables
-    from tools.run_folder import find_work_dirs
 
     results = read_results(find_work_dirs([folder]))
     if results:

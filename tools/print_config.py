@@ -9,10 +9,10 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import tools.openmp  # noqa: F401
 
+from daformer_runs.same_run import differences
 from mmseg.engine.config import Config, as_dict, parse_options
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.given_config import read_config
-from tools.same_run import differences
 
 
 def parse_args(argv):

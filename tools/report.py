@@ -20,6 +20,8 @@ import jinja2
 from PIL import Image
 from prettytable import PrettyTable
 
+from daformer_runs.run_folder import find_work_dirs, sets_in
+from daformer_runs.same_run import MISSING, differences, settings
 from mmseg.engine.data_sets import labelled_sets, named
 from mmseg.engine.logs import RARE_CLASS_FILE, evaluated_sets, metric_key
 from mmseg.utils.drawing import draw_bars, draw_confusion, draw_sampling
@@ -27,8 +29,6 @@ from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError, reports_user_errors
 from tools.analyze_logs import draw_curves
 from tools.collect_results import read_results
-from tools.run_folder import find_work_dirs, sets_in
-from tools.same_run import MISSING, differences, settings
 
 
 def parse_args(argv):

@@ -10,12 +10,13 @@ import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from daformer_runs.run_folder import read_json
+from daformer_runs.same_run import compare_to_resume, describe
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import Config, as_dict
+from mmseg.engine.run_start import config_of
 from mmseg.utils.files import write_text
 from mmseg.utils.user_error import UserError
-from tools.run_folder import find_config, read_json
-from tools.same_run import compare_to_resume, describe
 
 
 class FoundRun(NamedTuple):
@@ -139,11 +140,3 @@ def find_run(cfg, group, work_dir=None, new=False):
 
 def _rank(run):
     return -len(run.differences), not run.is_finished, osp.getmtime(run.config), run.config
-
-
-def config_of(work_dir):
-    """:func:`tools.run_folder.find_config` for users."""
-    try:
-        return find_config(work_dir)
-    except ValueError as error:
-        raise UserError(str(error)) from error

@@ -19,7 +19,7 @@ from mmseg.utils.files import remove_parts, write_text
 EVALUATION_FOLDER = 'evaluation'  # in the run's
 RARE_CLASS_FILE = osp.join(EVALUATION_FOLDER, 'rare_class_sampling.json')
 # A run's own text log, and with .json behind it mmcv's JSON log. Other logs in the folder, such as
-# what `tee` writes, are left alone. (tools/run_folder.py reads the same names.)
+# what `tee` writes, are left alone. (daformer_runs/run_folder.py reads the same names.)
 _OWN_LOG = re.compile(r'(\d{8}_\d{6})\.log(\.json)?')
 _OF_EVALUATION = re.compile(r'iter_(\d+)')
 _IN_TEXT = re.compile(r' - Iter(\(val\))? \[(\d+)')

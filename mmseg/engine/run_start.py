@@ -10,17 +10,18 @@ import os.path as osp
 import platform
 import tarfile
 
+from daformer_runs.run_folder import find_config, read_json
+from daformer_runs.same_run import compare_to_resume, describe
 from mmseg.engine.checkpoint import is_finished, saved_checkpoints
 from mmseg.engine.config import as_dict
 from mmseg.engine.distributed import main_process_first
 from mmseg.utils import files
 from mmseg.utils.user_error import UserError
-from tools.run_folder import read_json
-from tools.runs import config_of
-from tools.same_run import compare_to_resume, describe
 
-_CHECKOUT = osp.dirname(osp.dirname(osp.abspath(__file__)))
-_CODE = ('*.py', 'test.sh', 'requirements.txt', 'mmseg/**/*.py', 'tools/**/*.py', 'configs/**/*.py')
+# The checkout; or where the wheel is installed, beside packages that are not this project's.
+_ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+_PACKAGES = ('mmseg/**/*.py', 'daformer_runs/*.py')
+_OF_CHECKOUT = ('*.py', 'test.sh', 'requirements.txt', 'tools/**/*.py', 'configs/**/*.py')
 
 
 @contextlib.contextmanager
@@ -106,11 +107,20 @@ def _config_there(cfg, checkpoints):
     return None, ''
 
 
+def config_of(work_dir):
+    """:func:`daformer_runs.run_folder.find_config` for users."""
+    try:
+        return find_config(work_dir)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def _archive_code(path, again):
     """Keep the source of the first start that saved anything."""
     if osp.exists(path) and not again:
         return
     with files.atomic_write(path) as file, tarfile.open(fileobj=file, mode='w:gz') as archive:
-        for pattern in _CODE:
-            for name in sorted(glob.glob(pattern, root_dir=_CHECKOUT, recursive=True)):
-                archive.add(osp.join(_CHECKOUT, name), arcname=osp.join('code', name))
+        is_checkout = osp.isfile(osp.join(_ROOT, 'run_experiments.py'))
+        for pattern in _PACKAGES + (_OF_CHECKOUT if is_checkout else ()):
+            for name in sorted(glob.glob(pattern, root_dir=_ROOT, recursive=True)):
+                archive.add(osp.join(_ROOT, name), arcname=osp.join('code', name))
