@@ -17,17 +17,15 @@ from tqdm import tqdm
 
 from demo.video import VIDEO_ENDINGS, VideoWriter, read_frames
 from mmseg.core.evaluation.class_names import dataset_aliases, get_palette
-from mmseg.datasets.file_errors import image_loader, read_image, unused_range
+from mmseg.daformer import load
+from mmseg.datasets.file_errors import image_loader, unused_range
 from mmseg.engine.checks.data import dark_images
-from mmseg.engine.config import load_config, parse_options
+from mmseg.engine.config import parse_options
 from mmseg.engine.data_sets import first_named
-from mmseg.engine.distributed import choose_device
 from mmseg.engine.performance import keep_freed_memory
-from mmseg.engine.predict import predict_images
 from mmseg.engine.predictions import write_image
-from mmseg.engine.trained import load_trained
-from mmseg.utils.drawing import paint, with_legend
-from mmseg.utils.files import IMAGE_ENDINGS, visible_files
+from mmseg.utils.drawing import with_legend
+from mmseg.utils.files import images_below
 from mmseg.utils.user_error import UserError, reports_user_errors
 
 # What can be written; each is the end of its file's name, too: NAME_pred.png.
@@ -73,16 +71,17 @@ def main(argv=None):
     args = parse_args(argv)
     paths = find_inputs(args.inputs)
     outputs = output_paths(args.inputs, paths, args.out, args.kinds)
-    options, device = parse_options(args.cfg_options), choose_device(args.device)
-    keep_freed_memory(device)
-    cfg = load_config(args.config, options) if args.config else None
-    segmentor = load_trained(cfg, args.checkpoint, device, args.weights, options)
+    segment = load(
+        args.checkpoint, args.config, args.device, args.weights, channel_order='bgr',
+        overrides=parse_options(args.cfg_options),
+    )  # fmt: skip
+    keep_freed_memory(segment.device)
     if args.palette:
-        segmentor.PALETTE = get_palette(args.palette)
+        segment.palette = get_palette(args.palette)
     images = [path for path in paths if not _is_video(path)]
-    written = _predict_images(args, segmentor, images, outputs) if images else []
+    written = _predict_images(args, segment, images, outputs) if images else []
     for path in filter(_is_video, paths):
-        written += _predict_video(args, segmentor, path, outputs[path])
+        written += _predict_video(args, segment, path, outputs[path])
     return written
 
 
@@ -91,8 +90,7 @@ def find_inputs(given):
     found = []
     for path in given:
         if osp.isdir(path):
-            names = visible_files(path, follow_links=False)
-            found += [osp.join(path, n) for n in names if n.lower().endswith(IMAGE_ENDINGS)]
+            found += images_below(path)
         elif osp.isfile(path):
             found.append(path)
         else:
@@ -135,51 +133,42 @@ def _is_video(path):
     return path.lower().endswith(VIDEO_ENDINGS)
 
 
-def _predict_images(args, segmentor, paths, outputs):
-    skipped, written = [], []
-    images = _read_images(paths, segmentor.cfg, skipped)
-    for name, *predicted in _predictions(args, segmentor, images, len(paths), 'image'):
-        for kind, file in outputs[name].items():
-            write_image(_draw(kind, args, segmentor, *predicted), file)
+def _predict_images(args, segment, paths, outputs):
+    load_file = image_loader(first_named(segment.config.data.test).pipeline)
+    skipped, dark, written = [], {}, []
+
+    def report(path, error):
+        skipped.append(path)
+        tqdm.write(f'Skipped: {error}', file=sys.stderr)
+
+    skip = report if len(paths) > 1 else None
+    for found in _predictions(args, segment, paths, len(paths), 'image', skip):
+        if largest := unused_range(found.name, found.image, load_file):
+            dark[found.name] = largest
+        for kind, file in outputs[found.name].items():
+            write_image(_draw(kind, args, segment, found), file)
             written.append(file)
+    if dark:
+        tqdm.write(f'Warning: {dark_images(dark, len(paths))}', file=sys.stderr)
     print(f'Wrote {written[0] if len(written) == 1 else f"{len(written)} files"}')
     if skipped:
         raise UserError(f'{len(skipped)} of {len(paths)} images could not be read.')
     return written
 
 
-def _read_images(paths, cfg, skipped):
-    """Yield names and images as tests load them; report and skip what cannot be read."""
-    load, dark = image_loader(first_named(cfg.data.test).pipeline), {}
-    for path in paths:
-        try:
-            image = read_image(path, load)
-        except UserError as error:
-            if len(paths) == 1:
-                raise
-            skipped.append(path)
-            tqdm.write(f'Skipped: {error}', file=sys.stderr)
-            continue
-        if largest := unused_range(path, image, load):
-            dark[path] = largest
-        yield path, image
-    if dark:
-        tqdm.write(f'Warning: {dark_images(dark, len(paths))}', file=sys.stderr)
-
-
-def _predict_video(args, segmentor, path, files):
+def _predict_video(args, segment, path, files):
     capture = cv2.VideoCapture(path)
     if not capture.isOpened():
         raise UserError(f'{path} cannot be read as a video: it is damaged, or none.')
     rate = capture.get(cv2.CAP_PROP_FPS) or 25
     length = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))  # 0: unknown
-    frames = ((path, frame) for frame in read_frames(capture))
+    frames = read_frames(capture)
     count = 0
     with contextlib.ExitStack() as stack:
         writers = {k: stack.enter_context(VideoWriter(file, rate)) for k, file in files.items()}
-        for _, *predicted in _predictions(args, segmentor, frames, length or None, 'frame'):
+        for found in _predictions(args, segment, frames, length or None, 'frame'):
             for kind, writer in writers.items():
-                writer.write(_draw(kind, args, segmentor, *predicted, is_frame=True))
+                writer.write(_draw(kind, args, segment, found, is_frame=True))
             count += 1
     # Some containers know their length in seconds only, which is rounded.
     if count == 0 or count + 1 < 0.98 * length:
@@ -188,24 +177,25 @@ def _predict_video(args, segmentor, path, files):
     return list(files.values())
 
 
-def _predictions(args, segmentor, images, total, unit):
+def _predictions(args, segment, images, total, unit, skip=None):
     """Predict images, with a progress bar where there is a terminal to draw on."""
-    found = predict_images(segmentor, images, 'confidence' in args.kinds)
+    found = segment.stream(images, 'confidence' in args.kinds, skip)
     return tqdm(found, total=total, unit=unit, disable=True if total == 1 else None)
 
 
-def _draw(kind, args, segmentor, image, label, confidence, is_frame=False):
-    """Draw one kind of output: (H, W, 3) BGR or (H, W) grey, uint8."""
+def _draw(kind, args, segment, found, is_frame=False):
+    """Draw one kind of output of a prediction: (H, W, 3) BGR or (H, W) grey, uint8."""
     if kind == 'confidence':
-        grey = np.round(255 * confidence).astype(np.uint8)
+        grey = np.round(255 * found.confidence).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2) if is_frame else grey
     if kind == 'label_ids':
-        return label
+        return found.labels
     opacity = {'pred': args.opacity or 1, 'overlay': args.opacity or 0.5, 'labels': 1}[kind]
-    painted = paint(label, segmentor.PALETTE, image, opacity)
+    painted = segment.paint(found.labels, found.image, opacity)
     if not args.legend:
         return painted
-    return with_legend(painted, label, segmentor.CLASSES, segmentor.PALETTE, all_classes=is_frame)
+    classes, palette = segment.classes, segment.palette
+    return with_legend(painted, found.labels, classes, palette, all_classes=is_frame)
 
 
 if __name__ == '__main__':

@@ -26,8 +26,13 @@ for registry, name in (
     (DATASETS, 'GTADataset'), (LOSSES, 'NewLoss'),
 ):
     assert registry.get(name) is not None, name
-import mmseg.engine.train
-print('all there')
+from mmseg.daformer import load
+from mmseg.utils.user_error import UserError
+try:
+    load('nowhere.pth')
+except UserError as error:
+    assert str(error) == 'checkpoint nowhere.pth does not exist.'
+    print('all there')
 """
 
 # A file in a folder of MMSegmentation's that holds none of ours.

@@ -87,5 +87,11 @@ def visible_files(folder, follow_links=True):
     return sorted(found)
 
 
+def images_below(folder):
+    """List the images of a folder at any depth, by their endings: paths, sorted."""
+    names = visible_files(folder, follow_links=False)
+    return [osp.join(folder, n) for n in names if n.lower().endswith(IMAGE_ENDINGS)]
+
+
 def _refuse(error):
     raise UserError(f'{error.filename} cannot be listed: {error.strerror}.') from error
