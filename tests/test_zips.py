@@ -25,6 +25,7 @@ from mmseg.datasets.resized_images import keep_resized
 from mmseg.datasets.target_sets import choose_labelled
 from mmseg.datasets.uda_dataset import UDADataset
 from mmseg.engine.checks.data import DatasetUse, check_dataset
+from mmseg.utils.files import visible_files
 from mmseg.utils.user_error import UserError
 from tests.own_domains import config_of, own_domains
 from tests.test_command_line import run_test
@@ -106,6 +107,19 @@ def test_a_zip_is_read_as_its_folder(tmp_path, name, method):
     assert_equal(samples(zipped), expected)
     report = check(zipped)
     assert report.problems == [] and report.num_images == 1
+
+
+def test_files_are_listed_as_those_of_a_folder(tmp_path):
+    names = ['b/2.png', 'b/1.png', 'a.png', 'b.png', '.a/1.png', 'b/._1.png', 'c/.x/1.png', 'c/d/e']
+    for name in names:
+        path = tmp_path / 'set' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    expected = {below: visible_files(tmp_path / 'set' / below) for below in ('', 'b', 'c', '.a')}
+    assert expected[''] == ['a.png', 'b.png', 'b/1.png', 'b/2.png', 'c/d/e']
+    zip_up(tmp_path / 'set.zip', tmp_path / 'set')
+    for below, files in expected.items():
+        assert archives.visible_files(f'{tmp_path}/set.zip/{below}') == files
 
 
 def test_folders_alone_lead_through_a_zip(tmp_path):
@@ -267,7 +281,10 @@ def test_training_samples_from_data_workers(raw_sets, tmp_path):
 def test_train_ids_in_a_zip_are_taken(raw_sets, tmp_path):
     config = raw_sets['GTADataset']
     expected = samples(config)
-    zip_up(tmp_path / 'gta.zip', tmp_path / 'gta', files_below(tmp_path / 'gta'))
+    for path in (tmp_path / 'gta/labels').iterdir():
+        if 'TrainIds' not in path.name:
+            path.unlink()
+    zip_up(tmp_path / 'gta.zip', tmp_path / 'gta')
     zipped = dict(config, data_root=f'{tmp_path}/gta.zip')
     assert_equal(samples(zipped), expected)
     assert check(zipped).problems == []
@@ -443,13 +460,15 @@ def test_forks_open_their_own_zips(zipped):
 
 
 def test_zips_are_opened_once(zipped, monkeypatch):
-    opened = []
-    original = archives._opened
+    opened, looked = [], []
+    original, look_for = archives._opened, archives._look_for
     monkeypatch.setattr(archives, '_opened', lambda path: opened.append(path) or original(path))
+    monkeypatch.setattr(archives, '_look_for', lambda path: looked.append(path) or look_for(path))
     dataset = build_files(zipped)
     batches = [[i] for i in range(len(dataset))]
+    looked.clear()
     assert len(list(build_loader(dataset, batches, 0, torch.device('cpu'), list))) == 5
-    assert opened == [zipped['data_root']]
+    assert opened == [zipped['data_root']] and looked == []
 
 
 def test_a_list_of_labelled_images(zipped, tmp_path):
