@@ -17,8 +17,18 @@ if [ ! -d "$dir" ]; then
     exit 1
 fi
 preds=$dir/preds
+before=
 for option in "$@"; do
+    case $before in
+        --test-scale | --inference-mode) preds=${preds}_$option ;;
+    esac
+    before=$option
     case $option in
+        --on | --data | --data=*)
+            echo "Error: test.sh tests on the run's target. For other data sets: python tools/test.py $dir/latest.pth $option ..." >&2
+            exit 1
+            ;;
+        --test-scale=* | --inference-mode=*) preds=${preds}_${option#*=} ;;
         --aug-test | --test-set) preds=${preds}_${option#--} ;;
         teacher | --weights=teacher) preds=${preds}_teacher ;;
     esac

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmseg.engine.config import read_file
+from mmseg.engine.config import load_config, read_file
 from tests.test_mistakes import refused
 from tests.tiny_runs import CHECKOUT, files_below
 from tools import test
@@ -170,6 +170,19 @@ def test_options_of_a_group(run):
     assert [rows_of(printed)[name][1] for name in found] == ['64x32'] * 2
 
 
+def test_options_of_a_group_of_the_configs_own_sets(shared_run, monkeypatch, tmp_path):
+    monkeypatch.chdir(shared_run.folder)
+    config = load_config(shared_run.config)._cfg_dict.to_dict()
+    own = config['data']['test']
+    config['data']['test'] = {'a/one': own, 'a/two': own, 'b': own}
+    path = tmp_path / 'named.json'
+    path.write_text(json.dumps(config))
+    options = ['--cfg-options', 'data.test.a.img_dir=elsewhere']
+    args = test.parse_args([str(path), shared_run.checkpoint, *options])
+    _, sets = chosen_sets(args)
+    assert [entry.config['img_dir'] for entry in sets] == ['elsewhere'] * 2 + [own['img_dir']]
+
+
 def test_labels_that_are_missing_make_a_set_broken(run, capsys):
     write_acdc('rain', 5, with_label=False)
     Path(HOME[1], 'b.png').unlink()
@@ -215,7 +228,7 @@ def test_a_file_that_breaks_later(run, capsys, monkeypatch):
         (['--on', 'bdd100k', '--cfg-options', 'data.test.data_root=x'],
          'data.test.data_root: of several data sets an option has to name one, e.g. data.test.bdd'),
         (['--on', 'bdd100k', '--cfg-options', 'data.test.bdd100k.pipeline.9.type=x'],
-         '--cfg-options data.test.pipeline.9.type'),
+         '--cfg-options for a data set of data.test, pipeline.9.type'),
         (['--on', 'bdd100k', '--test-scale', 'full'], '--test-scale full: choose native, half'),
     ],
 )  # fmt: skip

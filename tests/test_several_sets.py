@@ -17,6 +17,7 @@ from mmseg.datasets.target_sets import choose_labelled
 from mmseg.datasets.uda_dataset import DGDataset, UDADataset
 from mmseg.engine.config import load_config
 from mmseg.utils.user_error import UserError
+from tests.own_domains import config_of, own_domains
 from tests.test_mistakes import refused
 from tests.tiny_runs import (
     SMALL,
@@ -27,6 +28,7 @@ from tests.tiny_runs import (
     run_experiment,
 )
 from tools import check_dataset, report
+from tools.convert_datasets import class_index, custom
 from tools.convert_datasets.train_ids import write_class_index
 
 ROAD, CAR, BUS, TRAIN = 0, 13, 15, 16
@@ -381,3 +383,73 @@ def test_a_list_of_training_sets_names_the_way(workplace):
     )
     with pytest.raises(UserError, match=r'data.train is .*DGDataset'):
         load_config('list.py')
+
+
+def test_sources_with_one_root_share_its_class_index(workplace, street_scenes):
+    """Night and fog of ACDC: one index of both, of which each reads its own."""
+    from tools import make_street_scenes
+
+    root = workplace / 'styles'
+    sizes = ['--num-source', '0', '--num-target', '2', '--num-val', '1']
+    make_street_scenes.main([str(root), *sizes, '--styles', 'night', 'fog', '--nproc', '1'])
+    content = json.loads(Path(several()).read_text())
+    source = content['data']['train']['source'][0]
+    acdc = {**source, 'type': 'ACDCDataset', 'data_root': str(root / 'acdc')}
+    acdc |= {'img_dir': 'rgb_anon/train', 'ann_dir': 'gt/train'}
+    sources = [{**acdc, 'conditions': condition} for condition in ('night', 'fog')]
+    content['data']['train'].update(source=sources, rare_class_sampling=RCS)
+    Path('shared.json').write_text(json.dumps(content))
+    class_index.main(['shared.json', '--nproc', '1'])
+    check_dataset.main(['shared.json'])
+    cfg = load_config('shared.json')
+    dataset = UDADataset(**_arguments(cfg))
+    (images,) = dataset.sampler.images_with_class[ROAD]
+    assert images.tolist() == [0, 1, 2, 3]
+    counted = sum((dataset.sources[i]['gt_semantic_seg'].data == ROAD).sum() > 0 for i in range(4))
+    assert counted > 0 and 'night' in dataset.sources.names[0]
+
+
+def test_own_targets_with_a_few_labels_are_converted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = own_domains(['road', 'car'], dict(road=7, car=[26, 27]))
+    target = {**content['val'], 'labelled': '1/2', 'crop_pseudo_margins': [1, 0, 0, 0]}
+    path = config_of(**{**content, 'target': target})
+    custom.main([path, '--nproc', '1'])
+    dataset = UDADataset(**_arguments(load_config(path)))
+    assert len(dataset.labelled) == 1
+    assert set(np.unique(dataset[0]['labelled_gt_semantic_seg'].data)) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'says'),
+    [
+        (dict(train=dict(source=dict(_delete_=True, a=dict(type='GTADataset')))), 'only data.val'),
+        (dict(val=[dict(type='GTADataset')]), 'data.val is '),
+        (dict(val='cityscapes'), 'data.val is '),
+    ],
+)
+def test_lists_and_names_stand_where_they_can(workplace, changes, says):
+    Path('mixed.json').write_text(
+        json.dumps({'_base_': [str(UDA_CONFIG)], 'data': changes, 'name': 'mixed'})
+    )
+    with pytest.raises(SystemExit, match=says):
+        run_experiment('mixed.json')
+
+
+@pytest.mark.parametrize(
+    ('place', 'change', 'says'),
+    [
+        ('target', dict(crop_size=(96, 96)), r'source\[0\] .*target\[1\] make images of 128×128'),
+        ('source', dict(mean=[1, 2, 3]), r'source\[0\] .*source\[1\] make mean and std'),
+    ],
+)
+def test_sets_whose_images_fit_no_batch(workplace, one_thread, place, change, says):
+    content = json.loads(Path(several()).read_text())
+    steps = content['data']['train'][place][1]['pipeline']
+    (step,) = [s for s in steps if set(change) & set(s) and s['type'] != 'Pad']
+    step.update(change)
+    if 'crop_size' in change:
+        next(s for s in steps if s['type'] == 'Pad')['size'] = change['crop_size']
+    Path('several.json').write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=says):
+        run_experiment('several.json')

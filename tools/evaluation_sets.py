@@ -12,7 +12,7 @@ from mmseg.datasets.builder import DATASETS
 from mmseg.engine.checks.data import DatasetUse, check_dataset, file_of, list_files, warn_of_unused
 from mmseg.engine.class_lists import class_list
 from mmseg.engine.config import Config, parse_options, read_file, restore_tuples
-from mmseg.engine.data_sets import first_named, named
+from mmseg.engine.data_sets import first_named, group_of, named
 from mmseg.utils.user_error import UserError
 from tools.given_config import read_config
 
@@ -43,11 +43,14 @@ def chosen_sets(args):
     Returns:
         tuple[mmcv.Config, list[EvaluationSet]]: The config's ``data.test`` is as it states it.
     """
-    options, of_sets = parse_options(args.cfg_options), {}
-    if args.data or args.on:
-        of_sets = {key: options.pop(key) for key in list(options) if key.startswith(_OF_TEST)}
-    cfg = read_config(args.config or args.checkpoint, options)
+    options = parse_options(args.cfg_options)
+    of_sets = {key: value for key, value in options.items() if key.startswith(_OF_TEST)}
+    others = {key: value for key, value in options.items() if key not in of_sets}
+    cfg = read_config(args.config or args.checkpoint, others)
     own = named(cfg.data.test)
+    if of_sets and not (args.data or args.on or any(own)):
+        cfg, of_sets = read_config(args.config or args.checkpoint, options), {}
+        own = named(cfg.data.test)
     if args.on:
         found = [_set_of_name(cfg, name, own, of_sets) for name in dict.fromkeys(args.on)]
     elif args.data:
@@ -59,7 +62,8 @@ def chosen_sets(args):
             entry.config = _put_over(entry.config, _options_of(entry.name, of_sets))
     else:
         found = [
-            EvaluationSet(name, copy.deepcopy(config), file_of(cfg)) for name, config in own.items()
+            EvaluationSet(name, _put_over(config, _options_of(name, of_sets)), file_of(cfg))
+            for name, config in own.items()
         ]
     _check_are_read(of_sets, [entry.name for entry in found])
     for entry in found:
@@ -145,7 +149,7 @@ def _options_of(name, of_sets):
 
 def _prefixed(name, of_sets):
     """Keys of a data set's options, those of its group first, to what they are in its config."""
-    groups = dict.fromkeys([name.partition('/')[0], name]) if name else ()
+    groups = filter(None, [group_of(name), name])
     return {
         key: key.removeprefix(prefix)
         for prefix in [f'{_OF_TEST}{group}.' for group in groups] or [_OF_TEST]
@@ -188,7 +192,8 @@ def _put_over(dataset, options):
     try:
         holder.merge_from_dict({f'dataset.{key}': value for key, value in options.items()})
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'--cfg-options {_OF_TEST}{", ".join(options)}: {error}') from error
+        keys = ', '.join(options)
+        raise UserError(f'--cfg-options for a data set of data.test, {keys}: {error}') from error
     restore_tuples(holder.dataset)
     return holder.dataset
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from prettytable import PrettyTable
 
+from mmseg.engine.data_sets import group_of
 from mmseg.engine.logs import file_part
 from mmseg.engine.predictions import write_image
 from mmseg.utils.drawing import as_image, draw_reliability
@@ -37,7 +38,7 @@ class SetResult:
     @property
     def group(self):
         """What the name begins with: ``acdc`` of ``acdc/fog``; '' of names without a group."""
-        return self.name.rpartition('/')[0]
+        return group_of(self.name)
 
 
 @dataclass

@@ -85,9 +85,10 @@ class PredictionFiles:
     def _sent_to(self, default):
         """The folder of files for a server."""
         options = parse_options(self.args.eval_options, '--eval-options')
-        unknown = set(options) - {'imgfile_prefix', 'to_label_id'}
+        known = {'imgfile_prefix'} if self.args.format else {'imgfile_prefix', 'to_label_id'}
+        unknown = set(options) - known
         if unknown:
-            raise UserError(f'--eval-options has no {", ".join(sorted(unknown))}.')
+            raise UserError(f'--eval-options has no {", ".join(sorted(unknown))} here.')
         path = options.get('imgfile_prefix', osp.join(osp.dirname(self.args.checkpoint), default))
         if self.args.show_dir and osp.realpath(path) == osp.realpath(self.args.show_dir):
             shown = self.args.show_dir

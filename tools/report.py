@@ -212,7 +212,7 @@ def _sources_table(sources):
          f'{s["drawn"] / drawn:.1%}']
         for s in sources
     ]  # fmt: skip
-    return _table(['source', 'images', 'ratio of all', 'samples drawn', 'ratio of all '], rows)
+    return _table(['source', 'images', 'of all images', 'samples drawn', 'of all samples'], rows)
 
 
 def _images(work_dir, folder, count):

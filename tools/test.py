@@ -16,7 +16,7 @@ from mmseg.engine.test_scales import average_scales, mode_of, set_scale
 from mmseg.engine.trained import load_trained
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.collective import gather_over_ranks, get_dist_info
-from mmseg.utils.user_error import UserError, reports_user_errors
+from mmseg.utils.user_error import FileError, UserError, reports_user_errors
 from tools.evaluation_sets import (
     absence_of,
     check_alone,
@@ -79,6 +79,9 @@ def _test(args, device):
             is_broken = test.entry.title in results.broken
             if not is_broken and _has_run(test, segmentor, device, results):
                 tests.append(test)
+                if args.is_scored and not is_alone:  # a test of many sets may be stopped
+                    found = test.metrics('silent')['mIoU']
+                    _say(f'{test.entry.title}, {network}: mIoU {100 * found:.2f}')
         del segmentor  # before the next one
     tests = [test for test in tests if test.entry.title not in results.broken]
     found = _report(args, tests, results, is_alone) if args.is_scored and tests else None
@@ -140,7 +143,7 @@ def _has_run(test, segmentor, device, results):
     """Predict a data set; one of several that turns out to be broken keeps none from its test."""
     try:
         test.run(segmentor, device)
-    except UserError as error:
+    except FileError as error:
         # Other ranks would wait for this one.
         if not test.entry.name or get_dist_info()[1] > 1:
             raise

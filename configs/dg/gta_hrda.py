@@ -1,5 +1,6 @@
 # HRDA, trained on GTA alone. Test it on unseen sets:
-#   python tools/test.py work_dirs/local-basic/RUN/latest.pth --on cityscapes bdd100k mapillary
+#   python tools/test.py work_dirs/local-basic/RUN/latest.pth \
+#     --on cityscapes bdd100k mapillary --test-scale 2048x1024
 # Network and method are in the first base, with reasons.
 # Memory, estimated: 16.0 GB, a card of 24 GB (3.8 with the three options of docs/hrda_mic.md).
 _base_ = [

@@ -1,5 +1,6 @@
 # DAFormer, trained on GTA, Synthia and UrbanSyn alone. Test it on unseen sets:
-#   python tools/test.py work_dirs/local-basic/RUN/latest.pth --on cityscapes bdd100k mapillary
+#   python tools/test.py work_dirs/local-basic/RUN/latest.pth \
+#     --on cityscapes bdd100k mapillary --test-scale 1024x512
 # Network and method are in the first base, with reasons.
 # Memory, estimated: 10.1 GB, a card of 12 GB (2.8 with the three options of docs/hrda_mic.md).
 _base_ = [

@@ -1,5 +1,6 @@
 # DINOv2-L with LoRA, trained on GTA, Synthia and UrbanSyn alone. Test it on unseen sets:
-#   python tools/test.py work_dirs/local-basic/RUN/latest.pth --on cityscapes bdd100k mapillary
+#   python tools/test.py work_dirs/local-basic/RUN/latest.pth \
+#     --on cityscapes bdd100k mapillary --test-scale 1024x512
 # Network and method are in the first base, with reasons.
 # Memory, estimated: 5.0 GB, a card of 8 GB (2.0 with model.backbone.with_cp=True).
 _base_ = [

@@ -20,7 +20,7 @@ import mmcv
 from mmcv.fileio import BaseStorageBackend
 
 from mmseg.utils import files
-from mmseg.utils.user_error import UserError
+from mmseg.utils.user_error import FileError
 
 BACKEND = 'zip_or_disk'
 _END = re.compile(r'\.zip(?=/|$)')
@@ -63,7 +63,7 @@ def visible_files(folder):
     if head is None:
         return files.visible_files(folder)
     if not is_folder(folder):
-        raise UserError(f'{folder} is missing{folders_there(folder)}.')
+        raise FileError(f'{folder} is missing{folders_there(folder)}.')
     return _zips(head).visible_files(name)
 
 
@@ -171,7 +171,7 @@ class _Zips:
         """Return the zip of a file and its entry, or None."""
         if name in self._unequal:
             one, other = self._unequal[name]
-            raise UserError(
+            raise FileError(
                 f'{one} and {other} both hold {name}, with different contents: let the config name '
                 'one of them, or a pattern without the other.'
             )
@@ -239,9 +239,9 @@ def _opened(path):
     try:
         archive = zipfile.ZipFile(path)
     except (*_DAMAGES, NotImplementedError) as error:
-        raise UserError(f'{path} is damaged or no zip ({error}): get it again.') from error
+        raise FileError(f'{path} is damaged or no zip ({error}): get it again.') from error
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
+        raise FileError(f'{path} cannot be read: {error.strerror}.') from error
     for entry in archive.infolist():
         problem = None
         if entry.flag_bits & 1:
@@ -249,5 +249,5 @@ def _opened(path):
         elif entry.compress_type not in _METHODS:
             problem = f'is compressed by a method (number {entry.compress_type}) that is not read'
         if problem is not None:
-            raise UserError(f'{path} {problem}: unpack it, and let the config name the folder.')
+            raise FileError(f'{path} {problem}: unpack it, and let the config name the folder.')
     return archive

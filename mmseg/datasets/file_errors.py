@@ -12,7 +12,7 @@ from mmseg.datasets.id_map import TRAIN_IDS_SUFFIX
 from mmseg.datasets.label_tables import IN_ZIPS
 from mmseg.datasets.pipelines import LoadAnnotations, LoadImageFromFile
 from mmseg.utils.files import DECODING_ERRORS, is_hidden
-from mmseg.utils.user_error import UserError
+from mmseg.utils.user_error import FileError, UserError
 
 # What OpenCV prints about a damaged file names no file; the error raised here does.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -137,7 +137,7 @@ def image_loader(pipeline):
 def read_image(path, load=None):
     """Read an image as :func:`image_loader` does: (H, W, 3) BGR uint8."""
     if not archives.is_file(path):
-        raise UserError(f'image {path} does not exist.')
+        raise FileError(f'image {path} does not exist.')
     load = load or image_loader([])
     image = load({'img_prefix': None, 'img_info': {'filename': path}})['img']
     return image.astype(np.uint8, copy=False)
@@ -181,7 +181,7 @@ class LoadTrainIds(LoadAnnotations):
             height, width = results['img'].shape[:2]
             # Of equal proportions they become the same image when they are resized.
             if abs(label.shape[0] * width / (label.shape[1] * height) - 1) > _SAME_PROPORTIONS:
-                raise UserError(
+                raise FileError(
                     f'{path} has the shape {label.shape}, but its image {results["filename"]} '
                     f'{(height, width)}; {EXPLAINED}.'
                 )
@@ -196,13 +196,13 @@ class LoadTrainIds(LoadAnnotations):
 
     def _check_ids(self, ids, path):
         if ids.ndim != 2:
-            raise UserError(f'{path} holds colours or transparency instead of ids; {EXPLAINED}.')
+            raise FileError(f'{path} holds colours or transparency instead of ids; {EXPLAINED}.')
         is_foreign = (ids > self.last_id) & (ids != self.ignore_index)
         if ids.dtype.itemsize > 1:
             is_foreign |= ids != ids.astype(np.uint8)
         if is_foreign.any():
             foreign = ', '.join(map(str, np.unique(ids[is_foreign])[:3]))
-            raise UserError(
+            raise FileError(
                 f'{path} holds ids that are neither 0..{self.last_id} nor {self.ignore_index} '
                 f'(ignored): {foreign}; {EXPLAINED}.'
             )
@@ -227,7 +227,7 @@ class FileLoader:
             if damage is None:
                 error.add_note(f'while loading {path}')
                 raise
-            raise UserError(f'{path} cannot be read: {damage}. Restore or convert it.') from error
+            raise FileError(f'{path} cannot be read: {damage}. Restore or convert it.') from error
 
 
 def _path(results, load):

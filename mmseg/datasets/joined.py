@@ -4,8 +4,6 @@ from bisect import bisect_right
 
 import numpy as np
 
-from mmseg.utils.user_error import UserError
-
 UNIFORM_OVER = ('images', 'sets')
 
 
@@ -19,9 +17,7 @@ class JoinedSets:
     """
 
     def __init__(self, datasets, uniform_over='images'):
-        if uniform_over not in UNIFORM_OVER:
-            known = ' and '.join(map(repr, UNIFORM_OVER))
-            raise UserError(f'data.train.uniform_over is {uniform_over!r}; there are {known}.')
+        assert uniform_over in UNIFORM_OVER
         self.datasets = datasets
         self.ends = np.cumsum([len(dataset) for dataset in datasets]).tolist()
         self.over_sets = uniform_over == 'sets' and len(datasets) > 1
@@ -56,4 +52,9 @@ class JoinedSets:
     @property
     def names(self):
         """What each set is called in logs and records."""
-        return [f'{type(d).__name__} ({d.data_root or d.img_dir})' for d in self.datasets]
+        return [_name_of(dataset) for dataset in self.datasets]
+
+
+def _name_of(dataset):
+    conditions = getattr(dataset, 'conditions', None)
+    return f'{type(dataset).__name__} ({dataset.img_dir}{f", {conditions}" if conditions else ""})'

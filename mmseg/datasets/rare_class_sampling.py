@@ -64,16 +64,21 @@ class ClassIndex:
         label_names (list[str]): Relative to ``label_dir``, of the images in their order.
         min_pixels (float): An image with a class has more pixels of it; below 1 a ratio of them.
         label_map (dict | None): From the train ids of the index to those of chosen classes.
+        is_shared (bool): Whether it is of other data sets in ``data_root``, too.
 
     Attributes:
         pixels (Counter): By train id.
         images (dict[int, ndarray]): Numbers of the images with enough of a class, by train id.
     """
 
-    def __init__(self, data_root, label_names, label_dir, min_pixels, label_map=None):
+    def __init__(
+        self, data_root, label_names, label_dir, min_pixels, label_map=None, is_shared=False
+    ):
         finder = LabelFinder(label_names)
         stats, samples = (read_index_file(data_root, name) for name in (STATS_FILE, SAMPLES_FILE))
         stats = [entry for entry in stats if not finder.is_hidden_copy(entry['file'])]
+        if is_shared:
+            stats = [entry for entry in stats if finder.find(entry['file']) is not None]
         with_class = _chosen({int(c): entries for c, entries in samples.items()}, label_map)
         self.data_root = data_root
         self.min_pixels = pixels_of_ratio(min_pixels, label_names, label_dir)
@@ -83,6 +88,8 @@ class ClassIndex:
             names = [name for name, count in with_class.get(c, []) if count > self.min_pixels]
             names = [name for name in names if not finder.is_hidden_copy(name)]
             images = [finder.find(name) for name in names]
+            if is_shared:
+                images = [image for image in images if image is not None]
             if None in images:
                 raise UserError(
                     f'{osp.join(data_root, SAMPLES_FILE)} lists {names[images.index(None)]}, but '

@@ -40,8 +40,11 @@ def images_alone(target, marks=False):
     return {**target, 'pipeline': pipeline, 'ann_dir': None}
 
 
-def labelled_images(target, seed):
-    """Build the data set of a target's images that have labels, with the target's pipeline."""
+def labelled_images(target, seed, number=0):
+    """Build the data set of a target's images that have labels, with the target's pipeline.
+
+    ``number`` is that of the target among several, each of which draws its own.
+    """
     config = without_options(target)
     pipeline = [*config['pipeline']]
     if not any(transform['type'] == 'LoadAnnotations' for transform in pipeline):
@@ -50,18 +53,18 @@ def labelled_images(target, seed):
         if transform['type'] == 'Collect' and 'gt_semantic_seg' not in transform['keys']:
             pipeline[position] = {**transform, 'keys': [*transform['keys'], 'gt_semantic_seg']}
     dataset = build_files({**config, 'pipeline': pipeline})
-    keep_labelled(dataset, target['labelled'], seed)
+    keep_labelled(dataset, target['labelled'], seed, number)
     return dataset
 
 
-def keep_labelled(dataset, labelled, seed):
-    """Leave out the images of a data set that have no labels."""
+def keep_labelled(dataset, labelled, seed, number=0):
+    """Leave out the images of a data set that have no labels; see :func:`labelled_images`."""
     names = [info['filename'] for info in dataset.img_infos]
-    chosen = choose_labelled(labelled, names, seed, dataset.data_root)
+    chosen = choose_labelled(labelled, names, seed, dataset.data_root, number)
     dataset.img_infos = [dataset.img_infos[number] for number in chosen]
 
 
-def choose_labelled(labelled, names, seed, root=None):
+def choose_labelled(labelled, names, seed, root=None, number=0):
     """Return the numbers of the images that have labels, ascending.
 
     Args:
@@ -76,7 +79,7 @@ def choose_labelled(labelled, names, seed, root=None):
     fraction = _fraction(labelled)
     if fraction is not None:
         count = max(1, round(fraction * len(names)))
-        drawn = numpy_generator(seed, 'labelled').permutation(len(names))[:count]
+        drawn = numpy_generator(seed, 'labelled', number).permutation(len(names))[:count]
         return sorted(drawn.tolist())
     wanted = _read(labelled, root) if isinstance(labelled, str) else labelled
     numbers = {name: i for i, name in enumerate(names)}

@@ -67,7 +67,7 @@ class DGDataset(Dataset):
     def _set_up_rare_class_sampling(self, min_pixels, class_temp, min_crop_ratio, crop_tries=None):
         sets = self.sources.datasets
         self.sampler = RareClassSampler(
-            [class_index(dataset, min_pixels) for dataset in sets],
+            [class_index(dataset, min_pixels, shares_root(dataset, sets)) for dataset in sets],
             class_temp,
             [self.sources.start(position) for position in range(len(sets))],
             self.sources.over_sets,
@@ -88,6 +88,16 @@ class DGDataset(Dataset):
 
     def __getitem__(self, number):
         return self.source_sample(number, *self.draw(number)[:2])
+
+    def samples_of_sets(self):
+        """Yield place and a sample of each data set where there are several, before any cut."""
+        yield from self._samples_of('data.train.source', self.sources.datasets)
+
+    def _samples_of(self, place, datasets):
+        for number, dataset in enumerate(datasets) if len(datasets) > 1 else ():
+            with seeded_globals(self.seed):
+                read = dataset.prepare_train_img if dataset.ann_dir else dataset.prepare_test_img
+                yield f'{place}[{number}]', read(0)
 
     def draw(self, number):
         """Draw the class that the crop of a sample has to hold, or None, and its source image."""
@@ -150,7 +160,8 @@ class UDADataset(DGDataset):
         marks = any(config.get('crop_pseudo_margins') for config in configs)
         targets = [build_files(images_alone(config, marks)) for config in configs]
         self.targets = join(targets, resized_dir, uniform_over)
-        labelled = [labelled_images(config, seed) for config in configs if config.get('labelled')]
+        self.labelled_targets = [i for i, config in enumerate(configs) if config.get('labelled')]
+        labelled = [labelled_images(configs[i], seed, i) for i in self.labelled_targets]
         self.labelled = join(labelled, resized_dir, uniform_over) if labelled else None
         self.sync_crop_size = sync_crop_size
         for config, dataset in zip(configs, targets, strict=True):
@@ -179,6 +190,11 @@ class UDADataset(DGDataset):
         if self.labelled is not None:
             sample |= {f'labelled_{key}': v for key, v in self._labelled_sample(number).items()}
         return sample if self.sync_crop_size is None else self._cut(sample, number)
+
+    def samples_of_sets(self):
+        """As of :class:`DGDataset`, those of several targets, too."""
+        yield from super().samples_of_sets()
+        yield from self._samples_of('data.train.target', self.targets.datasets)
 
     def draw(self, number):
         """As for one image of the source, with that of the target."""
@@ -223,11 +239,16 @@ def join(datasets, resized_dir, uniform_over):
     return JoinedSets(datasets, uniform_over)
 
 
-def class_index(dataset, min_pixels):
-    """Read the class index of a data set of files."""
+def shares_root(dataset, datasets):
+    """Whether others of several data sets have the same ``data_root``, where the index lies."""
+    return sum(other.data_root == dataset.data_root for other in datasets) > 1
+
+
+def class_index(dataset, min_pixels, is_shared=False):
+    """Read the class index of a data set of files, or its part of one that several share."""
     names = [info['ann']['seg_map'] for info in dataset.img_infos]
     root, folder = unpacked(dataset.data_root or ''), dataset.ann_dir
-    return ClassIndex(root, names, folder, min_pixels, dataset.label_map)
+    return ClassIndex(root, names, folder, min_pixels, dataset.label_map, is_shared)
 
 
 def _crop_position(dataset):

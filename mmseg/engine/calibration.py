@@ -8,6 +8,8 @@ and metrics differ from those of the exact confidences by what such a step can c
 import numpy as np
 import torch
 
+from mmseg.utils.user_error import UserError
+
 LEVELS = 2**16 - 1  # confidences are round(LEVELS * p), as benchmarks take them
 BINS = 15  # of equal width, of ECE and the reliability diagram; they are whole numbers of steps
 _RECALL = 0.95  # at which FPR95 is
@@ -35,6 +37,8 @@ class ConfidenceCounts:
             confidence (Tensor): (H, W) float, on any device.
             label, gt (np.ndarray): Predicted and true train ids (H, W) uint8.
         """
+        if confidence.isnan().any():
+            raise UserError('the network predicts NaN: test another checkpoint of its run.')
         # The third column is of ignored pixels.
         column = np.where(gt == ignore_index, np.uint8(2), (label != gt).view(np.uint8))
         place = quantized(confidence).mul_(3).add_(torch.from_numpy(column).to(confidence.device))

@@ -42,6 +42,11 @@ def first_named(value):
     return next(iter(named(value).values()))
 
 
+def group_of(name):
+    """Return the group of a named data set: ``acdc`` of ``acdc/fog``; '' if it has none."""
+    return name.partition('/')[0] if '/' in name else ''
+
+
 def training_sets(train):
     """Return the configs of the data sets of ``data.train`` by place, the sources first."""
     if not isinstance(train, dict):
@@ -49,13 +54,16 @@ def training_sets(train):
             f"data.train is {train!r}; it has to be a dict: dict(type='DGDataset', source=[...]) "
             'trains on several data sets'
         )
-    parts = _PARTS.get(train.get('type'))
-    if parts is None:
-        return each('data.train', train)
     found = {}
-    for part in parts:
-        found |= each(f'data.train.{part}', train.get(part, {}))
-    return found
+    for part in _PARTS.get(train.get('type'), ()):
+        value = train.get(part, {})
+        if isinstance(value, dict) and '' not in named(value):
+            raise UserError(
+                f'data.train.{part} has data sets by their names ({", ".join(value)}), as only '
+                f'data.val and data.test can: several are a list, {part}=[dict(...), ...]'
+            )
+        found |= each(f'data.train.{part}', value)
+    return found or {'data.train': train}
 
 
 def labelled_sets(train):
@@ -66,6 +74,12 @@ def labelled_sets(train):
 def is_target(place):
     """Whether a place is that of a target."""
     return _TARGET.fullmatch(place) is not None
+
+
+def number_of(place):
+    """Return the number of a data set in its list, 0 without one."""
+    found = re.search(r'\[(\d+)\]$', place)
+    return int(found[1]) if found else 0
 
 
 def data_sets(cfg):

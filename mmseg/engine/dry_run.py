@@ -9,6 +9,7 @@ import copy
 import re
 import shutil
 
+import numpy as np
 import torch
 import torch.fx.experimental._config as meta_options
 from torch import nn
@@ -132,6 +133,24 @@ def check_training_sample(sample):
     if len(set(shapes.values())) > 1:
         said = ', '.join(f'{name} {h}×{w}' for name, (h, w) in shapes.items())
         raise UserError(f'the pipelines of data.train make different sizes: {said}')
+
+
+def check_samples_of_sets(samples):
+    """Check that several data sets, of which these are places and samples, make batches."""
+    first = {}
+    for place, sample in samples:
+        size, norm = sample['img'].data.shape[-2:], sample['img_metas'].data['img_norm_cfg']
+        found = {
+            'images of': f'{size[0]}×{size[1]}',
+            'mean and std of': [np.asarray(norm[key]).tolist() for key in ('mean', 'std')],
+        }
+        first = first or {'place': place, **found}
+        for what, value in found.items():
+            if value != first[what]:
+                raise UserError(
+                    f'the pipelines of {first["place"]} and {place} make {what} {first[what]} and '
+                    f'{value}: they have to be the same, as such images are in one batch'
+                )
 
 
 def check_test_sample(place, sample):

@@ -22,7 +22,7 @@ from mmseg.engine.predict import (
 )
 from mmseg.utils.collective import sum_over_ranks
 from mmseg.utils.files import write_text
-from mmseg.utils.user_error import UserError
+from mmseg.utils.user_error import FileError, UserError
 
 
 def predict(segmentor, dataset, device, **options):
@@ -92,7 +92,7 @@ def count_areas(dataset, label, gt, index):
     """
     if gt.shape != label.shape:
         info = dataset.img_infos[index]
-        raise UserError(
+        raise FileError(
             f'{osp.join(dataset.ann_dir, info["ann"]["seg_map"])} has the shape {gt.shape}, but '
             f'its image {info["filename"]} {label.shape}; {EXPLAINED}.'
         )

@@ -133,7 +133,11 @@ class SeededRunner(IterBasedRunner):
     def _stopped_before(self, batch, error):
         """Save the state before an iteration that is not finite; return rank 0's error to raise."""
         lines = [f'Iteration {self.iter + 1}, the losses: {error.details}']
-        for key, images in (('img_metas', 'Images'), ('target_img_metas', 'Target images')):
+        for key, images in (
+            ('img_metas', 'Images'),
+            ('target_img_metas', 'Target images'),
+            ('labelled_img_metas', 'Labelled target images'),
+        ):
             if key in batch:
                 names = ', '.join(meta['filename'] for meta in batch[key])
                 lines.append(f'{images}: {", ".join(gather_over_ranks(names))}')

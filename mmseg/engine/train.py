@@ -16,7 +16,12 @@ from mmseg.datasets.uda_dataset import DGDataset, SeededEpochs
 from mmseg.engine.checkpoint import check_holds_state, finish, load_file, newest_loadable
 from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.data_sets import named
-from mmseg.engine.dry_run import check_test_sample, check_training_sample, dry_run
+from mmseg.engine.dry_run import (
+    check_samples_of_sets,
+    check_test_sample,
+    check_training_sample,
+    dry_run,
+)
 from mmseg.engine.evaluation import is_from_synthia, loading
 from mmseg.engine.hooks import Evaluation, RareClassRecord, is_due
 from mmseg.engine.logs import evaluation_stem, open_log, truncate_logs
@@ -70,7 +75,7 @@ def train(cfg, device, changes=''):
         model.student.distribute(cfg.get('find_unused_parameters', False))
     records = []
     if getattr(dataset, 'labelled', None) is not None and rank == 0:
-        _write_labelled(cfg.work_dir, dataset.labelled.datasets, logger)
+        _write_labelled(cfg.work_dir, dataset, logger)
     if isinstance(dataset, DGDataset) and dataset.sampler is not None:
         logger.info(dataset.sampler.summary(dataset.CLASSES))
         batch_size = cfg.data.samples_per_gpu * world_size
@@ -123,10 +128,11 @@ def train(cfg, device, changes=''):
     return runner.stopped_by
 
 
-def _write_labelled(work_dir, datasets, logger):
+def _write_labelled(work_dir, train_set, logger):
     """Write down which images of the target have labels, a file for each of several targets."""
-    for number, dataset in enumerate(datasets):
-        suffix = f'_{number}' if len(datasets) > 1 else ''
+    pairs = zip(train_set.labelled_targets, train_set.labelled.datasets, strict=True)
+    for number, dataset in pairs:
+        suffix = f'_{number}' if len(train_set.targets.datasets) > 1 else ''
         path = osp.join(work_dir, f'labelled_target{suffix}.txt')
         names = [info['filename'] for info in dataset.img_infos]
         write_text(path, ''.join(f'{name}\n' for name in names))
@@ -160,6 +166,8 @@ def _build_parts(cfg, device, resumed):
         dataset = build_train_dataset(cfg)
         sample = dataset[0]
         check_training_sample(sample)
+        if isinstance(dataset, DGDataset):
+            check_samples_of_sets(dataset.samples_of_sets())
     with config_errors('data.val'):
         evaluation = _evaluation(cfg)
         test_samples = _test_samples(evaluation)

@@ -112,4 +112,4 @@ def fit_prototypes(weights, own):
     They are of a run's source, and each run picks its own before its first iteration.
     """
     others = {name: value for name, value in weights.items() if _NAME not in name}
-    return others | {n: weights.get(n, value) for n, value in own.items() if _NAME in n}
+    return others | {name: value for name, value in own.items() if _NAME in name}

@@ -15,6 +15,10 @@ class UserError(ValueError):
     """
 
 
+class FileError(UserError):
+    """A file of a data set that cannot be used; the message names it."""
+
+
 def reports_user_errors(main):
     """Decorate a tool's ``main``: a :class:`UserError` becomes one message and exit code 1."""
 

@@ -35,30 +35,38 @@ def main(argv=None) -> None:
     )
     args = train_ids.parse_args(parser, argv)
     cfg = load_config(args.config, parse_options(args.cfg_options))
+    of_roots = {}
     for config in labelled_sets(cfg.data.train).values():
         if class_of(config).CLASSES is not None:
             # The index is of all classes, whichever of them a config chooses.
             config = {key: v for key, v in config.items() if key not in ('classes', 'palette')}
-        write_index(list_files(config, True, file_of(cfg)), args.nproc)
+        listing = list_files(config, True, file_of(cfg))
+        of_roots.setdefault(listing.dataset.data_root or '', []).append(listing)
+    for root, listings in of_roots.items():
+        write_index(root, listings, args.nproc)
 
 
-def write_index(listing, nproc: int) -> None:
-    """Write the class index of listed files into the ``data_root`` of their data set."""
-    dataset, missing = listing.dataset, listing.unlabelled
-    if missing:
-        raise UserError(f'{dataset.ann_dir} lacks {len(missing)} label(s), e.g. {missing[0]}.')
-    names = [info['ann']['seg_map'] for info in dataset.img_infos]
-    count = partial(count_label, folder=dataset.ann_dir, load=dataset.gt_seg_map_loader)
-    counts = train_ids.for_all(count, names, nproc)
-    root, folder = (Path(unpacked(path)) for path in (dataset.data_root or '', dataset.ann_dir))
+def write_index(root: str, listings: list, nproc: int) -> None:
+    """Write the class index of the listed files of all data sets below ``data_root``."""
+    counts = {}
+    for listing in listings:
+        dataset, missing = listing.dataset, listing.unlabelled
+        if missing:
+            raise UserError(f'{dataset.ann_dir} lacks {len(missing)} label(s), e.g. {missing[0]}.')
+        names = [info['ann']['seg_map'] for info in dataset.img_infos]
+        count = partial(count_label, folder=dataset.ann_dir, load=dataset.gt_seg_map_loader)
+        folder = Path(unpacked(dataset.ann_dir))
+        labels = [folder / name for name in names]
+        counts |= zip(labels, train_ids.for_all(count, names, nproc), strict=True)
+    root = Path(unpacked(root))
     try:
-        train_ids.write_class_index(root, [folder / name for name in names], counts, folder)
+        train_ids.write_class_index(root, [*counts], [*counts.values()], folder)
     except OSError as error:
         raise UserError(
             f'{error}. Let data_root name a folder that can be written, with img_dir and ann_dir '
             'as absolute paths.'
         ) from error
-    print(f'{root}: class index of {len(names)} labels')
+    print(f'{root}: class index of {len(counts)} labels')
 
 
 if __name__ == '__main__':

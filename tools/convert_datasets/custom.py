@@ -45,6 +45,7 @@ def main(argv=None) -> None:
     )
     args = files.parse_args(parser, argv)
     # The processes that convert need not import mmseg.
+    from mmseg.datasets.target_sets import without_options
     from mmseg.engine.config import load_config, parse_options
     from mmseg.engine.data_sets import data_sets, is_target
     from mmseg.utils.user_error import UserError
@@ -53,8 +54,10 @@ def main(argv=None) -> None:
         found = data_sets(load_config(args.config, parse_options(args.cfg_options)))
         done = []
         for place, config in found.items():
-            if is_target(place) and not config.get('labelled'):
-                continue  # its labels are not read
+            if is_target(place):
+                if not config.get('labelled'):
+                    continue  # its labels are not read
+                config = without_options(config)
             is_own = config['type'] == 'OwnDataset' and config.get('ann_dir') is not None
             if is_own and config not in done:  # val and test are often the same
                 convert(place, config, args)

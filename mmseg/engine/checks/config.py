@@ -380,6 +380,11 @@ def _check_data_sets(data):
 
 def _check_names(path, value):
     """Check the names of several data sets, which begin those of their metrics."""
+    if not isinstance(value, dict | None):
+        raise UserError(
+            f'{path} is {value!r}; it has to be a data set, or several by their names, '
+            'dict(NAME=dict(type=...), ...)'
+        )
     for name, part in (value or {}).items():
         if isinstance(part, dict) and 'type' in part and not re.fullmatch(r'[\w/-]+', name):
             raise UserError(f'{path}.{name}: a name has letters, digits, and / - _ between them')

@@ -36,7 +36,7 @@ from mmseg.datasets.rare_class_sampling import (
 from mmseg.datasets.target_sets import keep_labelled, without_options
 from mmseg.engine.checks.errors import config_errors
 from mmseg.engine.class_lists import shared_class_list
-from mmseg.engine.data_sets import each, is_target, labelled_sets, training_sets
+from mmseg.engine.data_sets import each, is_target, labelled_sets, number_of, training_sets
 from mmseg.models.encoder_channels import last_head
 from mmseg.utils.files import DECODING_ERRORS, IMAGE_ENDINGS
 from mmseg.utils.user_error import UserError
@@ -58,8 +58,9 @@ class DatasetUse:
     needs_labels: bool  # False for a target, of which training reads images alone
     num_classes: int  # that the network predicts
     rare_class_sampling: dict | None = None  # where images are drawn by the class index
+    shares_index: bool = False  # with other sources, whose data_root is the same
     labelled: object = None  # which images of a target have labels; None: all, or none
-    seed: int = 0  # from which they are drawn
+    draw: tuple = (0, 0)  # the seed and the target's number, from which they are drawn
     config_file: str = field(default='CONFIG', compare=False)  # for messages
 
 
@@ -106,14 +107,20 @@ def datasets_of(cfg):
     use = partial(DatasetUse, num_classes=num_classes, config_file=file_of(cfg))
     rcs = train.get('rare_class_sampling')
     uses = []
+    roots = [config.get('data_root') for config in labelled_sets(train).values()]
     for place, config in training_sets(train).items():
         if not is_target(place):
-            uses.append(use(place, config, True, rare_class_sampling=rcs))
+            shares_index = roots.count(config.get('data_root')) > 1
+            uses.append(
+                use(place, config, True, rare_class_sampling=rcs, shares_index=shares_index)
+            )
             continue
         target, labelled = without_options(config), config.get('labelled')
         uses.append(use(place, target, False))
         if labelled:
-            uses.append(use(place, target, True, labelled=labelled, seed=cfg.seed))
+            uses.append(
+                use(place, target, True, labelled=labelled, draw=(cfg.seed, number_of(place)))
+            )
     if cfg.get('evaluation') is not None:
         uses += [
             use(place, config, True) for place, config in each('data.val', cfg.data.val).items()
@@ -132,7 +139,7 @@ def check_dataset(use, full=False, nproc=1):
     try:
         with config_errors(use.place, use.config):
             listing = list_files(
-                use.config, use.needs_labels, use.config_file, use.labelled, use.seed
+                use.config, use.needs_labels, use.config_file, use.labelled, use.draw
             )
             load = image_loader(use.config['pipeline'])
     except UserError as error:
@@ -152,7 +159,7 @@ def check_dataset(use, full=False, nproc=1):
     if use.rare_class_sampling is not None:
         report.converter = listing.converter
         try:
-            report.index = _check_class_index(use.rare_class_sampling, listing, stats)
+            report.index = _check_class_index(use, listing, stats)
         except UserError as error:
             report.problems.append(f'{error} Make the class index with: {listing.converter}')
     return report
@@ -178,7 +185,7 @@ def check_sampling(cfg, reports):
 # Files
 
 
-def list_files(config, needs_labels, config_file='CONFIG', labelled=None, seed=0):
+def list_files(config, needs_labels, config_file='CONFIG', labelled=None, draw=(0, 0)):
     """List the files of a data set as training will see them, at least one image."""
     _check_folders(config, needs_labels, how_to_get(config, config_file))
     logging.disable(logging.INFO)  # it logs the number of images, which is for training to say
@@ -191,7 +198,7 @@ def list_files(config, needs_labels, config_file='CONFIG', labelled=None, seed=0
         where = f'{dataset.split} lists no images' if dataset.split else where
         raise UserError(f'{where} ({config["type"]}). {how_to_get(config, config_file)}')
     if labelled is not None:
-        keep_labelled(dataset, labelled, seed)
+        keep_labelled(dataset, labelled, *draw)
     listing = Listing(dataset, convert_command(config, config_file), [], [])
     present = set(archives.visible_files(dataset.ann_dir)) if needs_labels else set()
     for info in dataset.img_infos:
@@ -435,7 +442,7 @@ def too_large_crop(place, pipeline, sizes):
     return None
 
 
-def _check_class_index(rcs, listing, stats):
+def _check_class_index(use, listing, stats):
     """Check the class index against the labels, and return it."""
     dataset = listing.dataset
     root = archives.unpacked(dataset.data_root or '')
@@ -446,7 +453,8 @@ def _check_class_index(rcs, listing, stats):
             finder.find(entry['file']): {int(c): n for c, n in entry.items() if c != 'file'}
             for entry in read_index_file(root, STATS_FILE)
         }
-        options = (rcs['min_pixels'], dataset.label_map)
+        min_pixels = use.rare_class_sampling['min_pixels']
+        options = (min_pixels, dataset.label_map, use.shares_index)
         index = ClassIndex(root, labels, dataset.ann_dir, *options)
     except (UserError, OSError) as error:  # OSError: of a label whose size is wanted
         raise UserError(f'{str(error).rstrip(".")}.') from error
