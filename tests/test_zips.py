@@ -17,6 +17,7 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 from PIL import Image
 
+from daformer_runs import same_run
 from mmseg.datasets import archives
 from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.file_errors import build_files
@@ -43,7 +44,6 @@ from tests.tiny_runs import (
     run_experiment,
 )
 from tools import check_dataset as check_tool
-from tools import same_run
 from tools.convert_datasets import class_index, custom, gta, synthia
 
 RCS = dict(min_pixels=0, class_temp=0.5, min_crop_ratio=0.5)
