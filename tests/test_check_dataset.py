@@ -21,6 +21,7 @@ from mmseg.engine.checks.data import (
     too_large_crop,
 )
 from mmseg.engine.config import load_config
+from mmseg.engine.data_sets import training_sets
 from mmseg.utils.user_error import UserError
 from tests.test_mistakes import refused
 from tests.tiny_runs import (
@@ -460,8 +461,7 @@ SIZES = {
 
 @pytest.mark.parametrize('path', sorted((CHECKOUT / 'configs/_base_/datasets').glob('*512.py')))
 def test_published_crops_fit(path):
-    train = mmcv.Config.fromfile(str(path)).data.train
-    for part in [train.source, train.target] if train.type == 'UDADataset' else [train]:
+    for part in training_sets(mmcv.Config.fromfile(str(path)).data.train).values():
         assert too_large_crop('', part.pipeline, SIZES[part.type]) is None
         assert too_large_crop('', part.pipeline, [(4096, 500)]) is not None
 
