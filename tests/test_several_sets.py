@@ -269,7 +269,7 @@ def test_a_run_with_lists_and_a_few_labels(workplace, one_thread):
         steps = noted_steps(patch)
         run_experiment(several(labelled='1/3', uniform_over='sets'))
     run = TrainedRun(workplace)
-    (listed,) = Path(run.work_dir, 'labelled_target.txt').read_text().split()
+    (listed,) = Path(run.work_dir, 'labelled_target_1.txt').read_text().split()
     for step in steps.values():
         assert step['labelled.decode.loss_ce'] > 0 and step['mix.decode.loss_ce'] > 0
         total = sum(v for k, v in step.items() if k.endswith(('loss_ce', 'loss_imnet_feat_dist')))

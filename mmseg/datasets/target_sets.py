@@ -81,7 +81,9 @@ def choose_labelled(labelled, names, seed, root=None, number=0):
         count = max(1, round(fraction * len(names)))
         drawn = numpy_generator(seed, 'labelled', number).permutation(len(names))[:count]
         return sorted(drawn.tolist())
-    wanted = _read(labelled, root) if isinstance(labelled, str) else labelled
+    wanted = [labelled] if isinstance(labelled, str) else labelled
+    if isinstance(labelled, str) and labelled not in names:
+        wanted = _read(labelled, root)
     numbers = {name: i for i, name in enumerate(names)}
     numbers = {osp.splitext(name)[0]: i for name, i in numbers.items()} | numbers
     unknown = [name for name in wanted if name not in numbers]
@@ -114,5 +116,8 @@ def _read(path, root):
             f'labelled={path!r} of a target is no file: give one that lists its images, a list of '
             "them, or a fraction such as '1/16'"
         )
-    lines = archives.read_bytes(found).decode().splitlines()
+    try:
+        lines = archives.read_bytes(found).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f'labelled={path!r} of a target is no text file') from error
     return [line.strip() for line in lines if line.strip()]

@@ -90,14 +90,14 @@ class DGDataset(Dataset):
         return self.source_sample(number, *self.draw(number)[:2])
 
     def samples_of_sets(self):
-        """Yield place and a sample of each data set where there are several, before any cut."""
+        """Yield place and a sample of each data set, before any cut."""
         yield from self._samples_of('data.train.source', self.sources.datasets)
 
     def _samples_of(self, place, datasets):
-        for number, dataset in enumerate(datasets) if len(datasets) > 1 else ():
+        for number, dataset in enumerate(datasets):
             with seeded_globals(self.seed):
                 read = dataset.prepare_train_img if dataset.ann_dir else dataset.prepare_test_img
-                yield f'{place}[{number}]', read(0)
+                yield f'{place}[{number}]' if len(datasets) > 1 else place, read(0)
 
     def draw(self, number):
         """Draw the class that the crop of a sample has to hold, or None, and its source image."""
@@ -192,7 +192,7 @@ class UDADataset(DGDataset):
         return sample if self.sync_crop_size is None else self._cut(sample, number)
 
     def samples_of_sets(self):
-        """As of :class:`DGDataset`, those of several targets, too."""
+        """As of :class:`DGDataset`, those of the targets, too."""
         yield from super().samples_of_sets()
         yield from self._samples_of('data.train.target', self.targets.datasets)
 

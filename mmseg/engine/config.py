@@ -15,6 +15,8 @@ from mmseg.models.builder import BACKBONES
 from mmseg.models.encoder_channels import fill_in_channels
 from mmseg.utils.user_error import UserError
 
+_LONGEST_ERROR = 200  # characters: mmcv's may have a whole config
+
 
 def load_config(path, overrides=None):
     """Read and complete a Python config (which is executed: trust it) or a JSON one."""
@@ -59,7 +61,11 @@ def complete_config(cfg, path, overrides=None):
     try:
         cfg.merge_from_dict(overrides or {})
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {error}') from error
+        hint = ''
+        if 'list indices' in str(error):
+            hint = '; an entry of a list has its number, as data.train.target.0.data_root'
+        said = f'{str(error)[:_LONGEST_ERROR]}{hint}'
+        raise UserError(f'{", ".join(overrides)} does not fit config {path}: {said}') from error
     _check_describes_run(cfg, path)
     if cfg.get('custom_imports'):
         raise UserError(

@@ -136,9 +136,12 @@ def check_training_sample(sample):
 
 
 def check_samples_of_sets(samples):
-    """Check that several data sets, of which these are places and samples, make batches."""
+    """Check that data sets, of which these are places and samples, make batches together."""
     first = {}
     for place, sample in samples:
+        if isinstance(sample.get('img'), list):
+            raise UserError(f'{place}.pipeline is one of tests: it has a MultiScaleFlipAug')
+        _check_sample(place, sample, ('img', 'img_metas'))
         size, norm = sample['img'].data.shape[-2:], sample['img_metas'].data['img_norm_cfg']
         found = {
             'images of': f'{size[0]}×{size[1]}',

@@ -9,6 +9,9 @@ from mmseg.engine.checks.data import check_dataset, check_sampling, datasets_of
 from mmseg.models.weights import local_file
 from mmseg.utils.user_error import UserError
 
+# Places that are clear from what is said of them.
+_ALONE = ('data.train', 'data.train.source', 'data.train.target', 'data.val')
+
 
 def check_config(cfg, name):
     """Check the keys and values of a complete config, called ``name`` in messages."""
@@ -28,7 +31,9 @@ def check_files(*cfgs):
                 report = check_dataset(use)
                 checked.append((use, report))
             if report.problems:
-                raise UserError(report.problems[0])
+                is_one_of_several = use.place not in _ALONE
+                where = f'{use.place}: ' if is_one_of_several else ''
+                raise UserError(f'{where}{report.problems[0]}')
             reports.append(report)
         check_sampling(cfg, reports)
         # A run that resumes has its weights in its own checkpoints.

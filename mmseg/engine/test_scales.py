@@ -6,6 +6,7 @@ A pipeline's ``Resize`` makes an image as large as possible within its scale, ke
 
 import re
 
+from mmseg.models.windows import MIN_INPUT_SIZE
 from mmseg.utils.user_error import UserError
 
 SCALES = 'native, half, short1024 (or of another number), or WxH, e.g. 2048x1024'
@@ -23,6 +24,8 @@ def set_scale(pipeline, name):
     """
     augmentation = _augmentation(pipeline)
     sides = [int(side) for side in re.findall(r'\d+', name)]
+    if sides and 0 < min(sides) < MIN_INPUT_SIZE:
+        raise UserError(f'--test-scale {name}: networks need sides of {MIN_INPUT_SIZE} and more.')
     if name in _RATIOS:
         scale = None
     elif re.fullmatch(r'short\d+', name) and sides[0]:

@@ -164,10 +164,10 @@ def _build_parts(cfg, device, resumed):
     """Training data, evaluation hook, model and optimizer of a run."""
     with config_errors('data.train'):
         dataset = build_train_dataset(cfg)
-        sample = dataset[0]
-        check_training_sample(sample)
         if isinstance(dataset, DGDataset):
             check_samples_of_sets(dataset.samples_of_sets())
+        sample = dataset[0]
+        check_training_sample(sample)
     with config_errors('data.val'):
         evaluation = _evaluation(cfg)
         test_samples = _test_samples(evaluation)

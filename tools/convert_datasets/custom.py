@@ -52,7 +52,7 @@ def main(argv=None) -> None:
 
     try:
         found = data_sets(load_config(args.config, parse_options(args.cfg_options)))
-        done = []
+        done, of_folders = [], {}
         for place, config in found.items():
             if is_target(place):
                 if not config.get('labelled'):
@@ -60,6 +60,13 @@ def main(argv=None) -> None:
                 config = without_options(config)
             is_own = config['type'] == 'OwnDataset' and config.get('ann_dir') is not None
             if is_own and config not in done:  # val and test are often the same
+                folder = config.get('train_ids_dir') or config['ann_dir']
+                other = of_folders.setdefault((config.get('data_root'), folder), config)
+                if other.get('id_map') != config.get('id_map'):
+                    raise UserError(
+                        f'{place} and another data set map the labels of {folder} in two ways: '
+                        'state a train_ids_dir of its own for one of them'
+                    )
                 convert(place, config, args)
                 done.append(config)
         if not done:

@@ -283,6 +283,8 @@ def check_values(cfg, name):
             raise UserError('uda and data.train.type=UDADataset go together: one is missing')
         if cfg.get('evaluation') is not None and cfg.data.get('val') is None:
             raise UserError('data.val is missing, which evaluation needs')
+        if cfg.data.get('test') is None:
+            raise UserError('data.test is missing, on which a checkpoint is tested: name data.val')
         size, parts = cfg.data.samples_per_gpu, (cfg.get('speed') or {}).get('accumulate', 1)
         if size % parts:
             raise UserError(f'speed.accumulate={parts} does not divide data.samples_per_gpu={size}')
@@ -386,8 +388,14 @@ def _check_names(path, value):
             'dict(NAME=dict(type=...), ...)'
         )
     for name, part in (value or {}).items():
-        if isinstance(part, dict) and 'type' in part and not re.fullmatch(r'[\w/-]+', name):
+        if not isinstance(part, dict) or name == 'pipeline':
+            continue
+        if not isinstance(name, str) or not re.fullmatch(r'\w[\w-]*(/\w[\w-]*)*', name):
             raise UserError(f'{path}.{name}: a name has letters, digits, and / - _ between them')
+        if 'type' not in part and 'type' not in value:
+            raise UserError(
+                f"{path}.{name} has no type; a group of sets is in their names, as '{name}/…'"
+            )
         if isinstance(part, dict) and 'type' in part and 'type' in value:
             raise UserError(
                 f'{path} is a data set and holds one, {name}: to have several by their names in '

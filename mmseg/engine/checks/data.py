@@ -136,6 +136,9 @@ def file_of(cfg):
 def check_dataset(use, full=False, nproc=1):
     """Check one data set of a config in ``nproc`` processes; ``full`` decodes all of its files."""
     report = Report(use.place)
+    if use.labelled is not None and use.config.get('ann_dir') is None:
+        report.problems.append(f'{use.place}.labelled needs its ann_dir, the folder of labels.')
+        return report
     try:
         with config_errors(use.place, use.config):
             listing = list_files(
@@ -509,7 +512,8 @@ def _has_zipped_labels(config):
 
 def how_to_get(config, config_file):
     """The sentence that says where a data set comes from."""
-    if osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
+    is_drawn = config['type'] != 'OwnDataset'
+    if is_drawn and osp.normpath(config.get('data_root') or '').startswith(_STREET_SCENES):
         return _how_to_draw(config)
     has_converter = config['type'] in (*_CONVERTERS, 'OwnDataset')
     has_converter = has_converter and not _has_zipped_labels(config)
