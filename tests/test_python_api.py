@@ -188,7 +188,6 @@ def small(*shape, dtype=np.uint8):
         ([torch.zeros(3, 32, 32)], r'^image 0 is a Tensor: an image is a path, an array'),
         (None, r'^NoneType: an image is a path, an array'),
     ],
-    ids=str,
 )
 def test_what_is_no_image(segment, tmp_path, monkeypatch, images, says):
     monkeypatch.chdir(tmp_path)
