@@ -129,9 +129,9 @@ def test_ranks_evaluate_together(uninterrupted, monkeypatch):
     arguments = ['--device', 'cpu', '--confusion', 'confusion.json']
     found = test.main([config_of('run'), 'run/latest.pth', *arguments])
     records = records_in('run')
-    found = json.loads(Path('confusion.json').read_text())
-    assert found.pop('tested')['networks'] == ['student']
-    assert json.loads(records['iter_000004.json']) == found
+    confusion = json.loads(Path('confusion.json').read_text())
+    assert confusion.pop('tested')['networks'] == ['student']
+    assert json.loads(records['iter_000004.json']) == confusion
     drawn = json.loads(records['rare_class_sampling.json'])['drawn']
     assert sum(drawn) == 4 * 2  # samples of both ranks
     assert logged['mode'] == 'val' and logged['mIoU'] == pytest.approx(found['mIoU'], abs=1e-4)

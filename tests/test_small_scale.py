@@ -11,6 +11,7 @@ import pytest
 import run_experiments
 from experiments import STUDIES, generate_experiment_cfgs
 from mmseg.engine.checks.config import check_values
+from mmseg.engine.data_sets import training_sets
 from run_experiments import small_scale
 from tests.tiny_runs import resolve
 from tools.run_config import crop_side, with_bases_from
@@ -67,9 +68,7 @@ def without_sizes(section, sizes=frozenset(SIZES)):
 
 def check_needs_street_scenes_alone(config):
     assert config.model.pretrained is None
-    train = config.data.train
-    sets = [train.source, train.target] if train.type == 'UDADataset' else [train]
-    for data in (*sets, config.data.val, config.data.test):
+    for data in (*training_sets(config.data.train).values(), config.data.val, config.data.test):
         assert data.data_root.startswith('data/street_scenes/')
 
 
