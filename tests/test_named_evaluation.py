@@ -163,6 +163,7 @@ def test_what_takes_one_data_set_takes_the_first(named_run, tmp_path):
     image_demo.main([str(CHECKOUT / 'demo/demo.png'), named_run.checkpoint, '--out', str(tmp_path)])
 
 
+@pytest.mark.long
 def test_a_stop_between_the_sets_is_made_up(workplace, named_run, monkeypatch):
     """Nothing counts as evaluated before all sets are; the resumed run ends with the same files."""
     monkeypatch.chdir(workplace)

@@ -257,6 +257,7 @@ def run_at(folder):
     return run
 
 
+@pytest.mark.long
 def test_fit_trains_from_the_weights_and_the_object_holds_the_result(copied_run, tmp_path, capsys):
     image, folder = only(f'{VAL}/*_000000_*'), tmp_path / 'fit'
     segment = load(copied_run.checkpoint, device='cpu')

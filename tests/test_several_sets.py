@@ -311,6 +311,7 @@ def test_a_run_of_domain_generalisation(workplace, one_thread):
     assert run.log('val')[-1]['mIoU'] >= 0
 
 
+@pytest.mark.long
 def test_several_sources_without_a_method(workplace, one_thread):
     path = generalising()
     content = json.loads(Path(path).read_text())

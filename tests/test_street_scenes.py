@@ -255,6 +255,7 @@ def check_acdc(split, conditions):
     return check_dataset(DatasetUse('data.val', config, True, 19), full=True)
 
 
+@pytest.mark.long
 def test_styles_are_added_to_a_folder_of_an_older_version(old_root):
     before = snapshot(old_root)
     (advice,) = check_acdc('val', CONDITIONS).problems

@@ -68,6 +68,7 @@ def signal_while_picking(patch, call):
     return calls
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_has_the_prototypes_of_one_that_is_not(
     shade_run, workplace, monkeypatch
 ):
