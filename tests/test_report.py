@@ -5,13 +5,14 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.test_mistakes import refused
-from tools import report
+from tools import report, test
 
 SECTIONS = [
     'runs', 'miou', 'classes', 'confusion', 'samples', 'losses', 'pseudo', 'sampling', 'mixes',
@@ -243,3 +244,10 @@ def test_of_a_real_run(trained_run, tmp_path):
     assert 'class="missing"' not in page.source
     last = trained_run.log('val')[-1]
     assert f'{100 * last["mIoU"]:.1f} mIoU' in page.sections['']
+
+
+def test_reliability_diagrams_of_a_test(copied_run):
+    folder = f'{copied_run.work_dir}/reliability'
+    assert 'Calibration' not in Path(report.main([copied_run.work_dir])).read_text()
+    test.main([copied_run.checkpoint, '--reliability', folder])
+    assert 'Calibration: data.test_student' in Path(report.main([copied_run.work_dir])).read_text()

@@ -88,6 +88,7 @@ def page_of(runs):
         is_uda=bool(subject.config.get('uda')),
         classes=_classes(runs),
         **_records(subject.work_dir),
+        reliability=_reliability(subject.work_dir),
         samples=[_images(run.work_dir, 'evaluation', 4) for run in runs],
         mixes=_images(subject.work_dir, 'class_mix_debug', 2),
         settings=_settings_table(runs) if len(runs) > 1 else None,
@@ -230,6 +231,11 @@ def _images(work_dir, folder, count):
         iteration: [_jpeg(path) for paths in found[iteration].values() for path in paths[:count]]
         for iteration in shown
     }
+
+
+def _reliability(work_dir):
+    """The diagrams that ``tools/test.py --reliability WORK_DIR/reliability`` has drawn, by name."""
+    return {path.stem: _jpeg(path) for path in sorted(Path(work_dir, 'reliability').glob('*.png'))}
 
 
 def _jpeg(path):
