@@ -137,6 +137,7 @@ def test_ranks_evaluate_together(uninterrupted, monkeypatch):
     assert logged['mode'] == 'val' and logged['mIoU'] == pytest.approx(found['mIoU'], abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_same_after_a_signal_a_nan_and_a_kill_of_one_rank(workplace, uninterrupted):
     run = Run(workplace)
 

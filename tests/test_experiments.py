@@ -63,6 +63,7 @@ def test_every_config_resolves_with_all_that_a_run_needs(resolved):
         assert config.optimizer.paramwise_cfg.custom_keys['head'] == dict(lr_mult=10.0)
 
 
+@pytest.mark.long
 def test_every_key_is_read(resolved, tmp_path):
     from mmseg.engine.checks.config import check_keys
     from mmseg.engine.config import as_dict, load_config
