@@ -87,7 +87,7 @@ class DGDataset(Dataset):
         return len(self.sources)
 
     def __getitem__(self, number):
-        return self.source_sample(number, *self.draw(number)[:2])
+        return self.source_sample(number, *self.draw(number))
 
     def samples_of_sets(self):
         """Yield place and a sample of each data set, before any cut."""

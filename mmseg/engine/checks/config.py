@@ -396,7 +396,7 @@ def _check_names(path, value):
             raise UserError(
                 f"{path}.{name} has no type; a group of sets is in their names, as '{name}/…'"
             )
-        if isinstance(part, dict) and 'type' in part and 'type' in value:
+        if 'type' in part and 'type' in value:
             raise UserError(
                 f'{path} is a data set and holds one, {name}: to have several by their names in '
                 f'place of one from a base, write {path.removeprefix("data.")}=dict(_delete_=True, '
