@@ -15,11 +15,13 @@ from mmseg.datasets.dataloader import RunBatches, build_loader
 from mmseg.datasets.rare_class_sampling import class_probabilities
 from mmseg.datasets.target_sets import choose_labelled
 from mmseg.datasets.uda_dataset import DGDataset, UDADataset
+from mmseg.engine.checks.config import check_keys, check_values
 from mmseg.engine.config import load_config
 from mmseg.utils.user_error import UserError
 from tests.own_domains import config_of, own_domains
 from tests.test_mistakes import refused
 from tests.tiny_runs import (
+    CHECKOUT,
     SMALL,
     UDA_CONFIG,
     TrainedRun,
@@ -454,3 +456,34 @@ def test_sets_whose_images_fit_no_batch(workplace, one_thread, place, change, sa
     Path('several.json').write_text(json.dumps(content))
     with pytest.raises(SystemExit, match=says):
         run_experiment('several.json')
+
+
+def test_an_option_of_a_list_has_its_number():
+    config = str(CHECKOUT / 'configs/street_scenes/styles_uda_mitb0.py')
+    with pytest.raises(UserError, match=r'number, as data\.train\.target\.0\.data_root$'):
+        load_config(config, {'data.train.target.data_root': 'x'})
+    cfg = load_config(config, {'data.train.target.0.data_root': 'x'})
+    assert cfg.data.train.target[0].data_root == 'x'
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'says', 'mended'),
+    [
+        (dict(test=None), 'data.test is missing', lambda val: dict(test=val)),
+        (dict(val=dict(a=dict(b={}))), 'a group of sets', lambda val: dict(val={'a/b': val})),
+    ],
+)
+def test_what_such_messages_advise_is_accepted(wrong, says, mended):
+    with pytest.raises(UserError, match=says):
+        check_with(wrong)
+    check_with(mended(load_config(str(UDA_CONFIG)).data.val))
+
+
+def check_with(data):
+    """Check the UDA config with other entries of ``data``."""
+    path = str(UDA_CONFIG)
+    cfg = load_config(path)
+    for key, value in data.items():
+        cfg.data[key] = value
+    check_keys(cfg, path)
+    check_values(cfg, path)

@@ -384,8 +384,8 @@ def _check_names(path, value):
     """Check the names of several data sets, which begin those of their metrics."""
     if not isinstance(value, dict | None):
         raise UserError(
-            f'{path} is {value!r}; it has to be a data set, or several by their names, '
-            'dict(NAME=dict(type=...), ...)'
+            f'{path} is a {type(value).__name__}; it has to be a data set, or several by their '
+            'names, dict(NAME=dict(type=...), ...)'
         )
     for name, part in (value or {}).items():
         if not isinstance(part, dict) or name == 'pipeline':
